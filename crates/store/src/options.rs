@@ -1,0 +1,113 @@
+//! What a store is handed (the world) and how it is tuned (options).
+
+use ringfort_base::Level;
+use ringfort_base::world::{Clock, Disk, Entropy};
+use ringfort_trust::keyfile::Mode;
+use ringfort_trust::platform::Platform;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything outside, as the store reaches it.
+#[derive(Clone)]
+pub struct World {
+    /// The untrusted volume.
+    pub data: Arc<dyn Disk>,
+    /// The trusted volume, for `hardware` and `twin`.
+    pub trusted: Option<Arc<dyn Disk>>,
+    /// The host's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// The TEE platform.
+    pub platform: Arc<dyn Platform>,
+}
+
+/// Settings of a store. Data, no behaviour; `Default` is right for a laptop and a server.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The name under which the platform knows the store (R18).
+    pub name: String,
+    /// The mode; `None`: as the store was created, `software` for a new one. A mode that
+    /// disagrees with the store is refused (R17).
+    pub mode: Option<Mode>,
+    /// Create the store if the platform does not know its name.
+    pub create_if_missing: bool,
+    /// The level of writes that do not say.
+    pub default_level: Level,
+    /// Memory for memtables, cache, indexes, filters and open tables, bytes.
+    pub memory_budget: usize,
+    /// A segment is closed at this size, bytes.
+    pub segment_bytes: u64,
+    /// Beyond this much log, the keyspace that pins the oldest segment is flushed, bytes.
+    pub max_total_wal_size: u64,
+    /// Un-anchored commits are anchored in the background within this time (R7).
+    pub anchor_window: Duration,
+    /// The furthest that the host clock may jump ahead of what the log knows, per commit (R20).
+    pub clock_step_max: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            mode: None,
+            create_if_missing: true,
+            default_level: Level::Durable,
+            memory_budget: 512 << 20,
+            segment_bytes: 64 << 20,
+            max_total_wal_size: 512 << 20,
+            anchor_window: Duration::from_millis(ringfort_base::limits::ANCHOR_WINDOW_MS),
+            clock_step_max: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// How the blocks of a keyspace's tables are compressed. Compression before encryption leaks
+/// through lengths; hence `None` by default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None = 0,
+    /// LZ4.
+    Lz4 = 1,
+    /// Zstandard, level 3.
+    Zstd = 2,
+}
+
+/// Settings of a keyspace, recorded in the MANIFEST (R16).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyspaceOptions {
+    /// A memtable is flushed at this size, bytes.
+    pub write_buffer_bytes: usize,
+    /// Plaintext of a data block, bytes.
+    pub block_bytes: usize,
+    /// A key is stored whole every this many entries.
+    pub restart_interval: usize,
+    /// Bloom filter bits per key; 0 = no filter.
+    pub bloom_bits_per_key: u32,
+    /// Compression of data blocks.
+    pub compression: Compression,
+    /// Tables of a compaction are cut at this size, bytes.
+    pub table_bytes: u64,
+    /// Level 0 is compacted at this many tables.
+    pub level0_tables: usize,
+    /// Size of level 1, bytes; each deeper level is ten times as large.
+    pub level1_bytes: u64,
+}
+
+impl Default for KeyspaceOptions {
+    fn default() -> Self {
+        Self {
+            write_buffer_bytes: 64 << 20,
+            block_bytes: 4096,
+            restart_interval: 16,
+            bloom_bits_per_key: 10,
+            compression: Compression::None,
+            table_bytes: 64 << 20,
+            level0_tables: 4,
+            level1_bytes: 256 << 20,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Concurrency control. Today: striped per-key latches that make read-modify-write commands
+//! atomic; transactions (locks, optimistic validation) will stand in the same place.
+
+pub mod latch;
