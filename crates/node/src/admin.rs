@@ -16,11 +16,16 @@ const HEAD_BYTES_MAX: usize = 8 * 1024;
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Answers one request on `stream`.
-pub async fn serve_admin<S: AsyncRead + AsyncWrite + Unpin>(server: &Server, mut stream: S) -> io::Result<()> {
+pub async fn serve_admin<S: AsyncRead + AsyncWrite + Unpin>(
+    server: &Server,
+    mut stream: S,
+) -> io::Result<()> {
     let answered = door::within(Some(REQUEST_TIME_MAX), async {
         let reply = match read_head(&mut stream).await? {
             Some(head) => answer(server, &head),
-            None => response("431 Request Header Fields Too Large", "text/plain", "the request is too long\n"),
+            None => {
+                response("431 Request Header Fields Too Large", "text/plain", "the request is too long\n")
+            }
         };
         stream.write_all(&reply).await?;
         stream.shutdown().await

@@ -102,7 +102,8 @@ impl Client {
         if flags.is_empty() {
             flags.push('N');
         }
-        let (qbuf, omem) = (self.request_bytes.load(Ordering::Relaxed), self.reply_bytes.load(Ordering::Relaxed));
+        let (qbuf, omem) =
+            (self.request_bytes.load(Ordering::Relaxed), self.reply_bytes.load(Ordering::Relaxed));
         let names = self.names.lock();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let written = write!(

@@ -92,7 +92,8 @@ impl Signal {
             match time {
                 None => self.changed.wait(&mut state),
                 Some(time) => {
-                    if self.changed.wait_for(&mut state, time).timed_out() && !state.raised && !state.stopped {
+                    if self.changed.wait_for(&mut state, time).timed_out() && !state.raised && !state.stopped
+                    {
                         return Woken::TimedOut;
                     }
                 }

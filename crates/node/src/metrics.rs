@@ -73,7 +73,8 @@ fn commands(server: &Server, page: &mut Page) {
     page.head("commands_total", "counter", "Commands carried out, by command.");
     ran.iter().for_each(|(labels, s)| page.sample("commands_total", labels, read(&s.calls)));
     page.head("command_seconds_total", "counter", "Time spent on commands, without waiting for levels.");
-    ran.iter().for_each(|(labels, s)| page.sample("command_seconds_total", labels, read(&s.took_us) as f64 / 1e6));
+    ran.iter()
+        .for_each(|(labels, s)| page.sample("command_seconds_total", labels, read(&s.took_us) as f64 / 1e6));
     page.head("command_errors_total", "counter", "Commands that answered with an error.");
     ran.iter().for_each(|(labels, s)| page.sample("command_errors_total", labels, read(&s.failed)));
 }

@@ -118,7 +118,8 @@ pub fn worker(server: &Server, signal: &Signal) -> Result<()> {
         if let Some(next_ms) = next {
             server.alarm().0.fetch_min(next_ms, Ordering::AcqRel);
         }
-        let sleep = next.map(|at| Duration::from_millis(at.saturating_sub(server.store().now_ms())).min(SLEEP_MAX));
+        let sleep =
+            next.map(|at| Duration::from_millis(at.saturating_sub(server.store().now_ms())).min(SLEEP_MAX));
         if signal.wait(sleep) == Woken::Stopped {
             break;
         }

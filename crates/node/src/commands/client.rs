@@ -39,9 +39,7 @@ pub(super) fn client(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         }
         ClientCommand::List { kind, ids } => {
             let mut clients = ctx.server.clients().list();
-            clients.retain(|c| {
-                kind != Some(ClientType::Other) && (ids.is_empty() || ids.contains(&c.id))
-            });
+            clients.retain(|c| kind != Some(ClientType::Other) && (ids.is_empty() || ids.contains(&c.id)));
             let list = lines(ctx, &clients);
             ctx.reply().verbatim(*b"txt", list.as_bytes());
         }

@@ -31,9 +31,8 @@ const NAMES: &[&str] = &[
 
 /// `CONFIG GET pattern...`.
 pub(super) fn get(ctx: &mut Ctx<'_>, req: &Request) -> Done {
-    let wanted = |name: &&&str| {
-        req.args_from(2).any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()))
-    };
+    let wanted =
+        |name: &&&str| req.args_from(2).any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()));
     let server = ctx.server;
     let mut reply = ctx.reply();
     reply.map(NAMES.iter().filter(wanted).count());
@@ -106,7 +105,8 @@ fn understand(name: &[u8], value: &[u8]) -> Result<Change, ReplyError> {
     let lower = name.to_ascii_lowercase();
     let number = |min: i64, max: i64| {
         let wrong = || config_set(name, &format!("argument must be between {min} and {max} inclusive"));
-        let n = parse_i64(value).ok_or_else(|| config_set(name, "argument couldn't be parsed into an integer"))?;
+        let n = parse_i64(value)
+            .ok_or_else(|| config_set(name, "argument couldn't be parsed into an integer"))?;
         if (min..=max).contains(&n) { Ok(n) } else { Err(wrong()) }
     };
     Ok(match lower.as_slice() {

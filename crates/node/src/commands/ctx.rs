@@ -229,7 +229,8 @@ impl Ctx<'_> {
             return Ok(found);
         }
         while left > 0 {
-            let (store, at, visit, this) = (self.server.store().clone(), at.clone(), Arc::clone(&visit), span.clone());
+            let (store, at, visit, this) =
+                (self.server.store().clone(), at.clone(), Arc::clone(&visit), span.clone());
             let take = left.min(SLICE_ENTRIES);
             let (state, visited) = door::blocking(move || {
                 let visited = slice(&store, &at, keyspace, &this, take, &mut found, &*visit)?;

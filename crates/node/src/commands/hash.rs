@@ -71,21 +71,21 @@ impl<'k> Edit<'k> {
 
 /// `HSET key field value ...`.
 pub(super) async fn hset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
-    let added = set_fields(ctx, req).await?;
+    let added = set_fields(ctx, req, "hset").await?;
     ctx.reply().integer(added);
     Ok(())
 }
 
 /// `HMSET key field value ...`.
 pub(super) async fn hmset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
-    set_fields(ctx, req).await?;
+    set_fields(ctx, req, "hmset").await?;
     ctx.reply().ok();
     Ok(())
 }
 
-async fn set_fields(ctx: &mut Ctx<'_>, req: &Request) -> Done<i64> {
+async fn set_fields(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<i64> {
     let key = arg(req, 1);
-    let pairs = last_of_each(req, 2);
+    let pairs = last_of_each(req, 2, name)?;
     for (field, value) in &pairs {
         check_field(key, field)?;
         check_string(value.len())?;

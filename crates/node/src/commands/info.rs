@@ -29,7 +29,8 @@ pub(super) fn info(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let mut out = String::new();
     for &(section, by_default) in SECTIONS {
         let named = asked.iter().any(|name| name.eq_ignore_ascii_case(section.as_bytes()));
-        let everything = asked.iter().any(|n| n.eq_ignore_ascii_case(b"all") || n.eq_ignore_ascii_case(b"everything"));
+        let everything =
+            asked.iter().any(|n| n.eq_ignore_ascii_case(b"all") || n.eq_ignore_ascii_case(b"everything"));
         let default = asked.is_empty() || asked.iter().any(|name| name.eq_ignore_ascii_case(b"default"));
         if !(named || everything || (default && by_default)) {
             continue;

@@ -7,7 +7,8 @@ use crate::stats::{add, read};
 use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_base::{Error, ErrorKind, KeyspaceId};
 use ringfort_protocol::front::resp::error::{NO_SUCH_KEY, SAME_OBJECT};
-use ringfort_protocol::front::resp::{ReplyError, Request};
+use ringfort_protocol::front::resp::options::TimeUnit;
+use ringfort_protocol::front::resp::{Request, options};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -49,21 +50,14 @@ pub(super) async fn type_of(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     Ok(())
 }
 
-/// What a TTL command answers in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
-    Seconds,
-    Milliseconds,
-}
-
 /// `TTL key` and `PTTL key`: -2 without a key, -1 without an expiry.
-pub(super) async fn ttl(ctx: &mut Ctx<'_>, req: &Request, unit: Unit) -> Done {
+pub(super) async fn ttl(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> Done {
     let left = match ctx.load(arg(req, 1), None).await?.map(|r| r.expiry_ms()) {
         None => -2,
         Some(0) => -1,
         Some(expiry_ms) => match (expiry_ms.saturating_sub(ctx.now_ms()), unit) {
-            (ms, Unit::Milliseconds) => as_i64(ms),
-            (ms, Unit::Seconds) => as_i64((ms + 500) / 1000),
+            (ms, TimeUnit::Milliseconds) => as_i64(ms),
+            (ms, TimeUnit::Seconds) => as_i64((ms + 500) / 1000),
         },
     };
     ctx.reply().integer(left);
@@ -71,11 +65,11 @@ pub(super) async fn ttl(ctx: &mut Ctx<'_>, req: &Request, unit: Unit) -> Done {
 }
 
 /// `EXPIRETIME key` and `PEXPIRETIME key`.
-pub(super) async fn expiretime(ctx: &mut Ctx<'_>, req: &Request, unit: Unit) -> Done {
+pub(super) async fn expiretime(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> Done {
     let at = match ctx.load(arg(req, 1), None).await?.map(|r| r.expiry_ms()) {
         None => -2,
         Some(0) => -1,
-        Some(expiry_ms) if unit == Unit::Milliseconds => as_i64(expiry_ms),
+        Some(expiry_ms) if unit == TimeUnit::Milliseconds => as_i64(expiry_ms),
         Some(expiry_ms) => as_i64((expiry_ms + 500) / 1000),
     };
     ctx.reply().integer(at);
@@ -100,11 +94,6 @@ pub(super) async fn persist(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     drop(latch);
     ctx.reply().integer(i64::from(volatile.is_some()));
     Ok(())
-}
-
-/// `TOUCH key...`: how many exist; there is no idle time to reset.
-pub(super) async fn touch(ctx: &mut Ctx<'_>, req: &Request) -> Done {
-    exists(ctx, req).await
 }
 
 /// `RENAME key newkey`.
@@ -182,7 +171,10 @@ async fn copy_record(
 }
 
 /// `COPY source destination [DB n] [REPLACE]`.
-pub(super) async fn copy_to(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8], db: usize, replace: bool) -> Done {
+pub(super) async fn copy(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let options = options::copy(req.args_from(3))?;
+    let (from, to, replace) = (arg(req, 1), arg(req, 2), options.replace);
+    let db = options.db.map_or(ctx.session.db, usize::from);
     let (source_in, target_in) = (ctx.keyspace(), ctx.keyspace_of(db));
     if source_in == target_in && from == to {
         return Err(SAME_OBJECT.into());
@@ -206,34 +198,32 @@ pub(super) async fn copy_to(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8], db: usize
     Ok(())
 }
 
-/// When `EXPIRE` and its kin set the new expiry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct When {
-    pub nx: bool,
-    pub xx: bool,
-    pub gt: bool,
-    pub lt: bool,
-}
-
-impl When {
-    /// Whether the condition holds; no expiry counts as an infinite one.
-    fn allows(self, old_ms: u64, new_ms: i64) -> bool {
-        let old = if old_ms == 0 { i64::MAX } else { as_i64(old_ms) };
-        let volatile = old_ms != 0;
-        !(self.nx && volatile) && !(self.xx && !volatile) && !(self.gt && (!volatile || new_ms <= old))
-            && !(self.lt && new_ms >= old)
-    }
-}
-
-/// `EXPIRE` and its kin, to the absolute time `at_ms`. A time that has passed removes the key.
-pub(super) async fn expire_at(ctx: &mut Ctx<'_>, key: &[u8], at_ms: i64, when: When) -> Done {
+/// `EXPIRE key time [NX|XX|GT|LT]` and its kin; `relative`: to now. A time that has passed removes
+/// the key.
+pub(super) async fn expire(
+    ctx: &mut Ctx<'_>,
+    req: &Request,
+    unit: TimeUnit,
+    relative: bool,
+    command: &str,
+) -> Done {
+    let conditions = options::expire_conditions(req.args_from(3))?;
+    let key = arg(req, 1);
+    let now_ms = as_i64(ctx.now_ms());
+    let base_ms = if relative { now_ms } else { 0 };
+    let at_ms = options::expire_deadline_ms(arg(req, 2), unit, base_ms, command)?;
     let latch = ctx.latch(ctx.keyspace(), [key]).await;
     let slot = ctx.load_latched(key).await?;
-    let allowed = slot.live().filter(|record| when.allows(record.expiry_ms(), at_ms));
+    let allowed = slot.live().filter(|record| {
+        let current = Some(record.expiry_ms()).filter(|ms| *ms != 0).map(as_i64);
+        conditions.allow(current, at_ms)
+    });
     if let Some(record) = allowed {
         let mut changes = ctx.changes();
         match u64::try_from(at_ms) {
-            Ok(at) if at > ctx.now_ms() => changes.put_record(key, Some(record), at, record.encode_with_expiry(at)),
+            Ok(at) if at_ms > now_ms => {
+                changes.put_record(key, Some(record), at, record.encode_with_expiry(at))
+            }
             _ => {
                 changes.remove(key, record);
                 add(&ctx.server.stats().expired_keys, 1);
@@ -247,8 +237,8 @@ pub(super) async fn expire_at(ctx: &mut Ctx<'_>, key: &[u8], at_ms: i64, when: W
 }
 
 /// `OBJECT ENCODING key`, in the words that clients know for such values.
-pub(super) async fn object_encoding(ctx: &mut Ctx<'_>, key: &[u8]) -> Done {
-    let record = ctx.load(key, None).await?;
+pub(super) async fn object_encoding(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let record = ctx.load(arg(req, 2), None).await?;
     let encoding = record.map(|r| match r.kind() {
         Kind::Hash if r.hash().count <= 128 => "listpack",
         Kind::Hash => "hashtable",
@@ -264,8 +254,8 @@ pub(super) async fn object_encoding(ctx: &mut Ctx<'_>, key: &[u8]) -> Done {
 }
 
 /// `OBJECT REFCOUNT|IDLETIME key`: a constant for keys that exist.
-pub(super) async fn object_constant(ctx: &mut Ctx<'_>, key: &[u8], value: i64) -> Done {
-    match ctx.load(key, None).await? {
+pub(super) async fn object_constant(ctx: &mut Ctx<'_>, req: &Request, value: i64) -> Done {
+    match ctx.load(arg(req, 2), None).await? {
         Some(_) => ctx.reply().integer(value),
         None => ctx.reply().null(),
     }
@@ -273,8 +263,8 @@ pub(super) async fn object_constant(ctx: &mut Ctx<'_>, key: &[u8], value: i64) -
 }
 
 /// `OBJECT FREQ key`: frequencies are not tracked.
-pub(super) async fn object_freq(ctx: &mut Ctx<'_>, key: &[u8]) -> Done {
-    match ctx.load(key, None).await? {
+pub(super) async fn object_freq(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    match ctx.load(arg(req, 2), None).await? {
         Some(_) => Err(ringfort_protocol::front::resp::error::NO_FREQUENCY.into()),
         None => {
             ctx.reply().null();
@@ -284,7 +274,13 @@ pub(super) async fn object_freq(ctx: &mut Ctx<'_>, key: &[u8]) -> Done {
 }
 
 /// `MEMORY USAGE key`: bytes of the stored entries; a hash is estimated from a sample of its fields.
-pub(super) async fn memory_usage(ctx: &mut Ctx<'_>, key: &[u8], samples: usize) -> Done {
+pub(super) async fn memory_usage(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let samples = match options::memory_usage(req.args_from(3))? {
+        None => SAMPLES,
+        Some(0) => usize::MAX,
+        Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
+    };
+    let key = arg(req, 2);
     let at = ctx.snapshot();
     let Some(record) = ctx.load(key, Some(&at)).await? else {
         ctx.reply().null();
@@ -310,5 +306,7 @@ pub(super) async fn memory_usage(ctx: &mut Ctx<'_>, key: &[u8], samples: usize) 
     Ok(())
 }
 
+/// Fields that are looked at unless the caller says (as in Redis).
+const SAMPLES: usize = 5;
 /// What an entry costs beyond its bytes, roughly.
 const ENTRY_OVERHEAD_BYTES: usize = 32;

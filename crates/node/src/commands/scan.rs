@@ -3,6 +3,7 @@
 //! All of them read at one snapshot and in order of keys. A pattern's literal beginning bounds the
 //! range that is read, so `KEYS user:*` costs what there is under `user:`.
 
+use super::arg;
 use super::ctx::{Ctx, Done, Found, Span};
 use super::hash::without_prefix;
 use crate::cursors::Scanned;
@@ -10,7 +11,7 @@ use crate::model::{
     Changes, Kind, META_END, META_START, Record, field_prefix, meta_key, next_prefix, user_key,
 };
 use ringfort_base::KeyspaceId;
-use ringfort_protocol::front::resp::glob;
+use ringfort_protocol::front::resp::{Request, glob, options};
 use std::ops::ControlFlow;
 
 /// Keys up to this many are drawn from uniformly by RANDOMKEY.
@@ -19,11 +20,11 @@ const UNIFORM_KEYS_MAX: u64 = 256;
 const WHOLE_HASH_FIELDS_MAX: u64 = 128;
 
 /// What a scan shows.
-pub(super) struct Filter {
+struct Filter {
     /// Only names that match.
-    pub pattern: Option<Vec<u8>>,
+    pattern: Option<Vec<u8>>,
     /// Only keys of this type. `Some(None)`: of a type that no key has.
-    pub kind: Option<Option<Kind>>,
+    kind: Option<Option<Kind>>,
 }
 
 impl Filter {
@@ -33,7 +34,9 @@ impl Filter {
 
     /// The part of `base..end` (all of whose keys begin with `base`) where matches can be.
     fn span(&self, base: Vec<u8>, end: Vec<u8>) -> Span {
-        let Some(pattern) = self.pattern.as_deref() else { return Span { from: base, to: end, reverse: false } };
+        let Some(pattern) = self.pattern.as_deref() else {
+            return Span { from: base, to: end, reverse: false };
+        };
         let literal = glob::literal_prefix(pattern);
         if literal.bytes.is_empty() && !literal.is_whole {
             return Span { from: base, to: end, reverse: false };
@@ -72,8 +75,8 @@ fn visit_keys(
 }
 
 /// `KEYS pattern`.
-pub(super) async fn keys(ctx: &mut Ctx<'_>, pattern: &[u8]) -> Done {
-    let filter = Filter { pattern: Some(pattern.to_vec()), kind: None };
+pub(super) async fn keys(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let filter = Filter { pattern: Some(arg(req, 1).to_vec()), kind: None };
     let span = filter.span(META_START.to_vec(), META_END.to_vec());
     let (at, now_ms) = (ctx.snapshot(), ctx.now_ms());
     let found = ctx.scan(&at, ctx.keyspace(), span, usize::MAX, visit_keys(filter, now_ms)).await?;
@@ -85,13 +88,20 @@ pub(super) async fn keys(ctx: &mut Ctx<'_>, pattern: &[u8]) -> Done {
 }
 
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`: visits up to `count` keys.
-pub(super) async fn scan(ctx: &mut Ctx<'_>, cursor: u64, filter: Filter, count: usize) -> Done {
+pub(super) async fn scan(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let cursor = options::cursor(arg(req, 1))?;
+    let options = options::scan(req.args_from(2))?;
+    let kind = options.type_name.map(|name| {
+        [Kind::String, Kind::Hash].into_iter().find(|kind| name.eq_ignore_ascii_case(kind.name().as_bytes()))
+    });
+    let filter = Filter { pattern: options.pattern.map(<[u8]>::to_vec), kind };
+    let count = usize::try_from(options.count).unwrap_or(usize::MAX);
     let scanned = Scanned::Keys(ctx.keyspace());
     let mut span = filter.span(META_START.to_vec(), META_END.to_vec());
     resume(ctx, cursor, &scanned, &mut span);
     let (at, now_ms) = (ctx.snapshot(), ctx.now_ms());
-    // One more than asked for, to know whether this is the end.
-    let found = ctx.scan(&at, ctx.keyspace(), span, count, visit_counted(count, visit_keys(filter, now_ms))).await?;
+    let visit = visit_counted(count, visit_keys(filter, now_ms));
+    let found = ctx.scan(&at, ctx.keyspace(), span, count, visit).await?;
     let next = next_cursor(ctx, scanned, &found);
     ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
@@ -137,7 +147,12 @@ fn next_cursor(ctx: &Ctx<'_>, scanned: Scanned, found: &Found) -> u64 {
 }
 
 /// `HSCAN key cursor [MATCH pattern] [COUNT n]`.
-pub(super) async fn hscan(ctx: &mut Ctx<'_>, key: &[u8], cursor: u64, filter: Filter, count: usize) -> Done {
+pub(super) async fn hscan(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let cursor = options::cursor(arg(req, 2))?;
+    let options = options::hscan(req.args_from(3))?;
+    let filter = Filter { pattern: options.pattern.map(<[u8]>::to_vec), kind: None };
+    let count = usize::try_from(options.count).unwrap_or(usize::MAX);
+    let key = arg(req, 1);
     let at = ctx.snapshot();
     let record = ctx.load_hash(key, &at).await?;
     let mut next = 0;
@@ -165,18 +180,22 @@ pub(super) async fn hscan(ctx: &mut Ctx<'_>, key: &[u8], cursor: u64, filter: Fi
     let mut reply = ctx.reply();
     reply.array(2);
     reply.bulk_integer(next);
-    reply.array(found.items.len() * 2);
+    reply.array(if options.no_values { found.items.len() } else { found.items.len() * 2 });
     for (field, value) in &found.items {
         reply.bulk(field);
-        reply.bulk(value);
+        if !options.no_values {
+            reply.bulk(value);
+        }
     }
     Ok(())
 }
 
 /// `RANGE start end [LIMIT n] [REV]`: string keys of `start..end` with their values, in order of
 /// keys (backwards with REV); hashes are passed over. An empty `end` is the end of the database.
-pub(super) async fn range(ctx: &mut Ctx<'_>, bounds: (&[u8], &[u8]), limit: usize, reverse: bool) -> Done {
-    let (start, end) = bounds;
+pub(super) async fn range(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let options = options::range(req.args_from(3))?;
+    let (start, end, reverse) = (arg(req, 1), arg(req, 2), options.reverse);
+    let limit = options.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let to = if end.is_empty() { META_END.to_vec() } else { meta_key(end) };
     let span = Span { from: meta_key(start), to, reverse };
     let (at, now_ms) = (ctx.snapshot(), ctx.now_ms());
@@ -212,7 +231,8 @@ pub(super) async fn randomkey(ctx: &mut Ctx<'_>) -> Done {
     let all = Filter { pattern: None, kind: None };
     let count = u64::try_from(count.value).unwrap_or(0);
     let name = if count <= UNIFORM_KEYS_MAX {
-        let found = ctx.scan(&at, keyspace, whole, UNIFORM_KEYS_MAX as usize, visit_keys(all, now_ms)).await?;
+        let found =
+            ctx.scan(&at, keyspace, whole, UNIFORM_KEYS_MAX as usize, visit_keys(all, now_ms)).await?;
         let mut items = found.items;
         if items.is_empty() {
             None
@@ -227,10 +247,13 @@ pub(super) async fn randomkey(ctx: &mut Ctx<'_>) -> Done {
             (Some(first), Some(last)) => random_between(&first, &last, ctx.server.roll()),
             _ => META_START.to_vec(),
         };
-        let behind = first_living(ctx, &at, keyspace, Span { from: from.clone(), ..whole.clone() }, now_ms).await?;
+        let behind =
+            first_living(ctx, &at, keyspace, Span { from: from.clone(), ..whole.clone() }, now_ms).await?;
         match behind {
             Some(name) => Some(name),
-            None => first_living(ctx, &at, keyspace, Span { to: from, reverse: true, ..whole }, now_ms).await?,
+            None => {
+                first_living(ctx, &at, keyspace, Span { to: from, reverse: true, ..whole }, now_ms).await?
+            }
         }
     };
     ctx.reply().bulk_or_null(name.as_deref());
@@ -285,7 +308,7 @@ fn random_between(first: &[u8], last: &[u8], random: u64) -> Vec<u8> {
 }
 
 /// `DBSIZE`: the maintained count; keys that have expired and are not removed yet count, as in Redis.
-pub(super) async fn dbsize(ctx: &mut Ctx<'_>) -> Done {
+pub(super) fn dbsize(ctx: &mut Ctx<'_>) -> Done {
     let count = ctx.server.store().count(ctx.keyspace())?;
     ctx.shows.read(count.depends);
     ctx.reply().integer(count.value);
@@ -293,12 +316,16 @@ pub(super) async fn dbsize(ctx: &mut Ctx<'_>) -> Done {
 }
 
 /// `FLUSHDB` and `FLUSHALL`: one batch, O(1), whatever the size; ASYNC and SYNC are the same.
-pub(super) async fn flush(ctx: &mut Ctx<'_>, keyspaces: Vec<KeyspaceId>) -> Done {
+pub(super) async fn flush(ctx: &mut Ctx<'_>, req: &Request, all_databases: bool) -> Done {
+    options::flush(req.args_from(1))?;
+    let own = [ctx.keyspace()];
+    let server = ctx.server;
+    let keyspaces: &[KeyspaceId] = if all_databases { server.databases() } else { &own };
     let latches = ctx.server.store().latches().acquire_all();
     ctx.stall().await;
     let latch = latches.await;
     let mut all = Vec::with_capacity(keyspaces.len());
-    for keyspace in keyspaces {
+    for &keyspace in keyspaces {
         // Exact: nobody else writes while all latches are held.
         let count = ctx.server.store().count(keyspace)?;
         let mut changes = Changes::new(keyspace);
@@ -333,7 +360,10 @@ mod tests {
     fn a_random_key_lies_between_its_bounds() {
         for random in [0, 1, 77, u64::MAX] {
             let key = random_between(b"\x01abc1", b"\x01abc9zz", random);
-            assert!(key.as_slice() >= &b"\x01abc1"[..] && key.as_slice() <= &b"\x01abc9zz\xff\xff\xff\xff\xff"[..]);
+            assert!(
+                key.as_slice() >= &b"\x01abc1"[..]
+                    && key.as_slice() <= &b"\x01abc9zz\xff\xff\xff\xff\xff"[..]
+            );
             assert!(random_between(b"\x01same", b"\x01same", random) >= b"\x01same".to_vec());
         }
     }

@@ -1,16 +1,120 @@
 //! Commands on strings.
 
-use super::ctx::{Ctx, Done, check_field, check_key, check_string, live_of_kind};
+use super::ctx::{Ctx, Done, check_key, check_string, live_of_kind};
+use super::key::as_i64;
 use super::{arg, last_of_each};
-use crate::model::{Kind, Record, Slot};
-use ringfort_protocol::front::resp::Request;
-use ringfort_protocol::front::resp::error::{OFFSET_OUT_OF_RANGE, WRONG_TYPE};
+use crate::model::{Changes, Kind, Record, Slot};
+use crate::stats::add;
+use ringfort_protocol::front::resp::error::OFFSET_OUT_OF_RANGE;
 use ringfort_protocol::front::resp::number::{add_floats, add_integers, integer, negate, write_i64};
+use ringfort_protocol::front::resp::options::{Deadline, GetExExpiry, SetExpiry, TimeUnit};
+use ringfort_protocol::front::resp::{Request, options};
 
 /// `GET key`.
 pub(super) async fn get(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let record = ctx.load_string(arg(req, 1)).await?;
     ctx.reply().bulk_or_null(record.as_ref().map(Record::value));
+    Ok(())
+}
+
+/// `SET key value [NX|XX] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]`.
+pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let options = options::set(req.args_from(3))?;
+    let (key, value) = (arg(req, 1), arg(req, 2));
+    check_string(value.len())?;
+    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let slot = ctx.load_latched(key).await?;
+    // With GET the old value is answered, so it must be a string.
+    let old = if options.get { live_of_kind(&slot, Kind::String)? } else { slot.live() };
+    if options.get {
+        ctx.check_reply(old.map_or(0, |r| r.value().len()))?;
+    }
+    let allowed = !(options.nx && old.is_some() || options.xx && old.is_none());
+    if allowed {
+        let mut changes = ctx.changes();
+        match options.expiry {
+            SetExpiry::Clear => changes.put_string(key, slot.stored(), 0, &[value]),
+            SetExpiry::Keep => {
+                changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[value]);
+            }
+            SetExpiry::Set(deadline) => match deadline_ms(ctx, deadline, "set")? {
+                Some(at_ms) => changes.put_string(key, slot.stored(), at_ms, &[value]),
+                None => remove(ctx, &mut changes, key, &slot),
+            },
+        }
+        ctx.commit(changes)?;
+    }
+    drop(latch);
+    match (options.get, allowed) {
+        (true, _) => ctx.reply().bulk_or_null(old.map(Record::value)),
+        (false, true) => ctx.reply().ok(),
+        (false, false) => ctx.reply().null(),
+    }
+    Ok(())
+}
+
+/// The Unix time of a deadline; `None` if it has passed.
+fn deadline_ms(ctx: &Ctx<'_>, deadline: Deadline, command: &str) -> Done<Option<u64>> {
+    let now_ms = as_i64(ctx.now_ms());
+    let at_ms = deadline.unix_ms(now_ms, command)?;
+    Ok(u64::try_from(at_ms).ok().filter(|_| at_ms > now_ms))
+}
+
+/// Removes what is stored because its new expiry has passed.
+fn remove(ctx: &Ctx<'_>, changes: &mut Changes, key: &[u8], slot: &Slot) {
+    if let Some(stored) = slot.stored() {
+        changes.remove(key, stored);
+        add(&ctx.server.stats().expired_keys, 1);
+    }
+}
+
+/// `SETEX key seconds value` and `PSETEX key milliseconds value`.
+pub(super) async fn setex(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> Done {
+    let deadline = options::set_ex(arg(req, 2), unit)?;
+    let command = if unit == TimeUnit::Seconds { "setex" } else { "psetex" };
+    let (key, value) = (arg(req, 1), arg(req, 3));
+    check_string(value.len())?;
+    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let slot = ctx.load_latched(key).await?;
+    let mut changes = ctx.changes();
+    match deadline_ms(ctx, deadline, command)? {
+        Some(at_ms) => changes.put_string(key, slot.stored(), at_ms, &[value]),
+        None => remove(ctx, &mut changes, key, &slot),
+    }
+    ctx.commit(changes)?;
+    drop(latch);
+    ctx.reply().ok();
+    Ok(())
+}
+
+/// `GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]`.
+pub(super) async fn getex(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    let expiry = options::getex(req.args_from(2))?;
+    if expiry == GetExExpiry::Keep {
+        return get(ctx, req).await;
+    }
+    let key = arg(req, 1);
+    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let slot = ctx.load_latched(key).await?;
+    let Some(old) = live_of_kind(&slot, Kind::String)? else {
+        ctx.reply().null();
+        return Ok(());
+    };
+    ctx.check_reply(old.value().len())?;
+    let mut changes = ctx.changes();
+    let at_ms = match expiry {
+        GetExExpiry::Set(deadline) => deadline_ms(ctx, deadline, "getex")?,
+        GetExExpiry::Persist | GetExExpiry::Keep => Some(0),
+    };
+    match at_ms {
+        None => remove(ctx, &mut changes, key, &slot),
+        // PERSIST of what does not expire changes nothing.
+        Some(at_ms) if at_ms == old.expiry_ms() => {}
+        Some(at_ms) => changes.put_record(key, Some(old), at_ms, old.encode_with_expiry(at_ms)),
+    }
+    ctx.commit(changes)?;
+    drop(latch);
+    ctx.reply().bulk(old.value());
     Ok(())
 }
 
@@ -109,20 +213,21 @@ pub(super) async fn setnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 
 /// `MSET key value ...`: one batch.
 pub(super) async fn mset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
-    set_many(ctx, req, false).await?;
+    set_many(ctx, req, "mset").await?;
     ctx.reply().ok();
     Ok(())
 }
 
 /// `MSETNX key value ...`: all or none.
 pub(super) async fn msetnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
-    let done = set_many(ctx, req, true).await?;
+    let done = set_many(ctx, req, "msetnx").await?;
     ctx.reply().integer(i64::from(done));
     Ok(())
 }
 
-async fn set_many(ctx: &mut Ctx<'_>, req: &Request, only_if_absent: bool) -> Done<bool> {
-    let pairs = last_of_each(req, 1);
+async fn set_many(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<bool> {
+    let only_if_absent = name == "msetnx";
+    let pairs = last_of_each(req, 1, name)?;
     for (key, value) in &pairs {
         check_key(key)?;
         check_string(value.len())?;

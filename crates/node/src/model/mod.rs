@@ -44,8 +44,8 @@ mod record;
 mod write;
 
 pub use keys::{
-    DB_END, Family, META_END, META_START, USER_KEY_BYTES_MAX, expiry_key, expiry_until, field_key, field_prefix,
-    meta_key, meta_key_into, next_prefix, parse_expiry_key, parse_field_key, user_key,
+    DB_END, Family, META_END, META_START, USER_KEY_BYTES_MAX, expiry_key, expiry_until, field_key,
+    field_prefix, meta_key, meta_key_into, next_prefix, parse_expiry_key, parse_field_key, user_key,
 };
 pub use orphan::is_orphan_field;
 pub use record::{HashMeta, Kind, Record, Slot};

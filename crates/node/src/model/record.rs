@@ -64,8 +64,8 @@ impl Record {
             }
             Ok((kind, expiry_ms, hash, body))
         })();
-        let (kind, expiry_ms, hash, body) =
-            parsed.map_err(|e| Error::new(ErrorKind::Internal, format!("a meta record does not decode: {e}")))?;
+        let (kind, expiry_ms, hash, body) = parsed
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("a meta record does not decode: {e}")))?;
         Ok(Self { kind, expiry_ms, hash, body, bytes })
     }
 

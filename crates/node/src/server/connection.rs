@@ -40,7 +40,7 @@ where
     let Some(registration) = server.clients().register(peer, max, server.monotonic()) else {
         add(&stats.rejected_connections, 1);
         let mut out = Vec::new();
-        ReplyWriter::new(&mut out, Version::Resp2).error(&TOO_MANY_CLIENTS);
+        ReplyWriter::new(&mut out, Version::V2).error(&TOO_MANY_CLIENTS);
         let refused = door::within(Some(Duration::from_secs(1)), stream.write_all(&out)).await;
         drop(refused);
         return;
@@ -146,7 +146,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 server: &self.server,
                 client: &self.client,
                 session: &mut self.session,
-                request,
                 out: &mut self.out,
                 turn: &mut self.turn,
                 charge: &mut self.charge,
@@ -154,11 +153,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 base_bytes,
                 shows: Shows::Nothing,
                 now,
+                close: false,
+                name: None,
             };
-            let flow = commands::execute(&mut ctx).await;
+            let flow = commands::execute(&mut ctx, &request).await;
             now = ctx.now;
-            last_command = ctx.command_name().or(last_command);
-            let request = ctx.request;
+            last_command = ctx.name.or(last_command);
             self.parser.recycle(request);
             if self.session.authenticated != was_authenticated {
                 self.parser.set_limits(limits(self.session.authenticated));
@@ -194,7 +194,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
             rest = rest.get(n..).unwrap_or_default();
         }
-        door::within(limit, self.stream.flush()).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+        door::within(limit, self.stream.flush())
+            .await
+            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         self.out.clear();
         if self.out.capacity() > READ_BYTES {
             self.out = Vec::new();

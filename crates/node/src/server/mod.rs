@@ -82,9 +82,8 @@ impl Server {
         let mut random = [0u8; 36];
         entropy.fill(&mut random).map_err(|e| Error::io("draw", "random bytes", &e))?;
         let (run_id, seeds) = random.split_at(20);
-        let seed = |at: usize| {
-            seeds.get(at..at + 8).and_then(|s| s.try_into().ok()).map_or(0, u64::from_le_bytes)
-        };
+        let seed =
+            |at: usize| seeds.get(at..at + 8).and_then(|s| s.try_into().ok()).map_or(0, u64::from_le_bytes);
         let started = clock.monotonic();
         Ok(Arc::new(Self {
             settings: Settings {

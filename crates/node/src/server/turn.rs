@@ -128,7 +128,7 @@ impl Turn {
                 }
                 (shows, Some(error)) => {
                     let error = store_error(error, matches!(shows, Shows::Write(_)));
-                    ReplyWriter::new(out, Version::Resp2).error(&error);
+                    ReplyWriter::new(out, Version::V2).error(&error);
                 }
             }
             start = mark.end;
@@ -141,9 +141,7 @@ impl Turn {
 pub(crate) fn store_error(error: &Error, wrote: bool) -> ReplyError {
     match error.kind() {
         _ if wrote && is_fatal(error) => outcome_unknown(error.message()),
-        ErrorKind::OutcomeUnknown if !wrote => {
-            ReplyError::from(&error.clone().with_kind(ErrorKind::Stopped))
-        }
+        ErrorKind::OutcomeUnknown if !wrote => ReplyError::from(&error.clone().with_kind(ErrorKind::Stopped)),
         _ => ReplyError::from(error),
     }
 }
