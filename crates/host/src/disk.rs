@@ -71,12 +71,10 @@ impl OsDisk {
     }
 
     fn open_dir(&self, dir: &str) -> Result<OwnedFd> {
-        let dir = if dir.is_empty() {
-            "."
-        } else {
+        if !dir.is_empty() {
             check(dir)?;
-            dir
-        };
+        }
+        let dir = shown(dir);
         retry_on_intr(|| rustix::fs::openat(&self.root, dir, DIR_FLAGS, Mode::empty()))
             .map_err(|e| named(dir, e))
     }
@@ -101,8 +99,8 @@ impl Disk for OsDisk {
     fn list(&self, dir: &str) -> Result<Vec<String>> {
         let fd = self.open_dir(dir)?;
         let mut names = Vec::new();
-        for entry in Dir::new(fd).map_err(|e| named(dir, e))? {
-            let entry = entry.map_err(|e| named(dir, e))?;
+        for entry in Dir::new(fd).map_err(|e| named(shown(dir), e))? {
+            let entry = entry.map_err(|e| named(shown(dir), e))?;
             // A name that is no text is none of ours; it is shown mangled rather than hidden.
             let name = entry.file_name().to_string_lossy();
             if name != "." && name != ".." {
@@ -141,7 +139,7 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self, dir: &str) -> Result<()> {
         let fd = self.open_dir(dir)?;
-        rustix::fs::fsync(&fd).map_err(|e| named(dir, e))
+        rustix::fs::fsync(&fd).map_err(|e| named(shown(dir), e))
     }
 
     fn lock(&self, path: &str) -> Result<Box<dyn DiskLock>> {
@@ -237,6 +235,11 @@ impl DiskFile for OsFile {
 
 fn beyond(offset: u64, done: usize) -> Result<u64> {
     offset.checked_add(done as u64).ok_or_else(|| Error::from(ErrorKind::FileTooLarge))
+}
+
+/// The root is `""` to callers and `.` to the system and to people.
+const fn shown(dir: &str) -> &str {
+    if dir.is_empty() { "." } else { dir }
 }
 
 fn check(path: &str) -> Result<()> {
