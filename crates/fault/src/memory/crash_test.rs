@@ -297,6 +297,20 @@ fn a_poke_is_seen_by_open_files_and_survives() {
 }
 
 #[test]
+fn a_later_sync_does_not_save_what_a_failed_one_dropped() {
+    let disk = MemDisk::new();
+    let file = disk.create("a").unwrap();
+    disk.sync_dir("").unwrap();
+    file.write_at(b"lost", 0).unwrap();
+    disk.fail_sync("a").unwrap();
+    file.write_at(b"kept", 8192).unwrap();
+    file.sync().unwrap();
+    assert_eq!(&disk.bytes_of("a").unwrap()[..4], b"lost", "readers still see it");
+    let left = disk.crash(CrashChoice::KeepAll).bytes_of("a").unwrap();
+    assert_eq!((&left[..4], &left[8192..]), (&[0; 4][..], &b"kept"[..]));
+}
+
+#[test]
 fn too_many_steps_have_no_masks() {
     let disk = MemDisk::new();
     for i in 0..64 {
