@@ -95,7 +95,8 @@ pub fn advance_confirmed(
             held => return Err(second_copy(counter, expected, to, held.as_ref())),
         }
     }
-    let reason = last_error.map_or_else(|| "it kept refusing its own value".to_owned(), |error| error.to_string());
+    let reason =
+        last_error.map_or_else(|| "it kept refusing its own value".to_owned(), |error| error.to_string());
     let message = format!("the {} counter did not confirm an advance: {reason}", counter.kind());
     Err(Error::new(ErrorKind::OutcomeUnknown, message))
 }
@@ -106,8 +107,14 @@ fn is_refusal(error: &Error) -> bool {
     error.proof().is_some() || matches!(kind, ErrorKind::Refused | ErrorKind::Invalid | ErrorKind::Internal)
 }
 
-fn second_copy(counter: &dyn Counter, expected: Option<&Anchor>, to: &Anchor, held: Option<&Reading>) -> Error {
-    let life = |anchor: &Anchor| format!("incarnation {} at position {}", anchor.incarnation, anchor.wal.position);
+fn second_copy(
+    counter: &dyn Counter,
+    expected: Option<&Anchor>,
+    to: &Anchor,
+    held: Option<&Reading>,
+) -> Error {
+    let life =
+        |anchor: &Anchor| format!("incarnation {} at position {}", anchor.incarnation, anchor.wal.position);
     let found = match held {
         Some(reading) => format!("{} (value {})", life(&reading.anchor), reading.value),
         None => "nothing: it was reset or its store destroyed".to_owned(),

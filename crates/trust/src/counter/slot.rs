@@ -91,13 +91,18 @@ impl SlotFile {
             .filter_map(|slot| Slot::decode(slot).ok())
             .max_by_key(|slot| slot.sequence)
             .map(Some)
-            .ok_or_else(|| Error::evidence(EvidenceKind::BadSeal, path, 0, "neither of its two slots is valid"))
+            .ok_or_else(|| {
+                Error::evidence(EvidenceKind::BadSeal, path, 0, "neither of its two slots is valid")
+            })
     }
 
     /// Makes `payload` the newest; durable before it returns if `sync`. After an error the outcome is unknown.
     pub(crate) fn store(&mut self, disk: &dyn Disk, payload: &[u8], sync: bool) -> Result<()> {
         if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(Error::new(ErrorKind::Internal, format!("{} bytes do not fit a slot", payload.len())));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("{} bytes do not fit a slot", payload.len()),
+            ));
         }
         let newest = self.newest(disk)?;
         let sequence = newest.as_ref().map_or(0, |slot| slot.sequence) + 1;
@@ -113,7 +118,14 @@ impl SlotFile {
         Ok(())
     }
 
-    fn write_in_place(&self, own: Own, bytes: &[u8], sequence: u64, digest: [u8; 32], sync: bool) -> Result<Own> {
+    fn write_in_place(
+        &self,
+        own: Own,
+        bytes: &[u8],
+        sequence: u64,
+        digest: [u8; 32],
+        sync: bool,
+    ) -> Result<Own> {
         let slot = 1 - own.durable;
         let failed = |error| Error::io("write", &join(self.dir, &self.name), &error);
         own.file.write_at(bytes, slot * SLOT_BYTES as u64).map_err(failed)?;
@@ -155,7 +167,12 @@ impl VolumeCounter {
     fn reading(&self, file: &SlotFile) -> Result<Option<Reading>> {
         let Some(payload) = file.load(&*self.disk)? else { return Ok(None) };
         let reading = decode_reading(&payload).map_err(|error| {
-            Error::evidence(EvidenceKind::Inconsistent, CLAIM, 0, format!("its valid slot does not decode: {error}"))
+            Error::evidence(
+                EvidenceKind::Inconsistent,
+                CLAIM,
+                0,
+                format!("its valid slot does not decode: {error}"),
+            )
         })?;
         if reading.anchor.store != self.store {
             let detail = format!("it claims for store {}, expected {}", reading.anchor.store, self.store);
