@@ -97,3 +97,67 @@ fn decode(bytes: &[u8]) -> Result<[u8; 16], DecodeError> {
     from.finish()?;
     Ok(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestEntropy;
+    use ringfort_fault::memory::{CrashChoice, MemDisk};
+    use ringfort_fault::script::{Fault, FaultDisk, When};
+
+    #[test]
+    fn a_volume_keeps_its_id() {
+        let (disk, entropy) = (MemDisk::new(), TestEntropy::default());
+        assert_eq!(trusted_volume_id(&disk), Ok(None));
+        let id = init_trusted_volume(&disk, &entropy).unwrap();
+        assert_eq!(init_trusted_volume(&disk, &entropy), Ok(id));
+        assert_eq!(trusted_volume_id(&disk.crash(CrashChoice::LoseAll)), Ok(Some(id)));
+        assert_ne!(init_trusted_volume(&MemDisk::new(), &entropy), Ok(id));
+    }
+
+    #[test]
+    fn a_damaged_mark_is_evidence() {
+        let disk = MemDisk::new();
+        init_trusted_volume(&disk, &TestEntropy::default()).unwrap();
+        let good = disk.bytes_of(VOLUME).unwrap();
+        for at in 0..=good.len() {
+            let mut bad = good.clone();
+            bad.resize(good.len().max(at + 1), 0);
+            bad[at] ^= 1;
+            disk.poke(VOLUME, 0, &bad).unwrap();
+            let error = trusted_volume_id(&disk).unwrap_err();
+            assert_eq!(error.proof().map(|proof| &*proof.file), Some(VOLUME), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_crash_while_it_is_marked_is_no_damage() {
+        for nth in 1..8 {
+            let memory = MemDisk::new();
+            let faulty = FaultDisk::new(Arc::new(memory.clone()));
+            faulty.inject(When::Mutating(nth), Fault::Freeze);
+            let marked = init_trusted_volume(&faulty, &TestEntropy::default()).ok();
+            for seed in 0..20 {
+                let after = memory.crash(CrashChoice::Seeded(seed));
+                let id = trusted_volume_id(&after).unwrap();
+                assert!(marked.is_none() || id == marked, "call {nth}, seed {seed}");
+                init_trusted_volume(&after, &TestEntropy::default()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn the_mode_places_each_class() {
+        let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+        let sealed = |mode, class| {
+            let volumes = Volumes { data: disk.clone(), trusted: Some(disk.clone()), mode };
+            volumes.place(class).1 != Protection::Checksummed
+        };
+        let classes = [Class::Wal, Class::Manifest, Class::Table];
+        assert_eq!(classes.map(|class| sealed(Mode::Software, class)), [true, true, true]);
+        assert_eq!(classes.map(|class| sealed(Mode::Hardware, class)), [false, false, false]);
+        assert_eq!(classes.map(|class| sealed(Mode::Twin, class)), [false, false, true]);
+        let volumes = Volumes { data: disk.clone(), trusted: None, mode: Mode::Hardware };
+        assert_ne!(volumes.place(Class::Wal).1, Protection::Checksummed, "no trusted volume: sealed");
+    }
+}

@@ -1,13 +1,14 @@
-//! A counter in a two-slot file of a disk that the host cannot roll back: the trusted volume's
+//! A counter in a slot file of a disk that the host cannot roll back: the trusted volume's
 //! claim record (`volume` counter), and the store of the simulated device.
 //!
 //! ```text
-//! file    := slot 0 at offset 0 | slot 1 at offset 4096
+//! file    := slot 0 at offset 0 | slot 1 at offset 4096 | slot 2 at offset 8192
 //! slot    := sequence u64 | length u32 | payload | sha256("ringfort v1 slot" | sequence | length | payload) 32
 //! CLAIM   := a file whose payload is: value u64 | anchor                                  (little-endian)
 //! ```
-//! The higher valid sequence counts. A write goes to the slot that is *not* known to be durable, so
-//! a torn one costs at most what was never synced; if neither slot is valid, somebody altered them.
+//! The highest valid sequence counts. A write goes to a slot that is neither the newest (so one that
+//! fails half-way loses nothing that was confirmed) nor the last that was synced (so a power cut loses
+//! at most what was never synced). If no slot is valid, somebody altered them.
 //!
 //! Files are not reopened for writing. Whoever writes first replaces the file by a copy of his own with
 //! the next sequence, durably, and writes in place from then on, for as long as the file under that name
@@ -22,6 +23,7 @@ use ringfort_base::world::{Disk, DiskFile};
 use ringfort_base::{Error, ErrorKind, EvidenceKind, Result, StoreId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+const SLOTS: usize = 3;
 const SLOT_BYTES: usize = 4096;
 const PAYLOAD_BYTES_MAX: usize = SLOT_BYTES - 8 - 4 - 32;
 
@@ -61,11 +63,13 @@ struct Own {
     file: Arc<dyn DiskFile>,
     sequence: u64,
     digest: [u8; 32],
-    /// The slot whose content was synced; the other one is written to.
-    durable: u64,
+    /// The slot that was written last.
+    newest: usize,
+    /// The slot that was synced last.
+    durable: usize,
 }
 
-/// One two-slot file. The caller holds the disk's lock around every call.
+/// One slot file. The caller holds the disk's lock around every call.
 pub(crate) struct SlotFile {
     dir: &'static str,
     name: String,
@@ -84,16 +88,14 @@ impl SlotFile {
 
     fn newest(&self, disk: &dyn Disk) -> Result<Option<Slot>> {
         let path = join(self.dir, &self.name);
-        let Some(bytes) = read_whole(disk, &path, 2 * SLOT_BYTES)? else { return Ok(None) };
-        let (first, second) = bytes.split_at(bytes.len().min(SLOT_BYTES));
-        [first, second]
-            .into_iter()
+        let Some(bytes) = read_whole(disk, &path, SLOTS * SLOT_BYTES)? else { return Ok(None) };
+        bytes
+            .chunks(SLOT_BYTES)
+            .take(SLOTS)
             .filter_map(|slot| Slot::decode(slot).ok())
             .max_by_key(|slot| slot.sequence)
             .map(Some)
-            .ok_or_else(|| {
-                Error::evidence(EvidenceKind::BadSeal, path, 0, "neither of its two slots is valid")
-            })
+            .ok_or_else(|| Error::evidence(EvidenceKind::BadSeal, path, 0, "none of its slots is valid"))
     }
 
     /// Makes `payload` the newest; durable before it returns if `sync`. After an error the outcome is unknown.
@@ -113,7 +115,13 @@ impl SlotFile {
         });
         self.own = Some(match own {
             Some(own) => self.write_in_place(own, &bytes, sequence, digest, sync)?,
-            None => Own { file: replace(disk, self.dir, &self.name, &bytes)?, sequence, digest, durable: 0 },
+            None => Own {
+                file: replace(disk, self.dir, &self.name, &bytes)?,
+                sequence,
+                digest,
+                newest: 0,
+                durable: 0,
+            },
         });
         Ok(())
     }
@@ -126,13 +134,15 @@ impl SlotFile {
         digest: [u8; 32],
         sync: bool,
     ) -> Result<Own> {
-        let slot = 1 - own.durable;
+        let slot = (0..SLOTS)
+            .find(|slot| *slot != own.newest && *slot != own.durable)
+            .expect("there are more slots than the two to keep");
         let failed = |error| Error::io("write", &join(self.dir, &self.name), &error);
-        own.file.write_at(bytes, slot * SLOT_BYTES as u64).map_err(failed)?;
+        own.file.write_at(bytes, (slot * SLOT_BYTES) as u64).map_err(failed)?;
         if sync {
             own.file.sync().map_err(failed)?;
         }
-        Ok(Own { sequence, digest, durable: if sync { slot } else { own.durable }, ..own })
+        Ok(Own { sequence, digest, newest: slot, durable: if sync { slot } else { own.durable }, ..own })
     }
 }
 

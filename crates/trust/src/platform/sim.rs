@@ -6,7 +6,7 @@
 //! ```text
 //! LOCK            the advisory lock
 //! root            32 random bytes: the sealing root
-//! stores/HASH     a two-slot file (see counter::slot) per store name; HASH = hex sha256(name)
+//! stores/HASH     a slot file (see counter::slot) per store name; HASH = hex sha256(name)
 //!   payload :=    version u8 = 1 | name | state u8 (1 creating, 2 live) | store 16 | value u64 | option anchor
 //! ```
 //! Creation, commit, forgetting and claims are synced. An ordinary advance is not: one that a power cut
@@ -28,6 +28,7 @@ use ringfort_base::world::{Device, Disk, DiskLock, Entropy};
 use ringfort_base::{Error, ErrorKind, EvidenceKind, Result, StoreId, Untrusted};
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -35,6 +36,8 @@ use zeroize::Zeroizing;
 const LOCK: &str = "LOCK";
 const ROOT: &str = "root";
 const STORES: &str = "stores";
+/// In front of every request.
+const SEQUENCE_BYTES: usize = 8;
 
 /// How a caller lets time pass; this crate has no clock.
 pub type Wait = Box<dyn Fn(Duration) + Send + Sync>;
@@ -273,34 +276,49 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 impl Device for SimDevice {
-    fn transact(&self, request: &[u8]) -> io::Result<Untrusted<Vec<u8>>> {
-        let reply = self.answer(request).unwrap_or_else(Reply::Failed);
-        Ok(Untrusted::new(reply.encode()))
+    fn transact(&self, sent: &[u8]) -> io::Result<Untrusted<Vec<u8>>> {
+        let request = sent.get(SEQUENCE_BYTES..).unwrap_or_default();
+        let mut answer = self.answer(request).unwrap_or_else(Reply::Failed).encode();
+        answer.extend_from_slice(&wire::binding(sent, &answer));
+        Ok(Untrusted::new(answer))
+    }
+}
+
+/// The driver's end of the bus.
+struct Bus {
+    device: Arc<dyn Device>,
+    sequence: AtomicU64,
+}
+
+impl Bus {
+    /// One exchange with the device. After an error that is not the device's own the outcome is unknown.
+    fn transact(&self, request: &Request) -> Result<Reply> {
+        let mut sent = self.sequence.fetch_add(1, Ordering::Relaxed).to_le_bytes().to_vec();
+        sent.extend_from_slice(&request.encode());
+        let failed = |error| Error::io("reach", "the simulated platform", &error);
+        let answer = Zeroizing::new(look(self.device.transact(&sent).map_err(failed)?));
+        let garbled =
+            || Error::new(ErrorKind::Io, "an answer of the simulated platform is garbled or another one's");
+        let (reply, binding) = answer.split_last_chunk::<32>().ok_or_else(garbled)?;
+        if *binding != wire::binding(&sent, reply) {
+            return Err(garbled());
+        }
+        match Reply::decode(reply).map_err(|_| garbled())? {
+            Reply::Failed(error) => Err(error.context("simulated platform")),
+            reply => Ok(reply),
+        }
     }
 }
 
 /// The driver.
 pub struct SimPlatform {
-    device: Arc<dyn Device>,
+    bus: Arc<Bus>,
 }
 
 impl SimPlatform {
     /// Speaks to `device`.
     pub fn new(device: Arc<dyn Device>) -> Self {
-        Self { device }
-    }
-}
-
-/// One exchange with the device. An error without evidence may have had its effect.
-fn transact(device: &dyn Device, request: &Request) -> Result<Reply> {
-    let failed = |error| Error::io("reach", "the simulated platform", &error);
-    let reply = Zeroizing::new(look(device.transact(&request.encode()).map_err(failed)?));
-    match Reply::decode(&reply) {
-        Ok(Reply::Failed(error)) => Err(error.context("simulated platform")),
-        Ok(reply) => Ok(reply),
-        Err(error) => {
-            Err(Error::new(ErrorKind::Io, format!("the simulated platform's reply is garbled: {error}")))
-        }
+        Self { bus: Arc::new(Bus { device, sequence: AtomicU64::new(0) }) }
     }
 }
 
@@ -325,7 +343,7 @@ impl Platform for SimPlatform {
     }
 
     fn sealing_key(&self, store: StoreId) -> Result<Secret<32>> {
-        match transact(&*self.device, &Request::SealingKey { store })? {
+        match self.bus.transact(&Request::SealingKey { store })? {
             Reply::SealingKey(key) => Ok(Secret(*key)),
             _ => Err(unexpected()),
         }
@@ -333,7 +351,7 @@ impl Platform for SimPlatform {
 
     fn known(&self, name: &str) -> Result<Known> {
         check_name(name)?;
-        match transact(&*self.device, &Request::Known { name: name.to_owned() })? {
+        match self.bus.transact(&Request::Known { name: name.to_owned() })? {
             Reply::Known(known) => Ok(known),
             _ => Err(unexpected()),
         }
@@ -341,28 +359,28 @@ impl Platform for SimPlatform {
 
     fn begin(&self, name: &str, store: StoreId) -> Result<()> {
         check_name(name)?;
-        done(transact(&*self.device, &Request::Begin { name: name.to_owned(), store })?)
+        done(self.bus.transact(&Request::Begin { name: name.to_owned(), store })?)
     }
 
     fn commit(&self, name: &str, store: StoreId) -> Result<()> {
         check_name(name)?;
-        done(transact(&*self.device, &Request::Commit { name: name.to_owned(), store })?)
+        done(self.bus.transact(&Request::Commit { name: name.to_owned(), store })?)
     }
 
     fn forget(&self, name: &str) -> Result<()> {
         check_name(name)?;
-        done(transact(&*self.device, &Request::Forget { name: name.to_owned() })?)
+        done(self.bus.transact(&Request::Forget { name: name.to_owned() })?)
     }
 
     fn counter(&self, name: &str, store: StoreId) -> Result<Arc<dyn Counter>> {
         check_name(name)?;
-        Ok(Arc::new(SimCounter { device: self.device.clone(), name: name.to_owned(), store }))
+        Ok(Arc::new(SimCounter { bus: self.bus.clone(), name: name.to_owned(), store }))
     }
 }
 
 /// The counter of one store.
 struct SimCounter {
-    device: Arc<dyn Device>,
+    bus: Arc<Bus>,
     name: String,
     store: StoreId,
 }
@@ -374,7 +392,7 @@ impl Counter for SimCounter {
 
     fn read(&self) -> Result<Option<Reading>> {
         let request = Request::CounterRead { name: self.name.clone(), store: self.store };
-        match transact(&*self.device, &request)? {
+        match self.bus.transact(&request)? {
             Reply::Reading(reading) => Ok(reading),
             _ => Err(unexpected()),
         }
@@ -382,10 +400,8 @@ impl Counter for SimCounter {
 
     fn advance(&self, expected: Option<[u8; 32]>, to: &Anchor, claim: bool) -> Result<Advance> {
         let (name, store) = (self.name.clone(), self.store);
-        match transact(
-            &*self.device,
-            &Request::CounterAdvance { name, store, expected, to: to.clone(), claim },
-        )? {
+        let request = Request::CounterAdvance { name, store, expected, to: to.clone(), claim };
+        match self.bus.transact(&request)? {
             Reply::Advanced(value) => Ok(Advance::Done(value)),
             Reply::Conflict(held) => Ok(Advance::Conflict(held)),
             _ => Err(unexpected()),

@@ -1,6 +1,8 @@
 //! What crosses the bus between [`super::sim::SimPlatform`] and [`super::sim::SimDevice`].
 //!
 //! ```text
+//! sent    := sequence u64 | request                         sequence: counted up by the driver
+//! answer  := reply | sha256("ringfort v1 sim reply" | sent | reply) 32
 //! request := version u8 = 1 | command u8 | fields
 //!   1 sealing key  store 16               5 forget   name
 //!   2 known        name                   6 read     name | store 16
@@ -13,9 +15,11 @@
 //!   3 reading      option reading         7 advanced value u64
 //! name, message, file, detail := varint length | UTF-8;  option x := 0 | 1 x;  reading := value u64 | anchor
 //! ```
+//! The digest binds an answer to its request, so that one that was garbled, or belongs to an earlier
+//! request, is noticed and counts as lost (R4). It is no secret: a real device authenticates its session.
 
 use super::Known;
-use crate::anchor::Anchor;
+use crate::anchor::{Anchor, sha256};
 use crate::counter::Reading;
 use ringfort_base::codec::{DecodeError, Reader, Write};
 use ringfort_base::limits::NAME_BYTES_MAX;
@@ -24,6 +28,11 @@ use zeroize::Zeroizing;
 
 const VERSION: u8 = 1;
 const TEXT_BYTES_MAX: usize = 4096;
+
+/// What the device appends to `reply`, its answer to `sent`.
+pub(super) fn binding(sent: &[u8], reply: &[u8]) -> [u8; 32] {
+    sha256(&[b"ringfort v1 sim reply", sent, reply])
+}
 
 /// A command to the device.
 #[derive(PartialEq, Debug)]
