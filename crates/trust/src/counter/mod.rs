@@ -42,13 +42,13 @@ pub trait Counter: Send + Sync {
     fn advance(&self, expected: Option<[u8; 32]>, to: &Anchor, claim: bool) -> Result<Advance>;
 }
 
-/// The condition of an advance: the value that it leads to, or the conflict.
-pub(crate) fn conditional(current: Option<Reading>, expected: Option<[u8; 32]>) -> Result<u64, Advance> {
+/// How an advance from `current` under the condition `expected` ends, before it is carried out.
+pub(crate) fn conditional(current: Option<Reading>, expected: Option<[u8; 32]>) -> Advance {
     let holds = current.as_ref().map(|reading| reading.anchor.digest());
     if holds == expected || !defence::on(Defence::CounterCondition) {
-        Ok(current.map_or(0, |reading| reading.value) + 1)
+        Advance::Done(current.map_or(0, |reading| reading.value) + 1)
     } else {
-        Err(Advance::Conflict(current))
+        Advance::Conflict(current)
     }
 }
 

@@ -203,6 +203,10 @@ impl Counter for VolumeCounter {
     }
 
     fn read(&self) -> Result<Option<Reading>> {
+        // Without a claim not even the lock's file is made: a refusal leaves the volume as it is (R12).
+        if read_whole(&*self.disk, CLAIM, 0)?.is_none() {
+            return Ok(None);
+        }
         self.critical(|file| self.reading(file))
     }
 
@@ -211,14 +215,12 @@ impl Counter for VolumeCounter {
             return Err(Error::new(ErrorKind::Internal, "an anchor of another store for this counter"));
         }
         self.critical(|file| {
-            let value = match conditional(self.reading(file)?, expected) {
-                Ok(value) => value,
-                Err(conflict) => return Ok(conflict),
-            };
+            let outcome = conditional(self.reading(file)?, expected);
+            let Advance::Done(value) = outcome else { return Ok(outcome) };
             let mut payload = value.to_le_bytes().to_vec();
             payload.put(&to.encode());
             file.store(&*self.disk, &payload, claim)?;
-            Ok(Advance::Done(value))
+            Ok(outcome)
         })
     }
 }

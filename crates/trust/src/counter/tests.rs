@@ -27,6 +27,7 @@ fn a_counter_advances_only_for_whoever_knows_its_anchor() {
     let disk = MemDisk::new();
     let counter = counter(&disk);
     assert_eq!(counter.read(), Ok(None));
+    assert!(disk.files().is_empty(), "reading makes no file (R12)");
     assert_eq!(advance(&counter, Some(9), 10, false), Advance::Conflict(None));
     assert_eq!(advance(&counter, None, 10, true), Advance::Done(1));
     assert_eq!(advance(&counter, Some(10), 20, false), Advance::Done(2));

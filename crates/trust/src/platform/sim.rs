@@ -228,12 +228,11 @@ impl SimDevice {
             return Err(Error::invalid("the anchor is of another store than its counter"));
         }
         match conditional(entry.reading(), expected) {
-            Ok(value) => {
+            Advance::Done(value) => {
                 self.put(files, &Entry { value, anchor: Some(to), ..entry }, claim)?;
                 Ok(Reply::Advanced(value))
             }
-            Err(Advance::Conflict(held)) => Ok(Reply::Conflict(held)),
-            Err(Advance::Done(value)) => Ok(Reply::Advanced(value)),
+            Advance::Conflict(held) => Ok(Reply::Conflict(held)),
         }
     }
 
