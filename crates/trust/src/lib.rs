@@ -12,6 +12,7 @@ pub mod anchor;
 pub mod chain;
 pub mod counter;
 pub mod defence;
+mod files;
 pub mod keyfile;
 pub mod keys;
 pub mod platform;
