@@ -72,7 +72,8 @@ fn ten_lives_in_a_row() {
             }
             put(&store, ks, &life.to_be_bytes(), b"here", Level::Durable).unwrap();
             for i in 0..300u32 {
-                put(&store, ks, format!("filler {i}").as_bytes(), &[life as u8; 200], Level::Buffered).unwrap();
+                put(&store, ks, format!("filler {i}").as_bytes(), &[life as u8; 200], Level::Buffered)
+                    .unwrap();
             }
             if life % 3 == 1 {
                 settle(&store).unwrap();

@@ -7,7 +7,7 @@ use ringfort_base::{KeyspaceId, Level, Result, Seq};
 use ringfort_fault::clock::ManualClock;
 use ringfort_fault::entropy::SeededEntropy;
 use ringfort_fault::memory::{CrashChoice, MemDisk};
-use ringfort_store::{KeyspaceOptions, Step, Store, StoreOptions, WriteBatch, World};
+use ringfort_store::{KeyspaceOptions, Step, Store, StoreOptions, World, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use ringfort_trust::platform::Platform;
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
@@ -65,7 +65,12 @@ impl Machine {
     }
 
     pub fn options(&self) -> StoreOptions {
-        StoreOptions { mode: Some(self.mode), segment_bytes: 64 << 10, memory_budget: 8 << 20, ..StoreOptions::default() }
+        StoreOptions {
+            mode: Some(self.mode),
+            segment_bytes: 64 << 10,
+            memory_budget: 8 << 20,
+            ..StoreOptions::default()
+        }
     }
 
     /// The machine after its process died: everything written is there, locks are free.
