@@ -7,11 +7,10 @@ use crate::files;
 use crate::manifest::state::Life;
 use ringfort_base::codec::DecodeError;
 use ringfort_base::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
-use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result, Seq};
+use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result};
 use ringfort_trust::chain::{ChainReader, EndReason, LogKind, Record, SegmentHeader};
 use ringfort_trust::{Anchor, Head, Sealer};
-use std::collections::HashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A group that verified: its runs, joined, and the head that it makes.
 pub(crate) enum Group {
@@ -23,8 +22,8 @@ pub(crate) enum Group {
 pub(crate) trait Sink {
     /// A group; `anchored` = at or before the anchored head.
     fn group(&mut self, group: &Group, anchored: bool) -> Result<()>;
-    /// A segment is read to its (last needed) end.
-    fn segment(&mut self, number: FileNo, end: Head);
+    /// A segment of the log was read, from the head that it continues to its last needed one.
+    fn segment(&mut self, number: FileNo, start: Head, end: Head, bytes: u64);
 }
 
 /// Where the log ended.
@@ -140,8 +139,9 @@ impl Walk<'_> {
         }
         self.head.get_or_insert(header.continues);
         self.check_reached();
+        let len = bytes.len() as u64;
         let carry_on = self.records(bytes, &header, path, stop)?;
-        self.sink.segment(number, self.head.unwrap_or_default());
+        self.sink.segment(number, header.continues, self.head.unwrap_or_default(), len);
         Ok(carry_on)
     }
 
@@ -278,9 +278,4 @@ impl Walk<'_> {
 
 fn bad_header(path: &str, error: DecodeError) -> Error {
     Error::evidence(EvidenceKind::BadSeal, path, 0, format!("not a log segment: {error}"))
-}
-
-/// Highest position a claim or group carries, for [`Seq`] arithmetic.
-pub(crate) fn position(head: Head) -> Seq {
-    Seq(head.position)
 }
