@@ -93,10 +93,10 @@ fn replay(target: &str, body: fn(&[u8]), rounds: usize) {
 
 #[test]
 fn resp_request() {
-    replay("resp_request", fuzzing::request, 20_000);
+    replay("resp_request", fuzzing::request, 60_000);
 }
 
 #[test]
 fn resp_reply() {
-    replay("resp_reply", fuzzing::reply, 20_000);
+    replay("resp_reply", fuzzing::reply, 60_000);
 }

@@ -105,6 +105,7 @@ fn malformed_replies_are_refused() {
         (b"$1\r\nabc", DecodeError::Malformed('$')),
         (b"#x\r\n", DecodeError::Malformed('#')),
         (b"_x\r\n", DecodeError::Malformed('_')),
+        (b"!3\r\nabcde", DecodeError::Malformed('!')),
         (b"=3\r\ntxt\r\n", DecodeError::Malformed('=')),
         (b"(12a\r\n", DecodeError::Malformed('(')),
         (b",abc\r\n", DecodeError::Malformed(',')),
@@ -117,5 +118,16 @@ fn malformed_replies_are_refused() {
     for (stream, expected) in table {
         assert_eq!(decode(stream, usize::MAX).1.as_ref(), Some(expected), "{}", stream.escape_ascii());
         assert_eq!(decode(stream, 1).1.as_ref(), Some(expected), "{}", stream.escape_ascii());
+    }
+}
+
+/// Found by fuzzing: a bulk error may hold line ends, and was written as a line.
+#[test]
+fn errors_of_any_bytes_survive() {
+    for text in [&b"ERR a\r\nb"[..], &[b'x'; 100_000]] {
+        let error = Value::Error(text.to_vec());
+        assert_eq!(decode(&error.encode(Version::V3), 999), (vec![error.clone()], None));
+        let (seen, failed) = decode(&error.encode(Version::V2), 999);
+        assert_eq!((seen.len(), failed), (1, None), "RESP2 has only a line for it");
     }
 }

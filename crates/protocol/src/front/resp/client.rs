@@ -91,7 +91,7 @@ impl Value {
         match self {
             Self::Null => writer.null(),
             Self::Simple(text) => writer.raw_line(b'+', text),
-            Self::Error(text) => writer.raw_line(b'-', text),
+            Self::Error(text) => writer.any_error(text),
             Self::Integer(value) => writer.integer(*value),
             Self::Bulk(bytes) => writer.bulk(bytes),
             Self::Array(items) => {

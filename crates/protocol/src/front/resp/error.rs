@@ -143,8 +143,6 @@ texts! {
     NO_SUCH_CLIENT = "ERR No such client";
     /// `CLIENT LIST ID x`, `CLIENT KILL ID x`.
     BAD_CLIENT_ID = "ERR Invalid client ID";
-    /// `MSET` and `HSET` with an odd end.
-    ODD_ARGUMENTS = "ERR wrong number of arguments for 'mset' command";
     /// The server's byte budget is spent.
     OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
     /// One connection's request or reply would exceed what is left of the byte budget.
@@ -188,7 +186,7 @@ pub fn subcommand_syntax(command: &str, subcommand: &[u8]) -> ReplyError {
     ))
 }
 
-/// Too few or too many arguments. `name` is the full one: `get`, `client|id`.
+/// Too few or too many arguments, or an odd end of `MSET` and `HSET`. `name` is the full one: `get`, `client|id`.
 #[must_use]
 pub fn wrong_arity(name: &str) -> ReplyError {
     ReplyError::composed(format!("ERR wrong number of arguments for '{name}' command"))
@@ -253,3 +251,52 @@ pub(crate) fn preview(bytes: &[u8], bytes_max: usize) -> String {
 
 /// As in Redis.
 const PREVIEW_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfort_base::EvidenceKind;
+
+    #[test]
+    fn failures_of_the_store_have_their_codes() {
+        let table = [
+            (ErrorKind::OutcomeUnknown, "OUTCOMEUNKNOWN the write may or may not have happened: why"),
+            (ErrorKind::Stopped, "STOPPED why"),
+            (ErrorKind::Exhausted, "OOM why"),
+            (ErrorKind::Busy, "TRYAGAIN why"),
+            (ErrorKind::Timeout, "TRYAGAIN why"),
+            (ErrorKind::Refused, "NOPERM why"),
+            (ErrorKind::Invalid, "ERR why"),
+            (ErrorKind::Io, "ERR why"),
+            (ErrorKind::Internal, "ERR why"),
+        ];
+        for (kind, expected) in table {
+            assert_eq!(ReplyError::from(Error::new(kind, "why")).text(), expected);
+        }
+    }
+
+    #[test]
+    fn evidence_stops_and_names_itself() {
+        let table = [
+            (EvidenceKind::Rollback, "STOPPED ROLLBACK rollback: wal/1 at 7: older"),
+            (EvidenceKind::Fork, "STOPPED ROLLBACK fork: wal/1 at 7: older"),
+            (EvidenceKind::BadSeal, "STOPPED TAMPERED bad seal: wal/1 at 7: older"),
+            (EvidenceKind::SecondCopy, "STOPPED SECONDCOPY second copy: wal/1 at 7: older"),
+        ];
+        for (kind, expected) in table {
+            let error = ReplyError::from(Error::evidence(kind, "wal/1", 7, "older"));
+            assert_eq!((error.text(), error.code()), (expected, "STOPPED"));
+        }
+    }
+
+    #[test]
+    fn words_of_clients_are_cut_and_tamed() {
+        assert_eq!(unsupported_option(b"a\r\nb\0").text(), "ERR Unsupported option a  b ");
+        assert_eq!(unknown_level(&[b'x'; 500]).text().matches('x').count(), 128);
+        assert_eq!(wrong_arity("mset").text(), "ERR wrong number of arguments for 'mset' command");
+        assert_eq!(
+            level_below_minimum(Level::Buffered, Level::Fresh).text(),
+            "ERR level 'buffered' is below the store's minimum 'fresh'"
+        );
+    }
+}

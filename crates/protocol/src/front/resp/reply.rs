@@ -222,6 +222,19 @@ impl<'a> ReplyWriter<'a> {
         self.line(kind, text);
     }
 
+    /// An error of any bytes: what does not fit a line is RESP3's bulk error, or cut to a line.
+    pub(super) fn any_error(&mut self, text: &[u8]) {
+        let fits =
+            text.len() <= ERROR_LINE_BYTES_MAX && !text.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+        if fits || self.version == Version::V2 {
+            self.line(b'-', text.get(..ERROR_LINE_BYTES_MAX).unwrap_or(text));
+        } else {
+            self.header(b'!', text.len());
+            self.out.extend_from_slice(text);
+            self.end_line();
+        }
+    }
+
     fn end_line(&mut self) {
         self.out.extend_from_slice(b"\r\n");
     }
@@ -239,6 +252,8 @@ fn double_text(value: f64) -> String {
 
 /// Kind, digits of a 64-bit length, two line ends.
 const HEADER_BYTES_MAX: usize = 25;
+/// Longer errors are no lines.
+const ERROR_LINE_BYTES_MAX: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -104,7 +104,10 @@ impl ExpireConditions {
     pub const fn allow(self, current_ms: Option<i64>, new_ms: i64) -> bool {
         match current_ms {
             None => !self.xx && !self.gt,
-            Some(current) => !self.nx && !(self.gt && new_ms <= current) && !(self.lt && new_ms >= current),
+            Some(current) => {
+                let refused = self.nx || (self.gt && new_ms <= current) || (self.lt && new_ms >= current);
+                !refused
+            }
         }
     }
 }
