@@ -6,14 +6,25 @@
 //!
 //! `put`: `submit` (position) → [`Store::log_step`] (seal the group, write, memtable, publish) →
 //! [`Store::sync_step`] → [`Store::anchor_step`] → the frontier of each level releases the ticket.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod batch;
-pub mod frontier;
+mod clock;
+mod core;
+pub mod engine;
+mod files;
+mod frontier;
+mod manifest;
 pub mod options;
+mod stats;
 pub mod store;
 pub mod txn;
+mod wal;
 
 pub use batch::WriteBatch;
+pub use clock::Time;
+pub use engine::lsm::compaction::Filter;
+pub use frontier::Wait;
 pub use options::{Compression, KeyspaceOptions, StoreOptions, World};
-pub use store::{Answer, Snapshot, Store, Ticket};
+pub use stats::Statistics;
+pub use store::{Answer, Iter, Snapshot, Step, Store, Ticket};

@@ -1,0 +1,96 @@
+//! Reading: point reads, snapshots, iterators.
+
+use super::Inner;
+use crate::engine::lsm::iter::{Source, VisibleIter};
+use crate::engine::lsm::tree::{GetOutcome, View};
+use crate::store::{Answer, Snapshot};
+use ringfort_base::{KeyspaceId, Level, Result, Seq};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Inner {
+    /// The newest visible position.
+    pub(crate) fn visible(&self) -> Seq {
+        self.frontiers.get(Level::Buffered)
+    }
+
+    pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
+        // Registered under the lock that compaction reads the list under: it never misses one.
+        let mut snapshots = self.snapshots.lock();
+        let position = self.visible();
+        *snapshots.entry(position.0).or_default() += 1;
+        drop(snapshots);
+        Snapshot::new(Arc::clone(self), position)
+    }
+
+    /// Registers a position that is registered already once more.
+    pub(crate) fn pin_snapshot(self: &Arc<Self>, position: Seq) -> Snapshot {
+        *self.snapshots.lock().entry(position.0).or_default() += 1;
+        Snapshot::new(Arc::clone(self), position)
+    }
+
+    pub(crate) fn release_snapshot(&self, position: Seq) {
+        let mut snapshots = self.snapshots.lock();
+        if let Some(count) = snapshots.get_mut(&position.0) {
+            *count -= 1;
+            if *count == 0 {
+                snapshots.remove(&position.0);
+            }
+        }
+    }
+
+    /// `None`: it needs I/O and `resident_only` was asked for.
+    pub(crate) fn get(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<Seq>,
+        resident_only: bool,
+    ) -> Result<Option<Answer<Option<Vec<u8>>>>> {
+        self.check()?;
+        self.stats.gets.fetch_add(1, Ordering::Relaxed);
+        let tree = self.tree(keyspace)?;
+        // The view first: a version that a later view lacks may be the one that an earlier position needs.
+        let view = tree.view();
+        let at = at.unwrap_or_else(|| self.visible());
+        let outcome = view.get(key, at, resident_only).map_err(|error| self.refuse(error))?;
+        Ok(match outcome {
+            GetOutcome::Found(value, depends) => Some(Answer { value: Some(value.to_vec()), depends }),
+            GetOutcome::Absent(depends) => Some(Answer { value: None, depends }),
+            GetOutcome::NeedsIo => None,
+        })
+    }
+
+    pub(crate) fn iter(
+        self: &Arc<Self>,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        at: Seq,
+    ) -> Result<VisibleIter> {
+        self.check()?;
+        self.stats.iterators.fetch_add(1, Ordering::Relaxed);
+        let tree = self.tree(keyspace)?;
+        VisibleIter::new(sources(&tree.view(), from, to), at, from, to, reverse).map_err(|error| self.refuse(error))
+    }
+
+    /// Evidence met while reading stops the store: nothing more is written (fail closed).
+    pub(crate) fn refuse(&self, error: ringfort_base::Error) -> ringfort_base::Error {
+        if error.proof().is_some() { self.stop(error) } else { error }
+    }
+}
+
+/// All sources of a view that may touch `from..to`.
+fn sources(view: &View, from: &[u8], to: Option<&[u8]>) -> Vec<Source> {
+    let mut sources: Vec<Source> = view.memtables().map(|mem| Source::memtable(Arc::clone(&mem.table))).collect();
+    let low = Some(from);
+    sources.extend(view.version.overlapping(0, low, to).into_iter().map(Source::table));
+    for level in 1..view.version.levels.len() {
+        let tables = view.version.overlapping(level, low, to);
+        if !tables.is_empty() {
+            sources.push(Source::level(tables));
+        }
+    }
+    sources
+}
