@@ -6,7 +6,7 @@
 //! | worker | runs | sleeps until |
 //! |---|---|---|
 //! | `sync` | [`Store::log_step`], [`Store::sync_step`] | the store has log work |
-//! | `anchor` | [`Store::anchor_step`] | log work, or the anchor window ends (R7) |
+//! | `anchor` | [`Store::anchor_step`] | log work, a write that nobody waits for, or the end of the anchor window (R7) |
 //! | `maintenance` | [`Store::maintenance_step`] | the store has maintenance work |
 //! | `reaper` | [`reap`](crate::reaper) | the earliest expiry is due |
 //!
@@ -22,6 +22,7 @@ use ringfort_base::{Error, Level, Result};
 use ringfort_store::Store;
 use ringfort_store::store::Step;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 /// Runs a named worker on a thread of its own.
@@ -117,7 +118,8 @@ struct Running {
 impl Jobs {
     /// Starts the workers of `server`'s store.
     pub fn start(server: &Arc<Server>, anchor_window: Duration, spawner: &Spawner) -> Self {
-        let [sync, anchor, maintenance] = std::array::from_fn(|_| Signal::new());
+        let [sync, maintenance] = std::array::from_fn(|_| Signal::new());
+        let anchor = Arc::clone(server.anchor_signal());
         let reaper_signal = Arc::clone(server.reaper_signal());
         let store = server.store().clone();
         let (s, a, m) = (Arc::clone(&sync), Arc::clone(&anchor), Arc::clone(&maintenance));
@@ -135,8 +137,10 @@ impl Jobs {
         let [sync, anchor, maintenance, reaper_signal] = jobs.signals.clone();
         let (st, next) = (store.clone(), Arc::clone(&anchor));
         jobs.run("ringfort-sync", spawner, server, move || sync_worker(&st, &sync, &next));
-        let st = store.clone();
-        jobs.run("ringfort-anchor", spawner, server, move || anchor_worker(&st, &anchor, anchor_window));
+        let (st, sv) = (store.clone(), Arc::clone(server));
+        jobs.run("ringfort-anchor", spawner, server, move || {
+            anchor_worker(&st, &anchor, anchor_window, sv.anchor_armed())
+        });
         jobs.run("ringfort-maintenance", spawner, server, move || maintenance_worker(&store, &maintenance));
         let sv = Arc::clone(server);
         jobs.run("ringfort-reaper", spawner, server, move || reaper::worker(&sv, &reaper_signal));
@@ -202,27 +206,25 @@ pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal) -> Result<()
 
 /// Advances the counter for those who wait for `fresh`, and within `window` for what nobody waits
 /// for (R7).
-pub fn anchor_worker(store: &Store, signal: &Signal, window: Duration) -> Result<()> {
+pub fn anchor_worker(store: &Store, signal: &Signal, window: Duration, armed: &AtomicBool) -> Result<()> {
     while !signal.is_stopped() {
         if store.anchor_step()? == Step::Worked {
             continue;
         }
+        // First disarm, then look: a write after the look raises the signal.
+        armed.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let behind = store.frontier(Level::Fresh) < store.frontier(Level::Buffered);
         match signal.wait(behind.then_some(window)) {
             Woken::Stopped => break,
             Woken::Raised => {}
-            Woken::TimedOut => anchor_now(store)?,
+            Woken::TimedOut => {
+                store.request_anchor();
+                // Here rather than by the sync worker: it may be idle, and a step does no harm twice.
+                store.sync_step()?;
+            }
         }
     }
-    Ok(())
-}
-
-/// Anchors all that is visible now: asks as a waiting reader would, which triggers sync and advance.
-fn anchor_now(store: &Store) -> Result<()> {
-    let asked = store.wait(store.frontier(Level::Buffered), Level::Fresh);
-    store.sync_step()?;
-    store.anchor_step()?;
-    drop(asked);
     Ok(())
 }
 

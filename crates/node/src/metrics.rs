@@ -58,6 +58,10 @@ pub fn render(server: &Server) -> String {
     }
     let waited_s = read(&stats.gate_wait_us) as f64 / 1e6;
     page.one("gate_wait_seconds_total", "counter", "Time that turns waited for their level.", waited_s);
+    page.one("memtable_bytes", "gauge", "Memory of all memtables.", server.store().memtable_bytes());
+    for (name, value) in server.store().statistics().entries() {
+        page.one(&format!("store_{name}_total"), "counter", "A counter of the store.", value);
+    }
     commands(server, &mut page);
     page.0
 }

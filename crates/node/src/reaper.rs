@@ -6,8 +6,8 @@
 //! races a command, and never looks at a key that is not due.
 //!
 //! It sleeps until the earliest expiry; a command that writes an earlier one raises its signal. Time
-//! is the store's (R20): a host clock set back revives nothing, and one set far forward is bounded
-//! by the store before it reaches this module.
+//! is the store's (R20): a host clock set back revives nothing, and while one that was set far forward
+//! is not believed nothing is removed.
 
 use crate::config::DATABASES;
 use crate::door;
@@ -20,8 +20,8 @@ use std::time::Duration;
 
 /// Keys per batch: small, so that latches are held shortly.
 const KEYS_PER_BATCH: usize = 64;
-/// Looks again after this long at the latest: the store's time may run ahead of the one sleep was
-/// measured with.
+/// Looks again after this long at the latest: the store's time may run ahead of the one that sleep
+/// was measured with.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// The expiry that the reaper is sleeping towards; commands compare theirs with it.
@@ -45,7 +45,11 @@ impl Alarm {
 /// Removes one batch of what is due in `keyspace`; returns how many entries it dealt with.
 pub fn reap(server: &Server, keyspace: KeyspaceId) -> Result<usize> {
     let store = server.store();
-    let (from, to) = expiry_until(store.now_ms());
+    let time = store.time();
+    if time.suspect {
+        return Ok(0);
+    }
+    let (from, to) = expiry_until(time.now_ms);
     let snapshot = store.snapshot();
     let mut due: Vec<(u64, Vec<u8>)> = Vec::new();
     for entry in store.iter(keyspace, &from, Some(&to), false, &snapshot)?.take(KEYS_PER_BATCH) {
@@ -78,10 +82,12 @@ pub fn reap(server: &Server, keyspace: KeyspaceId) -> Result<usize> {
         }
     }
     let (batch, _) = changes.finish();
-    if !batch.is_empty() {
-        store.apply(batch)?;
+    if batch.is_empty() {
+        return Ok(0);
     }
+    store.apply(batch)?;
     drop(guard);
+    server.note_unanchored();
     server.stats().expired_keys.fetch_add(removed, Ordering::Relaxed);
     Ok(due.len())
 }
@@ -93,10 +99,9 @@ fn earliest(server: &Server) -> Result<Option<u64>> {
     let (from, to) = expiry_until(u64::MAX);
     let mut earliest: Option<u64> = None;
     for &keyspace in server.databases() {
-        if let Some(entry) = store.iter(keyspace, &from, Some(&to), false, &snapshot)?.next() {
-            if let Some((expiry_ms, _)) = parse_expiry_key(&entry?.0) {
-                earliest = Some(earliest.map_or(expiry_ms, |e| e.min(expiry_ms)));
-            }
+        let first = store.iter(keyspace, &from, Some(&to), false, &snapshot)?.next().transpose()?;
+        if let Some((expiry_ms, _)) = first.as_ref().and_then(|(stored, _)| parse_expiry_key(stored)) {
+            earliest = Some(earliest.map_or(expiry_ms, |e| e.min(expiry_ms)));
         }
     }
     Ok(earliest)

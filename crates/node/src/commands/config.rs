@@ -76,7 +76,7 @@ enum Change {
 
 /// `CONFIG SET name value ...`: all or none.
 pub(super) fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
-    if req.len() % 2 != 0 {
+    if !req.len().is_multiple_of(2) {
         return Err(wrong_arity("config|set").into());
     }
     let mut changes = Vec::new();

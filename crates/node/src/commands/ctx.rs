@@ -34,6 +34,11 @@ const SLICE_ENTRIES: usize = 4096;
 /// Records from this size on are charged to the budget before they are kept.
 const CHARGED_BYTES_MIN: usize = 16 * 1024;
 
+/// R20: physical removal waits as well; see the reaper.
+const CLOCK_SUSPECT: ReplyError = ReplyError::fixed(
+    "ERR the host's clock is further ahead than can be believed: new expiries are refused until it is set right",
+);
+
 /// Why a command has no answer.
 #[derive(Debug)]
 pub enum Fail {
@@ -56,6 +61,9 @@ impl From<Error> for Fail {
         Self::Read(error)
     }
 }
+
+/// A consistent view of the store, which the pool can share.
+pub(crate) type View = Arc<Snapshot>;
 
 /// What a command returns: its reply is written, or it failed.
 pub type Done<T = ()> = Result<T, Fail>;
@@ -138,15 +146,15 @@ impl Ctx<'_> {
         &mut self,
         keyspace: KeyspaceId,
         stored: &[u8],
-        at: Option<&Snapshot>,
+        at: Option<&View>,
     ) -> Done<Option<Vec<u8>>> {
         let store = self.server.store();
-        let answer = match store.get_resident(keyspace, stored, at)? {
+        let answer = match store.get_resident(keyspace, stored, at.map(|at| &**at))? {
             Some(answer) => answer,
             None => {
                 add(&self.server.stats().pool_reads, 1);
                 let (store, stored, at) = (store.clone(), stored.to_vec(), at.cloned());
-                door::blocking(move || store.get(keyspace, &stored, at.as_ref())).await?
+                door::blocking(move || store.get(keyspace, &stored, at.as_deref())).await?
             }
         };
         self.shows.read(answer.depends);
@@ -163,7 +171,7 @@ impl Ctx<'_> {
         &mut self,
         keyspace: KeyspaceId,
         key: &[u8],
-        at: Option<&Snapshot>,
+        at: Option<&View>,
     ) -> Done<Slot> {
         check_key(key)?;
         let mut stored = std::mem::take(self.scratch);
@@ -175,7 +183,7 @@ impl Ctx<'_> {
 
     /// What commands see under a user key of the selected database. Its size is charged to the
     /// budget, so this may wait: not for holders of latches.
-    pub(crate) async fn load(&mut self, key: &[u8], at: Option<&Snapshot>) -> Done<Option<Record>> {
+    pub(crate) async fn load(&mut self, key: &[u8], at: Option<&View>) -> Done<Option<Record>> {
         loop {
             let slot = self.load_in(self.keyspace(), key, at).await?;
             let Some(record) = slot.into_live() else {
@@ -200,20 +208,20 @@ impl Ctx<'_> {
     }
 
     /// [`Ctx::load`] for a command on hashes, which reads record and fields at one snapshot.
-    pub(crate) async fn load_hash(&mut self, key: &[u8], at: &Snapshot) -> Done<Option<Record>> {
+    pub(crate) async fn load_hash(&mut self, key: &[u8], at: &View) -> Done<Option<Record>> {
         of_kind(self.load(key, Some(at)).await?, Kind::Hash)
     }
 
     /// The newest visible state.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.server.store().snapshot()
+    pub(crate) fn snapshot(&self) -> View {
+        Arc::new(self.server.store().snapshot())
     }
 
     /// Scans `span` at a snapshot, in slices in the pool unless at most [`INLINE_ENTRIES_MAX`] entries
     /// are to be visited. The visitor keeps what it wants and says when to stop.
     pub(crate) async fn scan(
         &mut self,
-        at: &Snapshot,
+        at: &View,
         keyspace: KeyspaceId,
         mut span: Span,
         entries_max: usize,
@@ -317,6 +325,7 @@ impl Ctx<'_> {
         let ticket = self.server.store().apply(batch).map_err(Fail::Write)?;
         self.shows.wrote(ticket.position);
         self.session.last_write = self.session.last_write.max(ticket.position);
+        self.server.note_unanchored();
         if let Some(expiry_ms) = earliest {
             self.server.alarm().note(expiry_ms, self.server.reaper_signal());
         }
@@ -329,6 +338,13 @@ impl Ctx<'_> {
         visible
     }
 
+    /// The store's time for a new expiry, Unix milliseconds. Refused while the host's clock is not
+    /// believed (R20): the key would live too long or not at all.
+    pub(crate) fn now_for_expiry_ms(&self) -> Done<u64> {
+        let time = self.server.store().time();
+        if time.suspect { Err(CLOCK_SUSPECT.into()) } else { Ok(time.now_ms) }
+    }
+
     /// The store's time, Unix milliseconds (R20).
     pub(crate) fn now_ms(&self) -> u64 {
         self.server.store().now_ms()
@@ -338,7 +354,7 @@ impl Ctx<'_> {
 /// Visits up to `entries_max` entries; returns how many there were.
 fn slice(
     store: &ringfort_store::Store,
-    at: &Snapshot,
+    at: &View,
     keyspace: KeyspaceId,
     span: &Span,
     entries_max: usize,

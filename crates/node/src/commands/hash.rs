@@ -1,12 +1,11 @@
 //! Commands on hashes: a record and one entry per field.
 
-use super::ctx::{Ctx, Done, Found, Span, check_field, check_string, live_of_kind};
+use super::ctx::{Ctx, Done, Found, Span, View, check_field, check_string, live_of_kind};
 use super::{arg, distinct, last_of_each};
 use crate::model::{Changes, HashMeta, Kind, Record, Slot, field_key, field_prefix, next_prefix};
 use ringfort_protocol::front::resp::Request;
 use ringfort_protocol::front::resp::error::{HASH_NOT_A_FLOAT, HASH_NOT_AN_INTEGER};
 use ringfort_protocol::front::resp::number::{add_floats, add_integers, integer, parse_i64, write_i64};
-use ringfort_store::Snapshot;
 use std::ops::ControlFlow;
 
 /// A hash that is being changed under its latch.
@@ -172,7 +171,7 @@ pub(super) async fn hincrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 }
 
 /// The record of a hash at a snapshot, and one of its fields.
-async fn field_at(ctx: &mut Ctx<'_>, key: &[u8], field: &[u8], at: &Snapshot) -> Done<Option<Vec<u8>>> {
+async fn field_at(ctx: &mut Ctx<'_>, key: &[u8], field: &[u8], at: &View) -> Done<Option<Vec<u8>>> {
     check_field(key, field)?;
     match ctx.load_hash(key, at).await? {
         None => Ok(None),

@@ -61,6 +61,7 @@ fn write_section(ctx: &mut Ctx<'_>, section: &str, out: &mut String) -> Done {
             line(out, "blocked_clients", ctx.server.budget().waiting());
         }
         "Memory" => {
+            line(out, "used_memory", ctx.server.budget().used() + ctx.server.store().memtable_bytes());
             line(out, "maxmemory", 0);
             line(out, "maxmemory_policy", "noeviction");
             line(out, "mem_clients_normal", ctx.server.budget().used());
@@ -143,6 +144,9 @@ fn ringfort(ctx: &Ctx<'_>, out: &mut String) {
     line(out, "ringfort_position_buffered", store.frontier(Level::Buffered));
     line(out, "ringfort_position_durable", store.frontier(Level::Durable));
     line(out, "ringfort_position_fresh", store.frontier(Level::Fresh));
+    for (name, value) in store.statistics().entries() {
+        line(out, &format!("ringfort_store_{name}"), value);
+    }
     line(out, "ringfort_scan_cursors", ctx.server.cursors().lock().len());
     let stopped = ctx.server.failure().map_or_else(|| "no".to_owned(), |e| format!("{:?}", e.kind()));
     line(out, "ringfort_stopped", stopped);

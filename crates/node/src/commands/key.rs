@@ -209,7 +209,7 @@ pub(super) async fn expire(
 ) -> Done {
     let conditions = options::expire_conditions(req.args_from(3))?;
     let key = arg(req, 1);
-    let now_ms = as_i64(ctx.now_ms());
+    let now_ms = as_i64(ctx.now_for_expiry_ms()?);
     let base_ms = if relative { now_ms } else { 0 };
     let at_ms = options::expire_deadline_ms(arg(req, 2), unit, base_ms, command)?;
     let latch = ctx.latch(ctx.keyspace(), [key]).await;

@@ -73,12 +73,12 @@ impl Ctx<'_> {
         match fail {
             Fail::Reply(error) => error,
             Fail::Read(error) => {
-                self.server.store_failed(&error);
-                store_error(&error, matches!(self.shows, Shows::Write(_)))
+                let stopped = self.server.store_failed(&error);
+                store_error(&error, stopped, matches!(self.shows, Shows::Write(_)))
             }
             Fail::Write(error) => {
-                self.server.store_failed(&error);
-                store_error(&error, true)
+                let stopped = self.server.store_failed(&error);
+                store_error(&error, stopped, true)
             }
         }
     }
@@ -121,7 +121,7 @@ async fn run(ctx: &mut Ctx<'_>, req: &Request, command: &'static Command) -> Don
     if command.flags & (flags::READONLY | flags::WRITE) != 0 {
         if let Some(error) = ctx.server.failure() {
             // The store has stopped: evidence, never data.
-            return Err(store_error(error, false).into());
+            return Err(store_error(error, true, false).into());
         }
         return run_data(ctx, req, command).await;
     }
@@ -261,7 +261,7 @@ fn distinct(req: &Request, from: usize) -> Vec<&[u8]> {
 /// The pairs from `from` on, each name once with its last value, in order of first mention.
 fn last_of_each<'r>(req: &'r Request, from: usize, name: &str) -> Done<Vec<(&'r [u8], &'r [u8])>> {
     let count = req.len() - from;
-    if count % 2 != 0 {
+    if !count.is_multiple_of(2) {
         return Err(wrong_arity(name).into());
     }
     let mut args = req.args_from(from);

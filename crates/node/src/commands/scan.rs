@@ -4,7 +4,7 @@
 //! range that is read, so `KEYS user:*` costs what there is under `user:`.
 
 use super::arg;
-use super::ctx::{Ctx, Done, Found, Span};
+use super::ctx::{Ctx, Done, Found, Span, View};
 use super::hash::without_prefix;
 use crate::cursors::Scanned;
 use crate::model::{
@@ -203,10 +203,11 @@ pub(super) async fn range(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         if found.items.len() >= limit {
             return ControlFlow::Break(());
         }
-        if let (Some(name), Ok(record)) = (user_key(&stored), Record::decode(value)) {
-            if record.kind() == Kind::String && !record.is_expired(now_ms) {
-                found.keep(name.to_vec(), record.value().to_vec());
-            }
+        if let (Some(name), Ok(record)) = (user_key(&stored), Record::decode(value))
+            && record.kind() == Kind::String
+            && !record.is_expired(now_ms)
+        {
+            found.keep(name.to_vec(), record.value().to_vec());
         }
         if found.items.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -261,12 +262,7 @@ pub(super) async fn randomkey(ctx: &mut Ctx<'_>) -> Done {
 }
 
 /// The least or greatest stored key.
-async fn edge(
-    ctx: &mut Ctx<'_>,
-    at: &ringfort_store::Snapshot,
-    keyspace: KeyspaceId,
-    reverse: bool,
-) -> Done<Option<Vec<u8>>> {
+async fn edge(ctx: &mut Ctx<'_>, at: &View, keyspace: KeyspaceId, reverse: bool) -> Done<Option<Vec<u8>>> {
     let span = Span { from: META_START.to_vec(), to: META_END.to_vec(), reverse };
     let found = ctx.scan(at, keyspace, span, 1, |_, _, _| ControlFlow::Break(())).await?;
     Ok(found.last)
@@ -275,7 +271,7 @@ async fn edge(
 /// The first key of `span` that has not expired.
 async fn first_living(
     ctx: &mut Ctx<'_>,
-    at: &ringfort_store::Snapshot,
+    at: &View,
     keyspace: KeyspaceId,
     span: Span,
     now_ms: u64,

@@ -55,7 +55,7 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 
 /// The Unix time of a deadline; `None` if it has passed.
 fn deadline_ms(ctx: &Ctx<'_>, deadline: Deadline, command: &str) -> Done<Option<u64>> {
-    let now_ms = as_i64(ctx.now_ms());
+    let now_ms = as_i64(ctx.now_for_expiry_ms()?);
     let at_ms = deadline.unix_ms(now_ms, command)?;
     Ok(u64::try_from(at_ms).ok().filter(|_| at_ms > now_ms))
 }

@@ -23,7 +23,7 @@ use ringfort_base::world::{Clock, Entropy};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result};
 use ringfort_protocol::front::resp::command::COMMANDS;
 use ringfort_store::{KeyspaceOptions, Store};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,6 +54,8 @@ pub struct Server {
     stats: Stats,
     alarm: Alarm,
     reaper_signal: Arc<Signal>,
+    anchor_signal: Arc<Signal>,
+    anchor_armed: AtomicBool,
     clock: Arc<dyn Clock>,
     random: Mutex<u64>,
     run_id: String,
@@ -99,6 +101,8 @@ impl Server {
             stats: Stats::new(COMMANDS.len()),
             alarm: Alarm::default(),
             reaper_signal: Signal::new(),
+            anchor_signal: Signal::new(),
+            anchor_armed: AtomicBool::new(false),
             random: Mutex::new(seed(8) | 1),
             run_id: run_id.iter().map(|b| format!("{b:02x}")).collect(),
             failure: OnceLock::new(),
@@ -180,6 +184,26 @@ impl Server {
         &self.reaper_signal
     }
 
+    /// What the anchor worker sleeps on.
+    pub(crate) fn anchor_signal(&self) -> &Arc<Signal> {
+        &self.anchor_signal
+    }
+
+    /// Whether the anchor worker knows of writes since it last looked.
+    pub(crate) fn anchor_armed(&self) -> &AtomicBool {
+        &self.anchor_armed
+    }
+
+    /// Tells the anchor worker of a write, so that its window begins (R7) even if nobody waits for
+    /// the write at `fresh`. One atomic load if it knows already.
+    pub(crate) fn note_unanchored(&self) {
+        // Pairs with the worker's: either it sees the write, or we see that it disarmed.
+        fence(Ordering::SeqCst);
+        if !self.anchor_armed.load(Ordering::SeqCst) && !self.anchor_armed.swap(true, Ordering::SeqCst) {
+            self.anchor_signal.raise();
+        }
+    }
+
     /// A clock for measuring, since an arbitrary point.
     #[must_use]
     pub fn monotonic(&self) -> Duration {
@@ -225,12 +249,18 @@ impl Server {
     }
 
     /// Tells the server of an error of the store. One that stopped the store is kept as evidence and
-    /// begins the shutdown; others are the business of whoever asked.
-    pub fn store_failed(&self, error: &Error) {
-        if is_fatal(error) && self.failure.set(error.clone()).is_ok() {
+    /// begins the shutdown; others are the business of whoever asked. Returns whether it did.
+    pub fn store_failed(&self, error: &Error) -> bool {
+        let cause = self.store.stopped();
+        if cause.is_none() && !is_fatal(error) {
+            return false;
+        }
+        // Not after a clean shutdown: whoever closed the store knows.
+        if !self.is_shutting_down() && self.failure.set(cause.unwrap_or_else(|| error.clone())).is_ok() {
             tracing::error!(%error, "the store has stopped; the server answers no more data and shuts down");
             self.request_shutdown();
         }
+        true
     }
 
     /// Asks whoever runs the server to shut it down.

@@ -12,7 +12,6 @@
 //! If the wait fails, nothing that was held is shown: each held reply is replaced by an error, one
 //! for one, so that the client's count of replies stays right. Replies that depend on nothing (PING) stay.
 
-use crate::jobs::is_fatal;
 use crate::server::Server;
 use crate::stats::add;
 use ringfort_base::{Error, ErrorKind, Level, Seq};
@@ -127,7 +126,7 @@ impl Turn {
                     out.extend_from_slice(held.get(start..mark.end).unwrap_or_default());
                 }
                 (shows, Some(error)) => {
-                    let error = store_error(error, matches!(shows, Shows::Write(_)));
+                    let error = store_error(error, true, matches!(shows, Shows::Write(_)));
                     ReplyWriter::new(out, Version::V2).error(&error);
                 }
             }
@@ -136,12 +135,14 @@ impl Turn {
     }
 }
 
-/// The reply for an error of the store. A write whose sealing may have begun is "outcome unknown"
-/// (R11), never "not done"; a read that must not be shown says why the store stopped.
-pub(crate) fn store_error(error: &Error, wrote: bool) -> ReplyError {
-    match error.kind() {
-        _ if wrote && is_fatal(error) => outcome_unknown(error.message()),
-        ErrorKind::OutcomeUnknown if !wrote => ReplyError::from(&error.clone().with_kind(ErrorKind::Stopped)),
+/// The reply for an error of the store. If the store has stopped, a write is "outcome unknown" (R11),
+/// never "not done", and a read says why the store stopped.
+pub(crate) fn store_error(error: &Error, stopped: bool, wrote: bool) -> ReplyError {
+    let is_evidence =
+        matches!(error.kind(), ErrorKind::Tampered | ErrorKind::Rollback | ErrorKind::SecondCopy);
+    match (stopped, wrote) {
+        (true, true) => outcome_unknown(error.message()),
+        (true, false) if !is_evidence => ReplyError::from(&error.clone().with_kind(ErrorKind::Stopped)),
         _ => ReplyError::from(error),
     }
 }
