@@ -212,7 +212,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let held = self.parser.held_bytes();
         let want = if held > READ_BYTES { READ_BYTES_LARGE } else { READ_BYTES };
         let bytes = self.buffer.capacity() + held + self.out.capacity();
-        self.client.request_bytes.store(self.buffer.len() + held, Ordering::Relaxed);
+        let unfinished = self.buffer.len() + if mid_request { held } else { 0 };
+        self.client.request_bytes.store(unfinished, Ordering::Relaxed);
         self.charge.shrink(bytes + want);
         let client = Arc::clone(&self.client);
         tokio::select! {
