@@ -197,7 +197,7 @@ impl Inner {
             Choice::Nothing => Ok(()),
             Choice::Move { level, tables } => {
                 self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                let metas: Vec<_> = tables.iter().map(|table| Arc::clone(table.meta_arc())).collect();
+                let metas: Vec<_> = tables.iter().map(|table| Arc::clone(table.meta())).collect();
                 self.replace(tree, &[(level, &tables)], level + 1, &metas, Some(&tables))
             }
             Choice::Merge { level, inputs, below } => {
@@ -214,7 +214,8 @@ impl Inner {
                 }
                 let mut tombstones = FragmentedTombstones::default();
                 for table in inputs.iter().chain(&below) {
-                    tombstones = tombstones.merged(&table.tombstones()?);
+                    let more = table.tombstones()?;
+                    tombstones = merged(&tombstones, &more);
                 }
                 let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
                 let read = inputs.iter().chain(&below).map(|table| table.meta().file_bytes).sum();
@@ -272,8 +273,8 @@ impl Inner {
             let (disk, _) = self.volumes.place(Class::Table);
             let freed = removed.iter().flat_map(|(_, tables)| *tables).map(|old| Freed {
                 disk: Arc::clone(disk),
-                dir: table::DIR,
-                path: table::path(old.meta().file),
+                dir: table::TABLE_DIR,
+                path: table::table_path(old.meta().file),
                 edit: head.position,
                 user: Some(Arc::downgrade(&(Arc::clone(old) as Arc<dyn std::any::Any + Send + Sync>))),
             });
@@ -304,7 +305,7 @@ impl Inner {
         let mut open = || TableWriter::create(&self.tables, self.new_file(), &options, &*self.world.entropy);
         let tables = merge(sources, tombstones, rules, &mut open)?;
         if !tables.is_empty() {
-            self.tables.disk.sync_dir(table::DIR).map_err(|e| Error::io("sync", table::DIR, &e))?;
+            self.tables.disk.sync_dir(table::TABLE_DIR).map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
         }
         Ok(tables.into_iter().map(Arc::new).collect())
     }
@@ -422,4 +423,15 @@ impl Inner {
         self.frontiers.stop(Error::new(ringfort_base::ErrorKind::Stopped, "the store was closed"));
         Ok(())
     }
+}
+
+/// Two lists of range tombstones as one.
+fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> FragmentedTombstones {
+    let mut all = one.clone();
+    for fragment in other.fragments() {
+        for &seq in &fragment.seqs {
+            all = all.with(seq, &fragment.from, &fragment.to);
+        }
+    }
+    all
 }

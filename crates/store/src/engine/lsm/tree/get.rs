@@ -3,7 +3,7 @@
 use super::View;
 use crate::engine::lsm::key::Kind;
 use crate::engine::lsm::memtable::PinnedValue;
-use crate::engine::lsm::table::{PinnedSlice, TableLookup};
+use crate::engine::lsm::table::{self, PinnedSlice};
 use ringfort_base::{Result, Seq};
 
 /// A value that is borrowed from where it lives: reading copies nothing.
@@ -51,12 +51,11 @@ impl View {
                 continue; // everything in it is covered
             }
             match table.get(key, snapshot, resident_only)? {
-                TableLookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
-                TableLookup::Found { seq, kind, value, tombstone } => {
-                    let covered = covered.max(tombstone.unwrap_or_default());
+                table::Lookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
+                table::Lookup::Found(seq, kind, value) => {
                     return Ok(decide(seq, kind, covered, || Lookup::Table(value)));
                 }
-                TableLookup::Absent { tombstone } => covered = covered.max(tombstone.unwrap_or_default()),
+                table::Lookup::Absent => {}
             }
         }
         Ok(GetOutcome::Absent(covered))
