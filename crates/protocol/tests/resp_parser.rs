@@ -1,4 +1,5 @@
 //! The parser of requests: any cutting of a stream, bounds, and Redis's refusals.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use proptest::prelude::*;
 use ringfort_base::limits::{RESP_ARGS_MAX, RESP_INLINE_BYTES_MAX, VALUE_BYTES_MAX};
