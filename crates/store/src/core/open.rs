@@ -30,6 +30,7 @@ use ringfort_base::world::{Disk, DiskLock};
 use ringfort_base::{Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId};
 use ringfort_trust::counter::slot::VolumeCounter;
 use ringfort_trust::counter::{Counter, advance_confirmed};
+use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
 use ringfort_trust::platform::Known;
 use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
@@ -463,7 +464,13 @@ fn claim(
         key_file_version: basis.key_file.version,
         key_file_digest: basis.key_file.digest,
     };
-    advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
+    let anchor = match previous {
+        Some(previous) if !defence::on(Defence::Claim) => previous,
+        previous => {
+            advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
+            anchor
+        }
+    };
     clock.logged(claim.time_ms);
     let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
     let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };

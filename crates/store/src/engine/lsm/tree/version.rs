@@ -27,7 +27,7 @@ impl Tables {
 
     /// Opens a table: its footer must be the one that the MANIFEST names.
     pub(crate) fn open(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
-        Table::open(&*self.disk, self.store, Arc::clone(meta), Arc::clone(&self.cache)).map(Arc::new)
+        Table::open(&*self.disk, self.store, meta, &self.cache).map(Arc::new)
     }
 }
 
