@@ -1,5 +1,6 @@
 //! A short replay of the fuzz targets: the committed seeds, and mutations of them from a fixed
 //! seed, so that every run does the same.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 

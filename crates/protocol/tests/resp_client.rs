@@ -1,4 +1,5 @@
 //! The decoder of replies: any cutting, decode after encode, bounds.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use proptest::prelude::*;
 use ringfort_protocol::front::resp::client::DecodeError;

@@ -12,6 +12,8 @@
 //!   again, and the bytes of a large bulk are moved out of the buffer as they arrive.
 //! - **Memory by what arrived.** An announced length or count allocates nothing by itself; all
 //!   that a request may hold is bounded by [`Limits`] and refused when it is announced.
+//!   The buffer itself is the caller's: read a piece (16 KiB), drain the requests, read again, and
+//!   it stays as small as a piece and a bulk below [`LARGE_BULK_BYTES`].
 //! - **An error is final.** After one the stream has no meaning: every later call repeats it, and
 //!   the connection is to be closed after the reply.
 //!
@@ -207,7 +209,9 @@ impl Parser {
         large + owned + self.data.capacity() + self.args.capacity() * size_of::<Arg>()
     }
 
-    /// Whether a request has begun and not ended (an idle limit then means a stuck client).
+    /// Whether a request has begun and not ended (an idle limit then means a stuck client). Its
+    /// very first bytes may still lie in the buffer alone: a buffer that is not empty after
+    /// [`Parser::next`] gave `None` means the same.
     #[must_use]
     pub fn is_mid_request(&self) -> bool {
         !matches!(self.state, State::Idle) || self.scanned > 0
