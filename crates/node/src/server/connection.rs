@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Reads what has arrived; false at the end of the stream or when the connection is to close.
     async fn read(&mut self) -> io::Result<bool> {
         self.buffer.release(READ_BYTES);
-        let mid_request = self.parser.is_mid_request();
+        let mid_request = self.parser.is_mid_request() || !self.buffer.is_empty();
         let held = self.parser.held_bytes();
         let want = if held > READ_BYTES { READ_BYTES_LARGE } else { READ_BYTES };
         let bytes = self.buffer.capacity() + held + self.out.capacity();
