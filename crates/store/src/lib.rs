@@ -6,9 +6,10 @@
 //!
 //! `put`: `submit` (position) → [`Store::log_step`] (seal the group, write, memtable, publish) →
 //! [`Store::sync_step`] → [`Store::anchor_step`] → the frontier of each level releases the ticket.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod batch;
+pub mod engine;
 pub mod frontier;
 pub mod options;
 pub mod store;
