@@ -40,6 +40,19 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The keyspace that it touches.
+    #[must_use]
+    pub fn keyspace(&self) -> KeyspaceId {
+        match self {
+            Self::Put { keyspace, .. }
+            | Self::Delete { keyspace, .. }
+            | Self::DeleteRange { keyspace, .. }
+            | Self::Count { keyspace, .. } => *keyspace,
+        }
+    }
+}
+
 /// An atomic batch of operations.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct WriteBatch {

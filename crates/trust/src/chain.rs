@@ -18,15 +18,35 @@
 //! the keyspace whose key seals the record (R15), 0 for the system. Flag bit 0: the last record of
 //! its group (a group is applied when its last record verifies); other bits are 0.
 //!
+//! `len` is at most `RECORD_BYTES_MAX + 64`; `index` counts up from 0. A header that differs from the
+//! one that the keys were derived from, a frame out of these bounds and a tag that does not verify are
+//! one and the same to a reader: [`EndReason::BadSeal`]. Whether that is a torn end or an attack, the
+//! anchor decides (R3).
+//!
 //! This module is pure: bytes in, bytes out.
 
-use crate::aead::Tag;
-use crate::anchor::Head;
+use crate::aead::{NONCE_BYTES, Tag};
+use crate::anchor::{Head, sha256};
+use crate::defence::{self, Defence};
+use crate::keys::fill;
 use crate::seal::Sealer;
-use crate::verified::Verified;
-use ringfort_base::codec::DecodeError;
+use crate::verified::{Verified, look};
+use ringfort_base::codec::{DecodeError, Reader, Write};
+use ringfort_base::limits::{RECORD_BYTES_MAX, SEGMENT_RECORDS_MAX, TAG_BYTES};
 use ringfort_base::world::Entropy;
-use ringfort_base::{Epoch, FileNo, Incarnation, KeyspaceId, Lineage, Result, StoreId, Untrusted};
+use ringfort_base::{
+    Epoch, Error, ErrorKind, FileNo, Incarnation, KeyspaceId, Lineage, Result, StoreId, Untrusted,
+};
+
+const MAGIC: [u8; 4] = *b"RFLG";
+const FORMAT: u16 = 1;
+/// Bytes of a record in front of its ciphertext.
+const FRAME_BYTES: usize = 4 + 4 + 8 + 4 + 1;
+const POSITION_BYTES: usize = 8;
+/// Largest `len`: a full record and room for the store's own few bytes around it.
+const PLAIN_BYTES_MAX: usize = RECORD_BYTES_MAX + 64;
+const AAD_BYTES: usize = 32 + TAG_BYTES + FRAME_BYTES;
+const FLAG_LAST: u8 = 1;
 
 /// Which log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,58 +87,208 @@ impl SegmentHeader {
     /// The clear bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::BYTES] {
-        todo!()
+        let mut out = Vec::with_capacity(Self::BYTES);
+        out.put(&MAGIC);
+        out.put_u16(FORMAT);
+        out.put_u8(self.kind as u8);
+        out.put_u8(0);
+        out.put(&self.store.0);
+        out.put(&self.lineage.0);
+        out.put_u64(self.segment.0);
+        out.put_u64(self.incarnation.0);
+        out.put_u32(self.epoch.0);
+        out.put(&self.salt);
+        self.continues.put(&mut out);
+        out.try_into().expect("every field has a fixed length, and BYTES is their sum")
     }
 
     /// Parses the front of a segment. What it says is a *claim* until its first record opened,
     /// which is why the result is for choosing a file only.
-    pub fn claimed(_bytes: &Untrusted<Vec<u8>>) -> Result<Self, DecodeError> {
-        todo!()
+    pub fn claimed(bytes: &Untrusted<Vec<u8>>) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(look(bytes.as_ref()).as_slice());
+        if from.array()? != MAGIC {
+            return Err(DecodeError::Meaning("not a log segment"));
+        }
+        if from.u16()? != FORMAT {
+            return Err(DecodeError::Meaning("a log segment of an unknown format"));
+        }
+        let kind = match from.u8()? {
+            1 => LogKind::Wal,
+            2 => LogKind::Manifest,
+            other => return Err(DecodeError::Variant(other)),
+        };
+        match from.u8()? {
+            0 => {}
+            other => return Err(DecodeError::Variant(other)),
+        }
+        Ok(Self {
+            kind,
+            store: StoreId(from.array()?),
+            lineage: Lineage(from.array()?),
+            segment: FileNo(from.u64()?),
+            incarnation: Incarnation(from.u64()?),
+            epoch: Epoch(from.u32()?),
+            salt: from.array()?,
+            continues: Head::read(&mut from)?,
+        })
     }
 }
 
 /// Draws a salt that mixes entropy with incarnation and a random id (R13).
-pub fn draw_salt(_entropy: &dyn Entropy, _incarnation: Incarnation) -> Result<[u8; 32]> {
-    todo!()
+///
+/// The keys that it salts also depend on the segment's number and incarnation (they stand in the
+/// header), so even an entropy source that was rewound repeats no key between segments or lives.
+pub fn draw_salt(entropy: &dyn Entropy, incarnation: Incarnation) -> Result<[u8; 32]> {
+    let mut random = [0; 32];
+    let mut id = [0; 16];
+    fill(entropy, &mut random)?;
+    fill(entropy, &mut id)?;
+    Ok(sha256(&[b"ringfort v1 salt", &incarnation.0.to_le_bytes(), &id, &random]))
+}
+
+/// The clear fields in front of a record's ciphertext.
+#[derive(Clone, Copy)]
+struct Frame {
+    len: u32,
+    index: u32,
+    random: [u8; 8],
+    domain: u32,
+    flags: u8,
+}
+
+impl Frame {
+    fn encode(self) -> [u8; FRAME_BYTES] {
+        let mut out = [0; FRAME_BYTES];
+        out[..4].copy_from_slice(&self.len.to_le_bytes());
+        out[4..8].copy_from_slice(&self.index.to_le_bytes());
+        out[8..16].copy_from_slice(&self.random);
+        out[16..20].copy_from_slice(&self.domain.to_le_bytes());
+        out[20] = self.flags;
+        out
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            len: from.u32()?,
+            index: from.u32()?,
+            random: from.array()?,
+            domain: from.u32()?,
+            flags: from.u8()?,
+        })
+    }
+
+    fn nonce(self) -> [u8; NONCE_BYTES] {
+        let mut nonce = [0; NONCE_BYTES];
+        nonce[..4].copy_from_slice(&self.index.to_le_bytes());
+        nonce[4..].copy_from_slice(&self.random);
+        nonce
+    }
+
+    /// What binds a record to its segment, to the record before it and to its own frame.
+    fn aad(self, header_hash: &[u8; 32], before: Tag) -> [u8; AAD_BYTES] {
+        let before = if defence::on(Defence::ChainPrevious) { before } else { Tag::default() };
+        let mut aad = [0; AAD_BYTES];
+        aad[..32].copy_from_slice(header_hash);
+        aad[32..48].copy_from_slice(&before.0);
+        aad[48..].copy_from_slice(&self.encode());
+        aad
+    }
 }
 
 /// Seals records in order. One per segment; never re-created for the same segment.
 pub struct ChainWriter {
-    _inner: (),
+    header_hash: [u8; 32],
+    head: Head,
+    /// The index of the next record.
+    index: u32,
+    /// A failure behind which nothing more may be sealed.
+    broken: bool,
 }
 
 impl ChainWriter {
     /// Starts the chain of a new segment.
     #[must_use]
-    pub fn new(_header: &SegmentHeader) -> Self {
-        todo!()
+    pub fn new(header: &SegmentHeader) -> Self {
+        Self { header_hash: sha256(&[&header.encode()]), head: header.continues, index: 0, broken: false }
     }
 
     /// Starts a record in `out`: reserves the frame and writes `position`. The caller appends the
     /// payload to `out` and calls [`ChainWriter::finish`] with what this returned.
-    pub fn begin(&self, _out: &mut Vec<u8>, _position: u64) -> usize {
-        todo!()
+    pub fn begin(&self, out: &mut Vec<u8>, position: u64) -> usize {
+        let start = out.len();
+        out.extend_from_slice(&[0; FRAME_BYTES]);
+        out.put_u64(position);
+        start
     }
 
     /// Seals the record in place. The index is consumed whatever happens afterwards (R13).
     /// Returns the head that the record makes. Fails when the segment is full of records or the
-    /// entropy source fails; then the writer must be abandoned.
+    /// entropy source fails; then the writer must be abandoned (it refuses every further record), and
+    /// `out` ends where the record began, so that no plaintext is left to be written.
     pub fn finish(
         &mut self,
-        _out: &mut Vec<u8>,
-        _start: usize,
-        _domain: KeyspaceId,
-        _last: bool,
-        _sealer: &Sealer,
-        _entropy: &dyn Entropy,
+        out: &mut Vec<u8>,
+        start: usize,
+        domain: KeyspaceId,
+        last: bool,
+        sealer: &Sealer,
+        entropy: &dyn Entropy,
     ) -> Result<Head> {
-        todo!()
+        let sealed = self.seal(out, start, domain, last, sealer, entropy);
+        if sealed.is_err() {
+            self.broken = true;
+            out.truncate(start);
+        }
+        sealed
+    }
+
+    fn seal(
+        &mut self,
+        out: &mut Vec<u8>,
+        start: usize,
+        domain: KeyspaceId,
+        last: bool,
+        sealer: &Sealer,
+        entropy: &dyn Entropy,
+    ) -> Result<Head> {
+        if self.broken {
+            return Err(Error::new(
+                ErrorKind::Stopped,
+                "this log segment was abandoned after a failed record",
+            ));
+        }
+        let body = start + FRAME_BYTES;
+        let len = out.len().checked_sub(body).filter(|len| (POSITION_BYTES..=PLAIN_BYTES_MAX).contains(len));
+        let Some(len) = len else {
+            let message =
+                format!("a log record of {} bytes is out of bounds", out.len().saturating_sub(body));
+            return Err(Error::new(ErrorKind::Internal, message));
+        };
+        if self.index >= SEGMENT_RECORDS_MAX {
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                "the log segment is full of records: start another",
+            ));
+        }
+        let index = self.index;
+        self.index += 1;
+        let mut random = [0; 8];
+        fill(entropy, &mut random)?;
+
+        let flags = if last { FLAG_LAST } else { 0 };
+        let frame = Frame { len: len as u32, index, random, domain: domain.0, flags };
+        out[start..body].copy_from_slice(&frame.encode());
+        let position = Reader::new(&out[body..]).u64().expect("len is at least that of a position");
+        let aad = frame.aad(&self.header_hash, self.head.tag);
+        let tag = sealer.seal(frame.nonce(), &aad, out, body);
+        self.head = Head { position, tag };
+        Ok(self.head)
     }
 
     /// The head that the next record continues from.
     #[must_use]
     pub fn head(&self) -> Head {
-        todo!()
+        self.head
     }
 }
 
@@ -152,16 +322,34 @@ pub enum EndReason {
 }
 
 /// Reads the records of one segment, front to back, in memory.
+///
+/// A record is opened where it lies and its payload copied out once. No bytes make it panic, and
+/// it allocates no more than a record that is really there.
 pub struct ChainReader {
-    _inner: (),
+    bytes: Vec<u8>,
+    header_hash: [u8; 32],
+    /// Where the next frame begins.
+    offset: usize,
+    index: u32,
+    head: Head,
+    end: Option<EndReason>,
 }
 
 impl ChainReader {
     /// Reads `segment` (the whole file), which must begin with exactly `header`, the caller having
     /// derived the keys from it.
     #[must_use]
-    pub fn new(_segment: Untrusted<Vec<u8>>, _header: &SegmentHeader) -> Self {
-        todo!()
+    pub fn new(segment: Untrusted<Vec<u8>>, header: &SegmentHeader) -> Self {
+        let bytes = look(segment);
+        let encoded = header.encode();
+        let (offset, end) = if bytes.starts_with(&encoded) {
+            (SegmentHeader::BYTES, None)
+        } else if encoded.starts_with(&bytes) {
+            (0, Some(EndReason::Short))
+        } else {
+            (0, Some(EndReason::BadSeal))
+        };
+        Self { bytes, header_hash: sha256(&[&encoded]), offset, index: 0, head: header.continues, end }
     }
 
     /// The next record that verifies, or why there is none and at which byte offset. `sealer`
@@ -169,17 +357,67 @@ impl ChainReader {
     #[allow(clippy::type_complexity)]
     pub fn next<'s>(
         &mut self,
-        _sealer: &mut dyn FnMut(KeyspaceId) -> Option<&'s Sealer>,
+        sealer: &mut dyn FnMut(KeyspaceId) -> Option<&'s Sealer>,
     ) -> Result<Record, (EndReason, u64)> {
-        todo!()
+        let result = match self.end {
+            Some(end) => Err(end),
+            None => self.read(sealer),
+        };
+        result.map_err(|end| {
+            self.end = Some(end);
+            (end, self.offset as u64)
+        })
+    }
+
+    fn read<'s>(
+        &mut self,
+        sealer: &mut dyn FnMut(KeyspaceId) -> Option<&'s Sealer>,
+    ) -> Result<Record, EndReason> {
+        let frame = self.frame()?;
+        let body = self.offset + FRAME_BYTES;
+        let plain_end = body + frame.len as usize;
+        let end = plain_end + TAG_BYTES;
+        let piece = self.bytes.get_mut(body..end).ok_or(EndReason::Short)?;
+        let domain = KeyspaceId(frame.domain);
+        let sealer = sealer(domain).ok_or(EndReason::UnknownDomain(domain))?;
+
+        let aad = frame.aad(&self.header_hash, self.head.tag);
+        let opened = sealer.open_in_place(frame.nonce(), &aad, piece);
+        let len = opened.map_err(|_| EndReason::BadSeal)?;
+        let mut plain = Reader::new(&piece[..len]);
+        let position = plain.u64().map_err(|_| EndReason::BadSeal)?;
+        let payload = Verified::new(plain.rest().to_vec());
+        let tag = Reader::new(&piece[len..]).array().map_err(|_| EndReason::BadSeal)?;
+
+        let offset = self.offset as u64;
+        self.offset = end;
+        self.index += 1;
+        self.head = Head { position, tag: Tag(tag) };
+        let last = frame.flags & FLAG_LAST != 0;
+        Ok(Record { offset, end: end as u64, domain, last, head: self.head, payload })
+    }
+
+    /// The next frame, if it is one that a writer could have written here.
+    fn frame(&self) -> Result<Frame, EndReason> {
+        let rest = &self.bytes[self.offset..];
+        let len = &rest[..rest.len().min(4)];
+        if !len.is_empty() && len.iter().all(|b| *b == 0) {
+            return Err(EndReason::Zeros);
+        }
+        let frame = Frame::read(&mut Reader::new(rest)).map_err(|_| EndReason::Short)?;
+        let plausible = (POSITION_BYTES..=PLAIN_BYTES_MAX).contains(&(frame.len as usize))
+            && frame.index == self.index
+            && frame.index < SEGMENT_RECORDS_MAX
+            && frame.flags & !FLAG_LAST == 0;
+        if plausible { Ok(frame) } else { Err(EndReason::BadSeal) }
     }
 
     /// The head behind the last record that verified.
     #[must_use]
     pub fn head(&self) -> Head {
-        todo!()
+        self.head
     }
 }
 
-#[allow(dead_code)]
-fn unused(_: Tag) {}
+#[cfg(test)]
+mod tests;

@@ -11,12 +11,17 @@ pub mod aead;
 pub mod anchor;
 pub mod chain;
 pub mod counter;
+pub mod defence;
 pub mod keyfile;
 pub mod keys;
 pub mod platform;
 pub mod seal;
+#[cfg(test)]
+mod testing;
 pub mod verified;
 pub mod volume;
+#[cfg(ringfort_weaken)]
+pub mod weaken;
 
 pub use aead::{Suite, Tag};
 pub use anchor::{Anchor, Head};

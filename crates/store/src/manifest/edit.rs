@@ -1,0 +1,234 @@
+//! Edits of the MANIFEST, and their bytes.
+//!
+//! ```text
+//! edit    := entry*                                        one record, or several of one group
+//! entry   := 1 | keyspace u32 | name bytes | options | key 32 | flushed varint | count i64      create keyspace
+//!          | 2 | keyspace u32 | at varint                                                  drop keyspace
+//!          | 3 | keyspace u32 | level u8 | table meta (bytes)                               add table
+//!          | 4 | keyspace u32 | level u8 | file varint                                      remove table
+//!          | 5 | keyspace u32 | through varint | count i64                                  flushed
+//!          | 6 | segment varint                                                             log starts at
+//!          | 7 | incarnation varint | first segment varint | continues: position u64, tag 16     life
+//!          | 8 | next file varint | next keyspace u32 | last seq varint | time_ms varint          counters
+//!          | 9 |                                                                            snapshot begins
+//!          | 10 | keyspace u32                                                              forget keyspace
+//!          | 11 | options of an existing keyspace: keyspace u32 | options
+//! options := write buffer varint | block varint | restart varint | bloom varint | codec u8
+//!          | table bytes varint | level 0 tables varint | level 1 bytes varint
+//! ```
+
+use crate::engine::lsm::table::meta::TableMeta;
+use crate::options::{Compression, KeyspaceOptions};
+use ringfort_base::codec::{DecodeError, Reader, Write};
+use ringfort_base::limits::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, LEVELS, NAME_BYTES_MAX};
+use ringfort_base::{FileNo, Incarnation, KeyspaceId, Seq};
+use ringfort_trust::keys::Secret;
+use ringfort_trust::{Head, Tag};
+use std::sync::Arc;
+
+use super::state::Life;
+
+/// One change.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    CreateKeyspace {
+        id: KeyspaceId,
+        name: String,
+        options: KeyspaceOptions,
+        key: Secret<32>,
+        flushed: Seq,
+        count: i64,
+    },
+    /// Logically dropped at a position; its key stays until the log no longer needs it.
+    DropKeyspace { id: KeyspaceId, at: Seq },
+    /// Its key is gone as well.
+    ForgetKeyspace { id: KeyspaceId },
+    SetOptions { id: KeyspaceId, options: KeyspaceOptions },
+    AddTable { keyspace: KeyspaceId, level: u8, meta: Arc<TableMeta> },
+    RemoveTable { keyspace: KeyspaceId, level: u8, file: FileNo },
+    Flushed { keyspace: KeyspaceId, through: Seq, count: i64 },
+    LogStart { segment: FileNo },
+    Life(Life),
+    Counters { next_file: FileNo, next_keyspace: KeyspaceId, last_seq: Seq, time_ms: u64 },
+    /// What follows replaces everything before.
+    Snapshot,
+}
+
+/// Appends one entry.
+pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
+    match entry {
+        Entry::CreateKeyspace { id, name, options, key, flushed, count } => {
+            out.put_u8(1);
+            out.put_u32(id.0);
+            out.put_bytes(name.as_bytes());
+            encode_options(out, options);
+            out.put(key.expose_for_sealing());
+            out.put_varint(flushed.0);
+            out.put_u64(*count as u64);
+        }
+        Entry::DropKeyspace { id, at } => {
+            out.put_u8(2);
+            out.put_u32(id.0);
+            out.put_varint(at.0);
+        }
+        Entry::AddTable { keyspace, level, meta } => {
+            out.put_u8(3);
+            out.put_u32(keyspace.0);
+            out.put_u8(*level);
+            let mut bytes = Vec::new();
+            meta.encode(&mut bytes);
+            out.put_bytes(&bytes);
+        }
+        Entry::RemoveTable { keyspace, level, file } => {
+            out.put_u8(4);
+            out.put_u32(keyspace.0);
+            out.put_u8(*level);
+            out.put_varint(file.0);
+        }
+        Entry::Flushed { keyspace, through, count } => {
+            out.put_u8(5);
+            out.put_u32(keyspace.0);
+            out.put_varint(through.0);
+            out.put_u64(*count as u64);
+        }
+        Entry::LogStart { segment } => {
+            out.put_u8(6);
+            out.put_varint(segment.0);
+        }
+        Entry::Life(life) => {
+            out.put_u8(7);
+            out.put_varint(life.incarnation.0);
+            out.put_varint(life.first_segment.0);
+            out.put_u64(life.continues.position);
+            out.put(&life.continues.tag.0);
+        }
+        Entry::Counters { next_file, next_keyspace, last_seq, time_ms } => {
+            out.put_u8(8);
+            out.put_varint(next_file.0);
+            out.put_u32(next_keyspace.0);
+            out.put_varint(last_seq.0);
+            out.put_varint(*time_ms);
+        }
+        Entry::Snapshot => out.put_u8(9),
+        Entry::ForgetKeyspace { id } => {
+            out.put_u8(10);
+            out.put_u32(id.0);
+        }
+        Entry::SetOptions { id, options } => {
+            out.put_u8(11);
+            out.put_u32(id.0);
+            encode_options(out, options);
+        }
+    }
+}
+
+/// Decodes all entries of an edit.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
+    let mut r = Reader::new(bytes);
+    let mut entries = Vec::new();
+    while !r.is_empty() {
+        entries.push(decode_entry(&mut r)?);
+    }
+    Ok(entries)
+}
+
+fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
+    Ok(match r.u8()? {
+        1 => Entry::CreateKeyspace {
+            id: KeyspaceId(r.u32()?),
+            name: r.str(NAME_BYTES_MAX)?.to_owned(),
+            options: decode_options(r)?,
+            key: Secret::from_verified(r.array()?),
+            flushed: Seq(r.varint()?),
+            count: r.u64()? as i64,
+        },
+        2 => Entry::DropKeyspace { id: KeyspaceId(r.u32()?), at: Seq(r.varint()?) },
+        3 => {
+            let keyspace = KeyspaceId(r.u32()?);
+            let level = level(r)?;
+            let mut meta = Reader::new(r.bytes(1 << 20)?);
+            let table = TableMeta::decode(&mut meta)?;
+            meta.finish()?;
+            Entry::AddTable { keyspace, level, meta: Arc::new(table) }
+        }
+        4 => Entry::RemoveTable { keyspace: KeyspaceId(r.u32()?), level: level(r)?, file: FileNo(r.varint()?) },
+        5 => Entry::Flushed {
+            keyspace: KeyspaceId(r.u32()?),
+            through: Seq(r.varint()?),
+            count: r.u64()? as i64,
+        },
+        6 => Entry::LogStart { segment: FileNo(r.varint()?) },
+        7 => Entry::Life(Life {
+            incarnation: Incarnation(r.varint()?),
+            first_segment: FileNo(r.varint()?),
+            continues: Head { position: r.u64()?, tag: Tag(r.array()?) },
+        }),
+        8 => Entry::Counters {
+            next_file: FileNo(r.varint()?),
+            next_keyspace: KeyspaceId(r.u32()?),
+            last_seq: Seq(r.varint()?),
+            time_ms: r.varint()?,
+        },
+        9 => Entry::Snapshot,
+        10 => Entry::ForgetKeyspace { id: KeyspaceId(r.u32()?) },
+        11 => Entry::SetOptions { id: KeyspaceId(r.u32()?), options: decode_options(r)? },
+        other => return Err(DecodeError::Variant(other)),
+    })
+}
+
+fn level(r: &mut Reader<'_>) -> Result<u8, DecodeError> {
+    let level = r.u8()?;
+    if usize::from(level) < LEVELS { Ok(level) } else { Err(DecodeError::Limit) }
+}
+
+fn encode_options(out: &mut Vec<u8>, o: &KeyspaceOptions) {
+    out.put_varint(o.write_buffer_bytes as u64);
+    out.put_varint(o.block_bytes as u64);
+    out.put_varint(o.restart_interval as u64);
+    out.put_varint(u64::from(o.bloom_bits_per_key));
+    out.put_u8(o.compression as u8);
+    out.put_varint(o.table_bytes);
+    out.put_varint(o.level0_tables as u64);
+    out.put_varint(o.level1_bytes);
+}
+
+fn decode_options(r: &mut Reader<'_>) -> Result<KeyspaceOptions, DecodeError> {
+    let size = |v: u64| usize::try_from(v).map_err(|_| DecodeError::Limit);
+    let options = KeyspaceOptions {
+        write_buffer_bytes: size(r.varint()?)?,
+        block_bytes: size(r.varint()?)?,
+        restart_interval: size(r.varint()?)?,
+        bloom_bits_per_key: r.varint32()?,
+        compression: match r.u8()? {
+            0 => Compression::None,
+            1 => Compression::Lz4,
+            2 => Compression::Zstd,
+            other => return Err(DecodeError::Variant(other)),
+        },
+        table_bytes: r.varint()?,
+        level0_tables: size(r.varint()?)?,
+        level1_bytes: r.varint()?,
+    };
+    check_options(&options).map_err(DecodeError::Meaning)?;
+    Ok(options)
+}
+
+/// What a keyspace may be asked for.
+pub(crate) fn check_options(o: &KeyspaceOptions) -> Result<(), &'static str> {
+    if !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&o.block_bytes) {
+        return Err("block_bytes must be between 1 KiB and 1 MiB");
+    }
+    if !(1..=1024).contains(&o.restart_interval) {
+        return Err("restart_interval must be between 1 and 1024");
+    }
+    if o.bloom_bits_per_key > 64 {
+        return Err("bloom_bits_per_key must be at most 64");
+    }
+    if o.write_buffer_bytes < 4096 || o.table_bytes < 4096 || o.level1_bytes < 4096 {
+        return Err("write_buffer_bytes, table_bytes and level1_bytes must be at least 4 KiB");
+    }
+    if !(1..=1000).contains(&o.level0_tables) {
+        return Err("level0_tables must be between 1 and 1000");
+    }
+    Ok(())
+}

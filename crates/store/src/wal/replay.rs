@@ -1,0 +1,286 @@
+//! Reading the log back (R3): from the oldest segment that is still needed to the anchored head,
+//! every record of which must verify, and on to the end of what verifies.
+
+use super::record::{CLAIM, Claim, OPS_CONTINUED, OPS_START, Run};
+use super::writer::{LogContext, derive_sealer};
+use crate::files;
+use crate::manifest::state::Life;
+use ringfort_base::codec::DecodeError;
+use ringfort_base::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
+use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result, Seq};
+use ringfort_trust::chain::{ChainReader, EndReason, LogKind, Record, SegmentHeader};
+use ringfort_trust::{Anchor, Head, Sealer};
+use std::collections::HashMap;
+use std::collections::BTreeMap;
+
+/// A group that verified: its runs, joined, and the head that it makes.
+pub(crate) enum Group {
+    Ops { runs: Vec<Run>, head: Head },
+    Claim { claim: Claim, head: Head },
+}
+
+/// What replay reports while it goes.
+pub(crate) trait Sink {
+    /// A group; `anchored` = at or before the anchored head.
+    fn group(&mut self, group: &Group, anchored: bool) -> Result<()>;
+    /// A segment is read to its (last needed) end.
+    fn segment(&mut self, number: FileNo, end: Head);
+}
+
+/// Where the log ended.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    /// The head of the last group that verified.
+    pub(crate) end: Head,
+    /// How many bytes of a torn or altered end were dropped behind it, as far as is known.
+    pub(crate) torn: Option<(String, u64)>,
+}
+
+/// Replays all segments from `start` on. `lives` are the claimed lives whose segments may still
+/// be needed, oldest first; the last one is the anchored one.
+pub(crate) fn replay(
+    context: &LogContext,
+    start: FileNo,
+    lives: &[Life],
+    anchor: &Anchor,
+    sink: &mut dyn Sink,
+) -> Result<Replayed> {
+    let segments = claimed_segments(context, start, lives)?;
+    let mut walk = Walk { context, anchor, lives, sink, head: None, reached: false, torn: None };
+    for (number, (life, path)) in &segments {
+        if !walk.segment(*number, *life, path)? {
+            break;
+        }
+    }
+    walk.finish(&segments)
+}
+
+/// The segments on disk that belong to claimed lives, by number, with the index of their life.
+fn claimed_segments(
+    context: &LogContext,
+    start: FileNo,
+    lives: &[Life],
+) -> Result<BTreeMap<FileNo, (usize, String)>> {
+    let mut found = BTreeMap::new();
+    for name in files::list(&*context.disk, super::DIR)? {
+        let Some(number) = super::parse_name(&name).filter(|n| *n >= start) else { continue };
+        // The life whose segments start at or before this number, last one first.
+        if let Some(life) = lives.iter().rposition(|life| life.first_segment <= number) {
+            found.insert(number, (life, super::path(number)));
+        }
+    }
+    if !found.contains_key(&start) {
+        return Err(Error::evidence(
+            EvidenceKind::Missing,
+            super::path(start),
+            0,
+            "the log segment where replay must start is not there",
+        ));
+    }
+    Ok(found)
+}
+
+struct Walk<'a> {
+    context: &'a LogContext,
+    anchor: &'a Anchor,
+    lives: &'a [Life],
+    sink: &'a mut dyn Sink,
+    head: Option<Head>,
+    /// The anchored head was passed.
+    reached: bool,
+    torn: Option<(String, u64)>,
+}
+
+impl Walk<'_> {
+    /// Replays one segment. `false`: the log ends here.
+    fn segment(&mut self, number: FileNo, life: usize, path: &str) -> Result<bool> {
+        let is_last_life = life + 1 == self.lives.len();
+        let stop = self.lives.get(life + 1).map(|next| next.continues);
+        if stop.is_some() && self.head == stop {
+            return Ok(true); // behind the head that the next life continued from
+        }
+        let file = self.context.disk.open(path).map_err(|e| Error::io("open", path, &e))?;
+        let max = self.context.segment_bytes.max(64 << 20) + 2 * BATCH_BYTES_MAX as u64 + (RECORD_BYTES_MAX as u64);
+        let bytes = files::read_all(&*file, path, max)?;
+        let header = match SegmentHeader::claimed(&bytes) {
+            Ok(header) => header,
+            // A segment whose header was never written whole: a rotation that a crash cut short.
+            Err(_) if self.reached => {
+                self.torn = Some((path.to_owned(), 0));
+                return Ok(false);
+            }
+            Err(e) => return Err(bad_header(path, e)),
+        };
+        if header.incarnation != self.lives[life].incarnation || header.segment != number {
+            // Of an attempt that never claimed, or another file's bytes: not part of the log. If it
+            // stands where a claimed segment must be, the chain will miss that one.
+            return Ok(true);
+        }
+        let foreign = header.kind != LogKind::Wal
+            || header.store != self.context.store
+            || header.lineage != self.context.lineage;
+        if foreign {
+            return Err(Error::evidence(EvidenceKind::Foreign, path, 0, "of another store, lineage or log"));
+        }
+        if let Some(head) = self.head.filter(|head| *head != header.continues) {
+            if self.reached && is_last_life {
+                // Behind the anchored head: a rotation whose predecessor's tail was lost.
+                self.torn = Some((path.to_owned(), 0));
+                return Ok(false);
+            }
+            return Err(Error::evidence(
+                EvidenceKind::Missing,
+                path,
+                header.continues.position,
+                format!(
+                    "the log is interrupted: this segment continues from position {}, the one before ends at {}",
+                    header.continues.position, head.position
+                ),
+            ));
+        }
+        self.head.get_or_insert(header.continues);
+        self.check_reached();
+        let carry_on = self.records(bytes, &header, path, stop)?;
+        self.sink.segment(number, self.head.unwrap_or_default());
+        Ok(carry_on)
+    }
+
+    fn check_reached(&mut self) {
+        self.reached |= self.head == Some(self.anchor.wal);
+    }
+
+    /// Reads the records of one segment, up to `stop` if the next life continues from a head in it.
+    fn records(
+        &mut self,
+        bytes: ringfort_base::Untrusted<Vec<u8>>,
+        header: &SegmentHeader,
+        path: &str,
+        stop: Option<Head>,
+    ) -> Result<bool> {
+        let mut reader = ChainReader::new(bytes, header);
+        let mut sealers: HashMap<KeyspaceId, Sealer> = HashMap::new();
+        for domain in self.context.domain_keys.read().keys().copied().chain([KeyspaceId::SYSTEM]) {
+            sealers.insert(domain, derive_sealer(self.context, header, domain)?);
+        }
+        let mut group: Vec<Run> = Vec::new();
+        loop {
+            if stop.is_some() && stop == self.head {
+                return Ok(true);
+            }
+            match reader.next(&mut |domain| sealers.get(&domain)) {
+                Ok(record) => self.record(record, &mut group, path)?,
+                Err((reason, offset)) => return self.end(reason, offset, path),
+            }
+        }
+    }
+
+    fn record(&mut self, record: Record, group: &mut Vec<Run>, path: &str) -> Result<()> {
+        let inconsistent = |detail: String| {
+            Error::evidence(EvidenceKind::Inconsistent, path, record.offset, detail)
+        };
+        let payload: &[u8] = &record.payload;
+        let (kind, body) = payload.split_first().ok_or_else(|| inconsistent("empty record".to_owned()))?;
+        let done = match *kind {
+            OPS_START => {
+                group.push(Run { keyspace: record.domain, bytes: body.to_vec() });
+                record.last.then(|| Group::Ops { runs: std::mem::take(group), head: record.head })
+            }
+            OPS_CONTINUED => {
+                let run = group.last_mut().filter(|run| run.keyspace == record.domain);
+                let run = run.ok_or_else(|| inconsistent("continues nothing".to_owned()))?;
+                run.bytes.extend_from_slice(body);
+                record.last.then(|| Group::Ops { runs: std::mem::take(group), head: record.head })
+            }
+            CLAIM if record.last && group.is_empty() => {
+                let claim = Claim::decode(body).map_err(|e| inconsistent(e.to_string()))?;
+                Some(Group::Claim { claim, head: record.head })
+            }
+            other => return Err(inconsistent(format!("record kind {other} is unknown here"))),
+        };
+        if let Some(done) = done {
+            let anchored = !self.reached;
+            self.head = Some(record.head);
+            if anchored && record.head.position >= self.anchor.wal.position && record.head != self.anchor.wal {
+                return Err(self.fork(path, record.head));
+            }
+            self.sink.group(&done, anchored)?;
+            self.check_reached();
+        }
+        Ok(())
+    }
+
+    /// A segment yields no further record: is that its honest end?
+    fn end(&mut self, reason: EndReason, offset: u64, path: &str) -> Result<bool> {
+        if self.reached {
+            if !matches!(reason, EndReason::Zeros | EndReason::Short) {
+                self.torn = Some((path.to_owned(), offset));
+            }
+            // A later segment of the same life may follow (rotation).
+            return Ok(true);
+        }
+        match reason {
+            // The end of a segment that was rotated, or of a log that was cut: the next one tells.
+            EndReason::Zeros | EndReason::Short => {
+                self.torn = Some((path.to_owned(), offset));
+                Ok(true)
+            }
+            EndReason::BadSeal => Err(Error::evidence(
+                EvidenceKind::BadSeal,
+                path,
+                offset,
+                format!(
+                    "a log record does not verify (altered, moved or damaged) before the anchored position {}",
+                    self.anchor.wal.position
+                ),
+            )),
+            EndReason::UnknownDomain(domain) => Err(Error::evidence(
+                EvidenceKind::Inconsistent,
+                path,
+                offset,
+                format!("a log record of keyspace {domain}, which the MANIFEST does not know"),
+            )),
+        }
+    }
+
+    fn fork(&self, path: &str, found: Head) -> Error {
+        Error::evidence(
+            EvidenceKind::Fork,
+            path,
+            found.position,
+            format!(
+                "another history: the counter anchors position {} with tag {}, the log has position {} with tag {}",
+                self.anchor.wal.position, self.anchor.wal.tag, found.position, found.tag
+            ),
+        )
+    }
+
+    fn finish(mut self, segments: &BTreeMap<FileNo, (usize, String)>) -> Result<Replayed> {
+        self.check_reached();
+        let end = self.head.unwrap_or_default();
+        if self.reached {
+            return Ok(Replayed { end, torn: self.torn });
+        }
+        let (file, offset) = self.torn.unwrap_or_else(|| {
+            (segments.values().next_back().map_or_else(|| super::DIR.to_owned(), |s| s.1.clone()), 0)
+        });
+        Err(Error::evidence(
+            EvidenceKind::Rollback,
+            file,
+            offset,
+            format!(
+                "the log ends at position {}, but the counter anchors position {} of incarnation {}: \
+                 an older state was put in place, or the log was cut",
+                end.position, self.anchor.wal.position, self.anchor.incarnation
+            ),
+        ))
+    }
+}
+
+fn bad_header(path: &str, error: DecodeError) -> Error {
+    Error::evidence(EvidenceKind::BadSeal, path, 0, format!("not a log segment: {error}"))
+}
+
+/// Highest position a claim or group carries, for [`Seq`] arithmetic.
+pub(crate) fn position(head: Head) -> Seq {
+    Seq(head.position)
+}
