@@ -12,6 +12,10 @@
 //! verification: no byte of a table is parsed before its seal verified, and no verified block is
 //! read before its structure was checked once.
 
+pub mod cache;
+pub mod filter;
 pub mod key;
 pub mod memtable;
+pub mod table;
+pub mod table_cache;
 pub mod tombstone;

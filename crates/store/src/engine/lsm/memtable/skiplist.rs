@@ -1,10 +1,10 @@
 //! An inline skiplist: one allocation per entry, lock-free inserts, wait-free reads.
 //!
 //! ```text
-//! node:  ┌─────────┬────────┬──────────────────┬───────────┬───────────────┬─────┬───────┐
-//!        │ trailer │ prefix │ key len · height │ value len │ tower (u32 …) │ key │ value │
-//!        └─────────┴────────┴──────────────────┴───────────┴───────────────┴─────┴───────┘
-//!        0         8        16                 20          24              24 + 4·height
+//! node:  ┌─────────┬──────────────────┬───────────┬────────┬───────────────┬─────┬───────┐
+//!        │ trailer │ key len · height │ value len │ prefix │ tower (u32 …) │ key │ value │
+//!        └─────────┴──────────────────┴───────────┴────────┴───────────────┴─────┴───────┘
+//!        0         8                  12          16       24              24 + 4·height
 //! ```
 //!
 //! `tower[l]` is the offset of the next node on level `l` (0: none). A search compares the
@@ -34,7 +34,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering as Memory};
 
 /// With one node in four rising a level, 12 levels are right for 16 million entries.
 const HEIGHT_MAX: usize = 12;
-const LENGTHS_AT: usize = 16;
+const LENGTHS_AT: usize = 8;
+/// Beside the tower: a step of a search touches these two.
+const PREFIX_AT: usize = 16;
 const TOWER_AT: usize = 24;
 /// Key lengths share a word with the height.
 const HEIGHT_BITS: u32 = 8;
@@ -262,7 +264,7 @@ impl SkipList {
         // thread alone. The tower words become zeros, so every byte of the node is initialized.
         unsafe {
             at.cast::<u64>().write(target.trailer.0);
-            at.add(8).cast::<u64>().write(target.prefix);
+            at.add(PREFIX_AT).cast::<u64>().write(target.prefix);
             at.add(LENGTHS_AT).cast::<u32>().write(lengths);
             at.add(LENGTHS_AT + 4).cast::<u32>().write(value_len);
             at.add(TOWER_AT).write_bytes(0, 4 * height);
@@ -291,7 +293,7 @@ impl SkipList {
     #[inline]
     fn prefix(&self, node: NodeId) -> u64 {
         // SAFETY: invariants 1 and 4: a whole node of this list, whose header never changes.
-        unsafe { self.arena.at(node.0).add(8).cast::<u64>().read() }
+        unsafe { self.arena.at(node.0).add(PREFIX_AT).cast::<u64>().read() }
     }
 
     #[inline]
