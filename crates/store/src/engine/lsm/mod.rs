@@ -14,6 +14,7 @@
 
 pub mod cache;
 pub mod filter;
+pub mod iter;
 pub mod key;
 pub mod memtable;
 pub mod table;

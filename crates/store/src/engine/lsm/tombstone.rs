@@ -31,6 +31,14 @@ impl Fragment {
         let newer = self.seqs.partition_point(|seq| *seq > snapshot);
         self.seqs.get(newer).copied()
     }
+
+    /// What of it lies in `from..to` (`None`: no end), for a table that ends there.
+    #[must_use]
+    pub fn clipped(&self, from: &[u8], to: Option<&[u8]>) -> Option<Self> {
+        let low = self.from.as_slice().max(from);
+        let high = to.map_or(self.to.as_slice(), |to| to.min(&self.to));
+        (low < high).then(|| Self { from: low.to_vec(), to: high.to_vec(), seqs: self.seqs.clone() })
+    }
 }
 
 /// Disjoint fragments in key order. Immutable: adding makes a new list that shares what did not
