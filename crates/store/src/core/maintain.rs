@@ -11,10 +11,10 @@ use super::read::{level_source, table_source};
 use crate::engine::lsm::compaction::merge::{Rules, merge};
 use crate::engine::lsm::compaction::pick::{self, Choice};
 use crate::engine::lsm::iter::Source;
+use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
-use crate::engine::lsm::table;
 use crate::engine::lsm::tombstone::FragmentedTombstones;
 use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
@@ -24,11 +24,11 @@ use crate::store::Step;
 use crate::{manifest, wal};
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
-use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
 use ringfort_base::world::Disk;
-use ringfort_trust::{Head, Protection};
+use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
+use ringfort_trust::{Head, Protection};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -76,10 +76,8 @@ impl Inner {
             }
             total += bytes;
         }
-        if total > self.options.memory_budget / MEMTABLE_SHARE {
-            if let Some((_, tree)) = largest {
-                frozen |= tree.freeze(position).unwrap_or(false);
-            }
+        if let (true, Some((_, tree))) = (total > self.options.memory_budget / MEMTABLE_SHARE, largest) {
+            frozen |= tree.freeze(position).unwrap_or(false);
         }
         if frozen {
             self.wake_maintenance();
@@ -99,7 +97,8 @@ impl Inner {
             return Ok(());
         }
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        let pinning = trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
+        let pinning =
+            trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
         match pinning {
             Some((_, tree)) if tree.oldest_frozen().is_none() => self.freeze_now(tree).map(drop),
             _ => Ok(()),
@@ -162,7 +161,8 @@ impl Inner {
     fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<FileNo> {
         let mut log = self.log.lock();
         let trees = self.trees.read();
-        let pinned = trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
+        let pinned =
+            trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
         let pinned = pinned.min().unwrap_or(Seq(u64::MAX));
         let durable = self.frontiers.get(Level::Durable);
         let mut freed = Vec::new();
@@ -235,7 +235,12 @@ impl Inner {
     }
 
     /// Nothing below `level` touches the keys of `tables`.
-    fn is_bottom<'t>(&self, version: &Version, level: usize, tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone) -> bool {
+    fn is_bottom<'t>(
+        &self,
+        version: &Version,
+        level: usize,
+        tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone,
+    ) -> bool {
         let smallest = tables.clone().map(|table| table.smallest.as_slice()).min();
         let largest = tables.map(|table| table.largest.as_slice()).max();
         (level + 1..LEVELS).all(|deeper| version.overlapping(deeper, smallest, largest).is_empty())
@@ -268,7 +273,10 @@ impl Inner {
         tree.install_version(tree.view().version.with(&files, &new));
         drop(manifest);
         // A table that only moved stays.
-        let gone = removed.iter().flat_map(|(_, tables)| *tables).filter(|old| !added.iter().any(|t| t.file == old.file));
+        let gone = removed
+            .iter()
+            .flat_map(|(_, tables)| *tables)
+            .filter(|old| !added.iter().any(|t| t.file == old.file));
         let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
         self.purge.lock().files.extend(freed);
         self.wake_maintenance();
@@ -297,7 +305,10 @@ impl Inner {
             || self.table_writer(&*self.tables.disk, self.tables.protection, self.new_file(), &options);
         let tables = merge(sources, tombstones, rules, &mut open)?;
         if !tables.is_empty() {
-            self.tables.disk.sync_dir(table::TABLE_DIR).map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
+            self.tables
+                .disk
+                .sync_dir(table::TABLE_DIR)
+                .map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
         }
         Ok(tables.into_iter().map(Arc::new).collect())
     }
@@ -345,7 +356,11 @@ impl Inner {
     }
 
     /// Appends an edit and, when the MANIFEST has grown large, goes on in a new one.
-    pub(crate) fn edit_manifest(&self, manifest: &mut MutexGuard<'_, ManifestWriter>, entries: Vec<Entry>) -> Result<Head> {
+    pub(crate) fn edit_manifest(
+        &self,
+        manifest: &mut MutexGuard<'_, ManifestWriter>,
+        entries: Vec<Entry>,
+    ) -> Result<Head> {
         self.or_stop(|| {
             let head = manifest.append(&self.context, entries)?;
             if manifest.is_large() {
@@ -360,7 +375,8 @@ impl Inner {
         let (disk, protection) = self.volumes.place(Class::Manifest);
         let (old, number, continues) = (manifest.number, self.new_file(), manifest.head());
         let state = manifest.state.clone();
-        **manifest = ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
+        **manifest =
+            ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
         let edit = manifest.head().position;
         let path = manifest::path(old);
         self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, user: None });
@@ -385,7 +401,12 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn compact_range(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<()> {
+    pub(crate) fn compact_range(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<()> {
         self.flush(Some(keyspace))?;
         let tree = self.tree(keyspace)?;
         let _compacting = self.compacting.lock();
@@ -394,12 +415,15 @@ impl Inner {
         // Even the deepest level is rewritten, so that what it need not keep goes.
         for level in 0..=deepest.min(LEVELS - 2) {
             let version = Arc::clone(&tree.view().version);
-            let inputs = if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
+            let inputs =
+                if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
             let last = level == deepest;
             match pick::plan(&version, level, inputs) {
                 Choice::Move { level, tables } if last => {
                     let below = Vec::new();
-                    self.or_stop(|| self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below }))?;
+                    self.or_stop(|| {
+                        self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below })
+                    })?;
                 }
                 choice => self.or_stop(|| self.execute(&tree, &version, choice))?,
             }
@@ -420,11 +444,17 @@ impl Inner {
         Ok(bytes)
     }
 
-    pub(crate) fn approximate_size(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<u64> {
+    pub(crate) fn approximate_size(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<u64> {
         let tree = self.tree(keyspace)?;
         let view = tree.view();
         let tables = (0..LEVELS).flat_map(|level| view.version.overlapping(level, from, to));
-        let tables = tables.map(|table| approximate_bytes(&table, from, to, &self.tables)).sum::<Result<u64>>()?;
+        let tables =
+            tables.map(|table| approximate_bytes(&table, from, to, &self.tables)).sum::<Result<u64>>()?;
         Ok(tables + view.memtables().map(|mem| mem.table.approximate_bytes() as u64).sum::<u64>())
     }
 
@@ -454,8 +484,14 @@ fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> Fragmente
 }
 
 /// About how many bytes of a table lie in `from..=to`.
-fn approximate_bytes(table: &Table, from: Option<&[u8]>, to: Option<&[u8]>, cache: &BlockCache) -> Result<u64> {
-    let start = from.map_or(Ok(0), |from| table.approximate_offset(from, cache))?;
-    let end = to.map_or(Ok(table.file_bytes), |to| table.approximate_offset(to, cache))?;
+fn approximate_bytes(
+    meta: &Arc<TableMeta>,
+    from: Option<&[u8]>,
+    to: Option<&[u8]>,
+    tables: &Tables,
+) -> Result<u64> {
+    let table = tables.get(meta)?;
+    let start = from.map_or(Ok(0), |from| table.approximate_offset(from, &tables.blocks))?;
+    let end = to.map_or(Ok(meta.file_bytes), |to| table.approximate_offset(to, &tables.blocks))?;
     Ok(end.saturating_sub(start))
 }
