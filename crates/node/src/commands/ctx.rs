@@ -18,6 +18,7 @@ use ringfort_base::limits::VALUE_BYTES_MAX;
 use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE};
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
+use ringfort_store::WriteBatch;
 use ringfort_store::txn::latch::LatchGuard;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -307,18 +308,23 @@ impl Ctx<'_> {
 
     /// Applies changes: on return they are visible.
     pub(crate) fn commit(&mut self, changes: Changes) -> Done {
-        self.commit_all([changes])
+        let (batch, earliest) = changes.finish();
+        self.apply(batch, earliest)
     }
 
     /// Applies changes to several databases as one.
     pub(crate) fn commit_all(&mut self, all: impl IntoIterator<Item = Changes>) -> Done {
-        let mut batch = ringfort_store::WriteBatch::new();
+        let mut batch = WriteBatch::new();
         let mut earliest: Option<u64> = None;
         for changes in all {
             let (more, expiry) = changes.finish();
             batch.append(more);
             earliest = earliest.into_iter().chain(expiry).min();
         }
+        self.apply(batch, earliest)
+    }
+
+    fn apply(&mut self, batch: WriteBatch, earliest_expiry_ms: Option<u64>) -> Done {
         if batch.is_empty() {
             return Ok(());
         }
@@ -326,7 +332,7 @@ impl Ctx<'_> {
         self.shows.wrote(ticket.position);
         self.session.last_write = self.session.last_write.max(ticket.position);
         self.server.note_unanchored();
-        if let Some(expiry_ms) = earliest {
+        if let Some(expiry_ms) = earliest_expiry_ms {
             self.server.alarm().note(expiry_ms, self.server.reaper_signal());
         }
         Ok(())

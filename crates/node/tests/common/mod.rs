@@ -27,6 +27,8 @@ pub struct Rig {
     pub server: Arc<Server>,
     pub clock: Arc<ManualClock>,
     pub data: MemDisk,
+    /// The platform's state.
+    pub platform: MemDisk,
     /// The data volume as the store sees it.
     pub faults: FaultDisk,
     pub jobs: Jobs,
@@ -41,11 +43,27 @@ impl Rig {
 
     /// With settings.
     pub fn with(config: ServerConfig) -> Self {
-        let data = MemDisk::new();
+        let clock = ManualClock::new(Duration::from_secs(1_700_000_000));
+        Self::over(config, MemDisk::new(), MemDisk::new(), Arc::new(clock), 7)
+    }
+
+    /// The server that starts after this one's process was killed.
+    pub fn after_kill(&self) -> Self {
+        let (data, platform) = (self.data.process_kill(), self.platform.process_kill());
+        self.jobs.stop();
+        Self::over(self.server.config().clone(), data, platform, Arc::clone(&self.clock), 8)
+    }
+
+    fn over(
+        config: ServerConfig,
+        data: MemDisk,
+        platform: MemDisk,
+        clock: Arc<ManualClock>,
+        seed: u64,
+    ) -> Self {
         let faults = FaultDisk::new(Arc::new(data.clone()));
-        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
-        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
-        let device = SimDevice::new(Arc::new(MemDisk::new()), Arc::clone(&entropy));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
+        let device = SimDevice::new(Arc::new(platform.clone()), Arc::clone(&entropy));
         let world = World {
             data: Arc::new(faults.clone()),
             trusted: None,
@@ -58,7 +76,7 @@ impl Rig {
         let server =
             Server::new(store, config, Arc::clone(&clock) as Arc<dyn Clock>, &*entropy).expect("starts");
         let jobs = Jobs::start(&server, Duration::from_millis(20), &spawner());
-        Self { server, clock, data, faults, jobs, clients: AtomicU64::new(0) }
+        Self { server, clock, data, platform, faults, jobs, clients: AtomicU64::new(0) }
     }
 
     /// At a level, which makes tests of other things than levels fast.
