@@ -5,7 +5,7 @@
 //! still there.
 
 use super::Inner;
-use super::commit::Log;
+use super::commit::{Log, Segment};
 use super::purge::Freed;
 use super::read::{level_source, table_source};
 use crate::engine::lsm::compaction::merge::{Rules, merge};
@@ -18,6 +18,7 @@ use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
 use crate::engine::lsm::tombstone::FragmentedTombstones;
 use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
+use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::KeyspaceOptions;
 use crate::store::Step;
@@ -136,15 +137,17 @@ impl Inner {
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
         entries.push(self.counters_entry());
         let freed = self.free_segments(tree, mem, &mut entries);
+        let forgotten = self.forget_dropped(&manifest.state, &freed, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
         let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
         tree.install_flush(mem, tree.view().version.with(&[], &added));
         drop(manifest);
+        self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
         let (disk, _) = self.volumes.place(Class::Wal);
         let freed = freed.into_iter().map(|segment| Freed {
             disk: Arc::clone(disk),
             dir: wal::DIR,
-            path: wal::path(segment),
+            path: wal::path(segment.number),
             edit: head.position,
             user: None,
         });
@@ -158,7 +161,7 @@ impl Inner {
 
     /// R10: segments that every keyspace has flushed past, once `mem` is a table. They leave the
     /// list here; their files go with the purge.
-    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<FileNo> {
+    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<Segment> {
         let mut log = self.log.lock();
         let trees = self.trees.read();
         let pinned =
@@ -171,13 +174,23 @@ impl Inner {
             if oldest.end >= pinned || oldest.end > durable {
                 break;
             }
-            freed.push(oldest.number);
-            log.segments.pop_front();
+            freed.extend(log.segments.pop_front());
         }
         if let (false, Some(first)) = (freed.is_empty(), log.segments.front()) {
             entries.push(Entry::LogStart { segment: first.number });
         }
         freed
+    }
+
+    /// Keys of dropped keyspaces that no record of the log needs any more go with the segments that
+    /// held the last ones.
+    fn forget_dropped(&self, state: &State, freed: &[Segment], entries: &mut Vec<Entry>) -> Vec<KeyspaceId> {
+        let Some(through) = freed.last().map(|segment| segment.end) else { return Vec::new() };
+        let dropped =
+            state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_some_and(|at| at <= through));
+        let forgotten: Vec<KeyspaceId> = dropped.map(|(id, _)| *id).collect();
+        entries.extend(forgotten.iter().map(|&id| Entry::ForgetKeyspace { id }));
+        forgotten
     }
 
     // --- compaction ----------------------------------------------------------------------------------
