@@ -115,15 +115,15 @@ fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
 }
 
 fn is_store_file(name: &str) -> bool {
-    name.starts_with("KEYS.")
-        || name.starts_with("MANIFEST-")
-        || name == manifest::CURRENT
-        || name == wal::DIR
-        || name == table::TABLE_DIR
+    name.starts_with("KEYS.") || name.starts_with("MANIFEST-") || name.starts_with(manifest::CURRENT)
 }
 
+/// Whether a directory holds files of a store. Empty subdirectories are what a destroyed one leaves.
 fn holds_store(disk: &dyn Disk) -> Result<bool> {
-    Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)))
+    let in_dirs = || -> Result<bool> {
+        Ok(!files::list(disk, wal::DIR)?.is_empty() || !files::list(disk, table::TABLE_DIR)?.is_empty())
+    };
+    Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)) || in_dirs()?)
 }
 
 fn emptied(world: &World, name: &str, id: StoreId) -> Error {
