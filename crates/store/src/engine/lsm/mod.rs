@@ -12,8 +12,12 @@
 //! verification: no byte of a table is parsed before its seal verified, and no verified block is
 //! read before its structure was checked once.
 
+#![expect(clippy::should_implement_trait, reason = "cursors move by next() and prev(), and lend")]
+
 pub mod cache;
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iter;
 pub mod key;
 pub mod memtable;
