@@ -116,17 +116,20 @@ mod tests {
         (prop::collection::vec(entry, 0..6), 0..2u8, prop::collection::vec(0..60u32, 0..3)).prop_map(
             |(entries, which, restarts)| {
                 let mut bytes = vec![which];
-                for (shared, unshared, value, body, kind) in entries {
+                let mut values = Vec::new();
+                for (shared, unshared, value, mut body, kind) in entries {
                     bytes.extend([shared, unshared, value]);
-                    let mut body = body;
                     body.resize(usize::from(unshared), 1);
                     bytes.extend(body);
                     bytes.extend([kind, 9, 0, 0, 0, 0, 0, 0]);
-                    bytes.extend(vec![200; usize::from(value)]);
+                    values.extend(vec![200; usize::from(value)]);
                 }
-                let count = restarts.len() as u32 + 1;
-                bytes.extend(0u32.to_le_bytes());
-                restarts.iter().for_each(|restart| bytes.extend(restart.to_le_bytes()));
+                let (entries_end, count) = (bytes.len() as u32 - 1, restarts.len() as u32 + 1);
+                bytes.extend(values);
+                for restart in [0].iter().chain(&restarts) {
+                    bytes.extend(u64::from(*restart).to_le_bytes());
+                }
+                bytes.extend(entries_end.to_le_bytes());
                 bytes.extend(count.to_le_bytes());
                 bytes
             },
