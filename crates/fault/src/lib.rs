@@ -17,5 +17,12 @@
 //! here is needed to run a store; `ringfort attack`, the crash explorer and the tests use it.
 #![forbid(unsafe_code)]
 
+pub mod attack;
+pub mod clock;
+pub mod contract;
+pub mod device;
+pub mod entropy;
 pub mod memory;
 pub mod rng;
+pub mod script;
+pub mod tempdir;

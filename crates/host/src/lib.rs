@@ -1,1 +1,13 @@
-//! placeholder
+//! # host: the real outside world
+//!
+//! Files ([`disk`]), and the doors to clock, entropy, threads and the process ([`door`]). By
+//! definition this is what the attacker owns: nothing here is trusted, everything it returns is a
+//! claim. It is the only crate with system calls of its own; the rest of Ringfort sees the traits
+//! of [`ringfort_base::world`], so that a test, the simulator or an attacker can stand in.
+//!
+//! One block of `unsafe`, in `cpu_random`: asking the processor for random bits.
+#![deny(unsafe_code)]
+
+mod cpu_random;
+pub mod disk;
+pub mod door;

@@ -9,12 +9,25 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+mod checkpoint;
+mod clock;
+mod core;
 pub mod engine;
-pub mod frontier;
+mod files;
+mod frontier;
+mod manifest;
 pub mod options;
+mod stats;
 pub mod store;
 pub mod txn;
+mod wal;
 
 pub use batch::WriteBatch;
+pub use checkpoint::{Checkpoint, CheckpointIter};
+pub use clock::Time;
+pub use core::open::Recovery;
+pub use engine::lsm::compaction::Filter;
+pub use frontier::Wait;
 pub use options::{Compression, KeyspaceOptions, StoreOptions, World};
-pub use store::{Answer, Snapshot, Store, Ticket};
+pub use stats::Statistics;
+pub use store::{Answer, Iter, Snapshot, Step, Store, Ticket};

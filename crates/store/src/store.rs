@@ -1,10 +1,18 @@
-//! [`Store`]: the open store.
+//! [`Store`]: the open store, as embedders of the core see it.
 
 use crate::batch::WriteBatch;
+use crate::clock::Time;
+use crate::core::open::Recovery;
+use crate::core::{Inner, open};
+use crate::engine::lsm::compaction::Filter;
+use crate::engine::lsm::iter::VisibleIter;
 use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
+use crate::stats::Statistics;
 use crate::txn::latch::Latches;
-use ringfort_base::{KeyspaceId, Level, Result, Seq};
+use ringfort_base::world::Disk;
+use ringfort_base::{Incarnation, KeyspaceId, Level, Result, Seq, StoreId};
+use ringfort_trust::keyfile::Mode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,20 +34,30 @@ pub struct Answer<T> {
 }
 
 /// A consistent view; entries that it sees are kept until it is dropped.
-#[derive(Clone)]
 pub struct Snapshot {
-    _inner: (),
+    inner: Arc<Inner>,
+    position: Seq,
 }
 
 impl Snapshot {
-    /// The position that it shows.
+    pub(crate) fn new(inner: Arc<Inner>, position: Seq) -> Self {
+        Self { inner, position }
+    }
+
+    /// The position that it shows: what a scan of it depends on (R6).
     #[must_use]
     pub fn position(&self) -> Seq {
-        todo!()
+        self.position
     }
 }
 
-/// What one background step did.
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.inner.release_snapshot(self.position);
+    }
+}
+
+/// What one step of background work did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Something; call again.
@@ -48,181 +66,318 @@ pub enum Step {
     Idle,
 }
 
-/// An open store. Cheap to clone; closed when the last clone drops (cleanly by [`Store::close`]).
+/// An open store. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
 }
 
 impl Store {
-    /// Opens or creates the store: verify everything, claim, serve (R2, R3).
-    pub fn open(_world: World, _options: StoreOptions) -> Result<Self> {
-        todo!()
+    /// Opens or creates the store: verify everything, claim, serve (R2, R3). Refuses with evidence
+    /// (kinds `Tampered`, `Rollback`, `SecondCopy`), having written nothing (R12).
+    pub fn open(world: World, options: StoreOptions) -> Result<Self> {
+        open::open(world, options).map(|inner| Self { inner })
     }
 
-    // --- keyspaces -----------------------------------------------------------------------------
+    /// The store's random identity.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.inner.context.store
+    }
+
+    /// The mode that is sealed in the store.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.inner.volumes.mode
+    }
+
+    /// Which life this is.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.inner.context.incarnation
+    }
+
+    /// What the opening found behind the anchored head.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    // --- keyspaces -------------------------------------------------------------------------------
 
     /// The id of a keyspace, if it exists.
-    pub fn keyspace(&self, _name: &str) -> Option<KeyspaceId> {
-        todo!()
-    }
-    /// Creates a keyspace (R19: committed at `fresh` before this returns) or returns the existing one.
-    pub fn create_keyspace(&self, _name: &str, _options: KeyspaceOptions) -> Result<KeyspaceId> {
-        todo!()
-    }
-    /// Drops a keyspace with all that it holds.
-    pub fn drop_keyspace(&self, _name: &str) -> Result<()> {
-        todo!()
-    }
-    /// Names and ids.
-    pub fn keyspaces(&self) -> Vec<(String, KeyspaceId)> {
-        todo!()
+    #[must_use]
+    pub fn keyspace(&self, name: &str) -> Option<KeyspaceId> {
+        self.inner.trees.read().values().find(|tree| tree.name == name).map(|tree| tree.id)
     }
 
-    // --- writing -------------------------------------------------------------------------------
+    /// Creates a keyspace (committed at `fresh` before this returns, R19) or returns the existing
+    /// one of that name, whose options stay as they are.
+    pub fn create_keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<KeyspaceId> {
+        self.inner.create_keyspace(name, options)
+    }
+
+    /// Drops a keyspace with all that it holds. Logically deleted (R15): its key goes from the
+    /// MANIFEST when the log no longer needs it, but older copies of the MANIFEST held it.
+    pub fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.inner.drop_keyspace(name)
+    }
+
+    /// Names and ids.
+    #[must_use]
+    pub fn keyspaces(&self) -> Vec<(String, KeyspaceId)> {
+        self.inner.trees.read().values().map(|tree| (tree.name.clone(), tree.id)).collect()
+    }
+
+    // --- writing ---------------------------------------------------------------------------------
 
     /// Assigns the batch its log position and queues it. Nothing is visible before a
-    /// [`Store::log_step`] wrote it. Refuses (Exhausted) rather than queue without bound.
-    pub fn submit(&self, _batch: WriteBatch) -> Result<Ticket> {
-        todo!()
+    /// [`Store::log_step`] wrote it. Refuses (`Exhausted`) rather than queue without bound.
+    pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
+        self.inner.submit(batch)
     }
 
-    /// The submit-and-lead shortcut of one thread's turn: submits and runs log steps until the
-    /// batch is applied (or another thread, which is leading, applied it). On return it is visible and `buffered`.
-    pub fn apply(&self, _batch: WriteBatch) -> Result<Ticket> {
-        todo!()
+    /// Submits and leads the group unless somebody else does. On return the batch is visible and
+    /// `buffered`.
+    pub fn apply(&self, batch: WriteBatch) -> Result<Ticket> {
+        self.inner.apply(batch)
     }
 
     /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued or
     /// another thread is at it.
     pub fn log_step(&self) -> Result<Step> {
-        todo!()
+        self.inner.log_step()
     }
 
-    /// Syncs the log up to what was written when it began. `Idle` if all is synced or nobody asks.
+    /// Makes the log durable up to what was written when this began. `Idle` if nobody asks.
     pub fn sync_step(&self) -> Result<Step> {
-        todo!()
+        self.inner.sync_step()
     }
 
-    /// Anchors what is durable, or confirms by a read for those who wait for `fresh` (R5).
+    /// Anchors what is durable, or confirms by a read of the counter for those who wait for
+    /// `fresh` (R5). `Idle` if nobody asks.
     pub fn anchor_step(&self) -> Result<Step> {
-        todo!()
+        self.inner.anchor_step()
     }
 
-    /// One piece of background work: flush, compaction, purge. The most urgent first.
+    /// Asks for everything written so far to be anchored, waiting for nothing: what a worker does
+    /// once per anchor window (R7).
+    pub fn request_anchor(&self) {
+        self.inner.frontiers.want(self.inner.visible(), Level::Fresh);
+    }
+
+    /// One piece of background work: flush, purge, compaction; the most urgent first.
     pub fn maintenance_step(&self) -> Result<Step> {
-        todo!()
+        self.inner.maintenance_step()
     }
 
-    /// How long writers should pause now (smooth write stall), zero if not at all.
+    /// How long writers should pause now, so that flush and compaction keep up; zero if not at all.
+    #[must_use]
     pub fn write_delay(&self) -> Duration {
-        todo!()
+        self.inner.write_delay()
     }
 
-    /// Registers a callback that is called (from any thread, must not block) whenever there is
-    /// something for `sync_step`/`anchor_step` (first) or `maintenance_step` (second) to do.
-    pub fn on_work(&self, _log: Box<dyn Fn() + Send + Sync>, _maintenance: Box<dyn Fn() + Send + Sync>) {
-        todo!()
+    /// Registers the callbacks that are called (from any thread; they must not block) whenever there
+    /// is work for `sync_step`/`anchor_step` (first) or `maintenance_step` (second). Once only.
+    pub fn on_work(&self, log: Box<dyn Fn() + Send + Sync>, maintenance: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.inner.hooks.set((log, maintenance));
+        self.inner.wake_log();
+        self.inner.wake_maintenance();
     }
 
-    // --- waiting -------------------------------------------------------------------------------
+    // --- waiting ---------------------------------------------------------------------------------
 
-    /// Waits for `position` to have `level`. At `Fresh`, by R5, a counter operation that begins
-    /// after this call must confirm this incarnation, even if the position is anchored already.
-    /// Asking triggers sync and advance.
-    pub fn wait(&self, _position: Seq, _level: Level) -> Wait {
-        todo!()
+    /// Waits for `position` to have `level`. At `fresh`, by R5, a counter operation that begins
+    /// after this call must confirm this life, even if the position is anchored already. Asking
+    /// triggers sync and advance.
+    #[must_use]
+    pub fn wait(&self, position: Seq, level: Level) -> Wait {
+        let wait = self.inner.frontiers.wait(position, level);
+        if level > Level::Buffered && !wait.is_ready() {
+            self.inner.wake_log();
+        }
+        wait
     }
 
     /// The highest position that has `level`.
-    pub fn frontier(&self, _level: Level) -> Seq {
-        todo!()
+    #[must_use]
+    pub fn frontier(&self, level: Level) -> Seq {
+        self.inner.frontiers.get(level)
     }
 
-    // --- reading -------------------------------------------------------------------------------
+    // --- reading ---------------------------------------------------------------------------------
 
     /// The newest visible state.
+    #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        self.inner.snapshot()
     }
 
-    /// Reads a key. Without a snapshot: the newest visible state.
+    /// Reads a key as of `at`, or of the newest visible state.
     pub fn get(
         &self,
-        _keyspace: KeyspaceId,
-        _key: &[u8],
-        _at: Option<&Snapshot>,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&Snapshot>,
     ) -> Result<Answer<Option<Vec<u8>>>> {
-        todo!()
+        let answer = self.inner.get(keyspace, key, at.map(Snapshot::position), false)?;
+        answer.ok_or_else(|| {
+            ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished")
+        })
     }
 
-    /// [`Store::get`] from memory alone; `None` if it needs I/O (R23): run `get` in a pool then.
+    /// [`Store::get`] from memory alone; `None` if it needs I/O (R23).
     pub fn get_resident(
         &self,
-        _keyspace: KeyspaceId,
-        _key: &[u8],
-        _at: Option<&Snapshot>,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&Snapshot>,
     ) -> Result<Option<Answer<Option<Vec<u8>>>>> {
-        todo!()
+        self.inner.get(keyspace, key, at.map(Snapshot::position), true)
     }
 
-    /// Iterates over `from..to` (`to` empty = no end) of a snapshot, forward or in reverse.
+    /// Iterates over `from..to` (`None` = no end) of a snapshot, forward or in reverse.
     pub fn iter(
         &self,
-        _keyspace: KeyspaceId,
-        _from: &[u8],
-        _to: Option<&[u8]>,
-        _reverse: bool,
-        _at: &Snapshot,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        at: &Snapshot,
     ) -> Result<Iter> {
-        todo!()
+        let iter = self.inner.iter(keyspace, from, to, reverse, at.position())?;
+        let snapshot = self.inner.pin_snapshot(at.position());
+        Ok(Iter { inner: Arc::clone(&self.inner), iter, reverse, _snapshot: snapshot })
     }
 
     /// The keyspace's maintained count ([`WriteBatch::count`]).
-    pub fn count(&self, _keyspace: KeyspaceId) -> Result<Answer<i64>> {
-        todo!()
+    pub fn count(&self, keyspace: KeyspaceId) -> Result<Answer<i64>> {
+        self.inner.check()?;
+        let (value, depends) = self.inner.tree(keyspace)?.count();
+        Ok(Answer { value, depends })
     }
 
-    /// The store's time (R20): Unix milliseconds, never behind what the log knows, the host clock bounded.
+    /// The store's time (R20).
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.inner.clock.now()
+    }
+
+    /// [`Store::time`], Unix milliseconds.
+    #[must_use]
     pub fn now_ms(&self) -> u64 {
-        todo!()
+        self.inner.clock.now().now_ms
     }
 
     /// The latches for read-modify-write.
+    #[must_use]
     pub fn latches(&self) -> &Arc<Latches> {
-        todo!()
+        &self.inner.latches
     }
 
-    // --- upkeep --------------------------------------------------------------------------------
+    // --- upkeep ----------------------------------------------------------------------------------
 
-    /// Flushes the memtable of a keyspace (all of them: `None`) and waits for it, running the steps itself if nobody else does.
-    pub fn flush(&self, _keyspace: Option<KeyspaceId>) -> Result<()> {
-        todo!()
+    /// Lets compactions drop entries that mean nothing any more.
+    pub fn set_compaction_filter(&self, filter: Arc<dyn Filter>) {
+        *self.inner.filter.write() = Some(filter);
     }
-    /// Compacts `from..to` of a keyspace down to the last level.
-    pub fn compact_range(
+
+    /// Flushes the memtables of a keyspace, or of all of them, and waits until they are tables.
+    pub fn flush(&self, keyspace: Option<KeyspaceId>) -> Result<()> {
+        self.inner.flush(keyspace)
+    }
+
+    /// Flushes, then compacts `from..=to` of a keyspace (`None` = unbounded) down to one level.
+    pub fn compact_range(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<()> {
+        self.inner.compact_range(keyspace, from, to)
+    }
+
+    /// Reads and verifies every block of every table. Returns how many bytes were verified.
+    pub fn verify_checksums(&self) -> Result<u64> {
+        self.inner.verify_checksums()
+    }
+
+    /// About how many bytes of tables and memtables `from..=to` takes.
+    pub fn approximate_size(
         &self,
-        _keyspace: KeyspaceId,
-        _from: Option<&[u8]>,
-        _to: Option<&[u8]>,
-    ) -> Result<()> {
-        todo!()
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<u64> {
+        self.inner.approximate_size(keyspace, from, to)
     }
-    /// Syncs, anchors and closes. Later calls answer `Stopped`.
+
+    /// Writes a checkpoint of everything applied so far into the empty volume `to`; the position
+    /// that it shows. Always sealed, read-only, never at `fresh` (R21); see [`crate::Checkpoint`].
+    pub fn checkpoint(&self, to: &Arc<dyn Disk>) -> Result<Seq> {
+        self.inner.checkpoint(to)
+    }
+
+    /// What the store counts about itself.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.inner.stats.read()
+    }
+
+    /// Tables and bytes of each level of a keyspace.
+    pub fn levels(&self, keyspace: KeyspaceId) -> Result<Vec<(usize, u64)>> {
+        let version = Arc::clone(&self.inner.tree(keyspace)?.view().version);
+        Ok((0..version.levels.len()).map(|l| (version.levels[l].len(), version.level_bytes(l))).collect())
+    }
+
+    /// Bytes of all memtables.
+    #[must_use]
+    pub fn memtable_bytes(&self) -> usize {
+        self.inner.trees.read().values().map(|tree| tree.memtable_bytes()).sum()
+    }
+
+    /// Why the store stopped, if it did.
+    #[must_use]
+    pub fn stopped(&self) -> Option<ringfort_base::Error> {
+        self.inner.frontiers.stopped().cloned()
+    }
+
+    /// Writes, syncs and anchors everything (R7) and closes. Later calls answer `Stopped`.
     pub fn close(&self) -> Result<()> {
-        todo!()
+        self.inner.close()
     }
 }
 
-/// Entries of a range, in order; holds its snapshot's view.
+/// Entries of a range, in order, as of a snapshot.
 pub struct Iter {
-    _inner: (),
+    inner: Arc<Inner>,
+    iter: VisibleIter,
+    reverse: bool,
+    _snapshot: Snapshot,
+}
+
+impl Iter {
+    /// The present entry, borrowed from where it lives; `None` behind the last one.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.iter.valid().then(|| (self.iter.key(), self.iter.value()))
+    }
+
+    /// Moves on, in the iterator's direction.
+    pub fn advance(&mut self) -> Result<()> {
+        let moved = if self.reverse { self.iter.prev() } else { self.iter.next() };
+        moved.map_err(|error| self.inner.refuse(error))
+    }
+
+    /// The highest sequence number that what was shown so far depends on, gaps and tombstones
+    /// included (R6).
+    #[must_use]
+    pub fn depends(&self) -> Seq {
+        self.iter.depends()
+    }
 }
 
 impl Iterator for Iter {
-    /// Key and value.
     type Item = Result<(Vec<u8>, Vec<u8>)>;
+
     fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+        let (key, value) = self.entry()?;
+        let entry = (key.to_vec(), value.to_vec());
+        Some(self.advance().map(|()| entry))
     }
 }

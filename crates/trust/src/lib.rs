@@ -12,6 +12,7 @@ pub mod anchor;
 pub mod chain;
 pub mod counter;
 pub mod defence;
+mod files;
 pub mod keyfile;
 pub mod keys;
 pub mod platform;
@@ -27,3 +28,12 @@ pub use aead::{Suite, Tag};
 pub use anchor::{Anchor, Head};
 pub use seal::{Protection, Sealer};
 pub use verified::Verified;
+
+/// The host's claim about the time, Unix milliseconds. It stays a claim: the store bounds it by
+/// what its log knows (R20).
+#[must_use]
+pub fn claimed_time_ms(wall: ringfort_base::Untrusted<std::time::Duration>) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "trust is where unverified values are looked at (R25)")]
+    let wall = wall.expose_to_verifier();
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}

@@ -131,7 +131,7 @@ impl MemDisk {
     /// What a power cut could undo now, in order.
     #[must_use]
     pub fn unsynced(&self) -> Vec<Unsynced> {
-        unsynced(&self.world()).into_iter().map(|(_, step)| step).collect()
+        unsynced(&self.world()).into_values().collect()
     }
 
     /// How many masks [`CrashChoice::Mask`] distinguishes now: two to the number of unsynced
@@ -203,7 +203,7 @@ fn seeded(seed: u64, steps: usize) -> impl FnMut(&Unsynced) -> Fate {
             Cut::NamesOnly if is_name => Fate::Kept,
             Cut::DataOnly if is_name => Fate::Lost,
             Cut::NamesOnly | Cut::DataOnly => one_of_four(&mut rng, step),
-            Cut::Coin { keep_percent } if keep_percent == 50 => one_of_four(&mut rng, step),
+            Cut::Coin { keep_percent: 50 } => one_of_four(&mut rng, step),
             Cut::Coin { keep_percent } => {
                 if rng.chance(keep_percent) {
                     Fate::Kept

@@ -116,6 +116,12 @@ impl Inode {
         self.pending.clear();
     }
 
+    /// A sync that failed, as Linux has it: the pages count as clean afterwards, so readers still
+    /// see the steps, and no later sync saves them.
+    pub(super) fn forget_pending(&mut self) {
+        self.pending.clear();
+    }
+
     /// What is left after a power cut when the i-th unsynced step meets `fates[i]`.
     pub(super) fn after_power_cut(&self, fates: &[Fate]) -> Content {
         let newest = self.newest_kept(fates);

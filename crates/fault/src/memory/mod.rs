@@ -150,13 +150,22 @@ impl MemDisk {
         Ok(world.bytes(world.tree.file(path)?))
     }
 
+    /// What a failed sync does to a file on Linux: its unsynced steps stay visible, but a later sync
+    /// that reports success does not save them (R11). Use it with a planned error of
+    /// [`FaultDisk`](crate::script::FaultDisk).
+    pub fn fail_sync(&self, path: &str) -> Result<()> {
+        let mut world = self.world();
+        let ino = world.tree.file(path)?;
+        world.inode(ino)?.forget_pending();
+        Ok(())
+    }
+
     /// Changes bytes of a file in place, behind the back of whoever has it open; the change needs
     /// no sync. What lies beyond the end grows the file.
     pub fn poke(&self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut world = self.world();
         let ino = world.tree.file(path)?;
-        let inode = world.inode(ino)?;
-        inode.tamper(bytes, offset);
+        world.inode(ino)?.tamper(bytes, offset);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! stores exist (R18), and counters. `sim` is the default; real ones are later issues.
 
 pub mod sim;
+mod wire;
 
 use crate::counter::Counter;
 use crate::keys::Secret;

@@ -12,9 +12,13 @@
 //! verification: no byte of a table is parsed before its seal verified, and no verified block is
 //! read before its structure was checked once.
 
-#![expect(clippy::should_implement_trait, reason = "cursors move by next() and prev(), and lend")]
+#![expect(
+    clippy::should_implement_trait,
+    reason = "cursors move by `next`, as the field calls it, and yield nothing"
+)]
 
 pub mod cache;
+pub mod compaction;
 pub mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -24,3 +28,4 @@ pub mod memtable;
 pub mod table;
 pub mod table_cache;
 pub mod tombstone;
+pub(crate) mod tree;

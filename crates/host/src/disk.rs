@@ -1,0 +1,255 @@
+//! A directory of the operating system as a [`Disk`].
+//!
+//! - Every path is relative to the directory's descriptor: it may be moved while it is in use.
+//! - Files are `0600` and directories `0700`; a symbolic link in place of a file is not followed,
+//!   and a pipe or device in place of a file is refused rather than waited for.
+//! - [`DiskFile::sync`] is `fdatasync`, which covers the length; [`Disk::sync_dir`] is `fsync` of the
+//!   directory. A call that a signal interrupts is repeated; reads and writes go on until done.
+//! - Locks are `flock`: they belong to the open file, so two [`OsDisk`]s of one process conflict as
+//!   those of two processes do, and the kernel frees them when the process dies.
+//!
+//! An error is what the system said; that of a sync is never retried (after a failed `fsync` the
+//! kernel may have dropped the data, R11).
+
+use ringfort_base::Untrusted;
+use ringfort_base::world::{Disk, DiskFile, DiskLock, is_plain_path};
+use rustix::buffer::spare_capacity;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A [`Disk`] on the file system; see the module.
+pub struct OsDisk {
+    root: OwnedFd,
+    path: PathBuf,
+}
+
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const DIR_MODE: u32 = 0o700;
+/// For all files: not inherited by children, no link followed, no waiting for a pipe's other end.
+const FILE_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl OsDisk {
+    /// The directory `path`, which must exist.
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = retry_on_intr(|| rustix::fs::openat(CWD, path, DIR_FLAGS, Mode::empty()))
+            .map_err(|e| named(&path.display().to_string(), e))?;
+        Ok(Self { root, path: path.to_owned() })
+    }
+
+    /// The directory `path`, created with its parents if needed.
+    pub fn create(path: &Path) -> Result<Self> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(path)
+            .map_err(|e| Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+        Self::open(path)
+    }
+
+    /// Where it is (or was, when it was opened).
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
+        check(path)?;
+        let fd = retry_on_intr(|| rustix::fs::openat(&self.root, path, flags | FILE_FLAGS, FILE_MODE))
+            .map_err(|e| named(path, e))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|e| named(path, e))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(fd),
+            FileType::Directory => Err(named(path, Errno::ISDIR)),
+            _ => Err(Error::new(ErrorKind::InvalidInput, format!("{path}: not a regular file"))),
+        }
+    }
+
+    fn open_dir(&self, dir: &str) -> Result<OwnedFd> {
+        if !dir.is_empty() {
+            check(dir)?;
+        }
+        let dir = shown(dir);
+        retry_on_intr(|| rustix::fs::openat(&self.root, dir, DIR_FLAGS, Mode::empty()))
+            .map_err(|e| named(dir, e))
+    }
+
+    fn lock_by(&self, path: &str, operation: FlockOperation) -> Result<Box<dyn DiskLock>> {
+        let file = self.open_file(path, OFlags::RDWR | OFlags::CREATE)?;
+        retry_on_intr(|| rustix::fs::flock(&file, operation)).map_err(|e| named(path, e))?;
+        Ok(Box::new(OsLock { _file: file }))
+    }
+}
+
+impl Disk for OsDisk {
+    fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
+        let fd = self.open_file(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        Ok(Arc::new(OsFile { fd }))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OsFile { fd: self.open_file(path, OFlags::RDONLY)? }))
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<String>> {
+        let fd = self.open_dir(dir)?;
+        let mut names = Vec::new();
+        for entry in Dir::new(fd).map_err(|e| named(shown(dir), e))? {
+            let entry = entry.map_err(|e| named(shown(dir), e))?;
+            // A name that is no text is none of ours; it is shown mangled rather than hidden.
+            let name = entry.file_name().to_string_lossy();
+            if name != "." && name != ".." {
+                names.push(name.into_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn create_dir(&self, dir: &str) -> Result<()> {
+        check(dir)?;
+        let ends = dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]);
+        for end in ends {
+            let part = &dir[..end];
+            match rustix::fs::mkdirat(&self.root, part, Mode::from_raw_mode(DIR_MODE)) {
+                Ok(()) => {}
+                // It must be a directory then, not a file.
+                Err(Errno::EXIST) => drop(self.open_dir(part)?),
+                Err(e) => return Err(named(part, e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check(from)?;
+        check(to)?;
+        rustix::fs::renameat(&self.root, from, &self.root, to)
+            .map_err(|e| named(&format!("{from} to {to}"), e))
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        check(path)?;
+        rustix::fs::unlinkat(&self.root, path, AtFlags::empty()).map_err(|e| named(path, e))
+    }
+
+    fn sync_dir(&self, dir: &str) -> Result<()> {
+        let fd = self.open_dir(dir)?;
+        rustix::fs::fsync(&fd).map_err(|e| named(shown(dir), e))
+    }
+
+    fn lock(&self, path: &str) -> Result<Box<dyn DiskLock>> {
+        self.lock_by(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn lock_wait(&self, path: &str) -> Result<Box<dyn DiskLock>> {
+        self.lock_by(path, FlockOperation::LockExclusive)
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+struct OsLock {
+    /// Closing it frees the lock.
+    _file: OwnedFd,
+}
+
+impl DiskLock for OsLock {}
+
+struct OsFile {
+    fd: OwnedFd,
+}
+
+impl DiskFile for OsFile {
+    fn read_at(&self, mut buf: Vec<u8>, offset: u64, len: usize) -> Result<Untrusted<Vec<u8>>> {
+        buf.clear();
+        buf.reserve_exact(len);
+        // A buffer that fits is filled as it is; one that is much larger would make the kernel read
+        // more than was asked for, so its front is cleared first and filled then.
+        if buf.capacity() - len <= len / 16 {
+            while buf.len() < len {
+                let at = beyond(offset, buf.len())?;
+                if retry_on_intr(|| rustix::io::pread(&self.fd, spare_capacity(&mut buf), at))? == 0 {
+                    break;
+                }
+            }
+            buf.truncate(len);
+        } else {
+            buf.resize(len, 0);
+            let mut done = 0;
+            while done < len {
+                let at = beyond(offset, done)?;
+                match retry_on_intr(|| rustix::io::pread(&self.fd, &mut buf[done..], at))? {
+                    0 => break,
+                    n => done += n,
+                }
+            }
+            buf.truncate(done);
+        }
+        Ok(Untrusted::new(buf))
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        let mut done = 0;
+        while done < data.len() {
+            let at = beyond(offset, done)?;
+            match retry_on_intr(|| rustix::io::pwrite(&self.fd, &data[done..], at))? {
+                0 => return Err(Error::from(ErrorKind::WriteZero)),
+                n => done += n,
+            }
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        match retry_on_intr(|| rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), 0, len)) {
+            // Reserving is a help, not a promise: without it the file grows as it is written.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn truncate(&self, len: u64) -> Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::ftruncate(&self.fd, len))?)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(rustix::fs::fdatasync(&self.fd)?)
+    }
+
+    fn len(&self) -> Result<Untrusted<u64>> {
+        let size = rustix::fs::fstat(&self.fd)?.st_size;
+        // A negative size is nonsense of the host's; it is shown as one that nothing can match.
+        Ok(Untrusted::new(u64::try_from(size).unwrap_or(u64::MAX)))
+    }
+}
+
+fn beyond(offset: u64, done: usize) -> Result<u64> {
+    offset.checked_add(done as u64).ok_or_else(|| Error::from(ErrorKind::FileTooLarge))
+}
+
+/// The root is `""` to callers and `.` to the system and to people.
+const fn shown(dir: &str) -> &str {
+    if dir.is_empty() { "." } else { dir }
+}
+
+fn check(path: &str) -> Result<()> {
+    if is_plain_path(path) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, format!("not a plain relative path: {path:?}")))
+}
+
+fn named(path: &str, errno: Errno) -> Error {
+    let error = Error::from(errno);
+    Error::new(error.kind(), format!("{path}: {error}"))
+}

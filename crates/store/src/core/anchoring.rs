@@ -1,0 +1,96 @@
+//! Log → counter: one advance covers everything that is durable, one read confirms for everyone
+//! who waits (R1, R4, R5, R7).
+
+use super::Inner;
+use crate::store::Step;
+use parking_lot::MutexGuard;
+use ringfort_base::{Error, EvidenceKind, Level, Result, Seq};
+use ringfort_trust::Anchor;
+use ringfort_trust::counter::{Counter, advance_confirmed};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How often an advance whose reply was lost is tried again.
+const ADVANCE_ATTEMPTS: u32 = 5;
+
+/// What the counter holds, as this life knows it.
+pub(crate) struct AnchorState {
+    pub(crate) counter: Arc<dyn Counter>,
+    pub(crate) current: Anchor,
+    /// The MANIFEST position of the last anchor that was synced by the platform: files that an
+    /// edit at or below it freed may be deleted (R8).
+    pub(crate) synced_manifest: u64,
+}
+
+impl Inner {
+    /// Anchors what is durable, or confirms by a read for those who wait.
+    pub(crate) fn anchor_step(&self) -> Result<Step> {
+        self.check()?;
+        if !self.frontiers.round_wanted() {
+            return Ok(Step::Idle);
+        }
+        match self.anchor.try_lock() {
+            Some(state) => self.anchor_round(state, false),
+            None => Ok(Step::Idle),
+        }
+    }
+
+    /// Anchors now, synced by the platform: for what must not be lost with the power (R8, R19).
+    pub(crate) fn anchor_now(&self) -> Result<()> {
+        self.anchor_round(self.anchor.lock(), true).map(drop)
+    }
+
+    fn anchor_round(&self, mut state: MutexGuard<'_, AnchorState>, synced: bool) -> Result<Step> {
+        self.check()?;
+        let round = self.frontiers.begin_round();
+        // The MANIFEST's head first: its edits never need more of the log than is durable now (R9).
+        let manifest = *self.manifest_head.lock();
+        let wal = *self.durable_head.lock();
+        let needs_sync = synced && manifest.position > state.synced_manifest;
+        let moved = wal != state.current.wal || manifest != state.current.manifest;
+        if moved || needs_sync {
+            let to = Anchor { wal, manifest, ..state.current.clone() };
+            self.or_stop(|| {
+                advance_confirmed(&*state.counter, Some(&state.current), &to, synced, ADVANCE_ATTEMPTS)
+            })?;
+            state.current = to;
+            if synced {
+                state.synced_manifest = manifest.position;
+            }
+            self.stats.advances.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.confirm(&state)?;
+            self.stats.counter_reads.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(state);
+        self.frontiers.raise(Level::Fresh, Seq(wal.position));
+        self.frontiers.end_round(round);
+        Ok(Step::Worked)
+    }
+
+    /// R5: the counter still shows this life and its head.
+    fn confirm(&self, state: &AnchorState) -> Result<()> {
+        let read = state.counter.read()?;
+        if read.as_ref().is_some_and(|reading| reading.anchor == state.current) {
+            return Ok(());
+        }
+        let found = read.map_or_else(
+            || "it is empty".to_owned(),
+            |r| {
+                format!(
+                    "it holds incarnation {}, log position {}",
+                    r.anchor.incarnation, r.anchor.wal.position
+                )
+            },
+        );
+        Err(self.stop(Error::evidence(
+            EvidenceKind::SecondCopy,
+            format!("counter '{}'", state.counter.kind()),
+            state.current.wal.position,
+            format!(
+                "somebody else advanced the counter: expected incarnation {}, log position {}, {found}",
+                state.current.incarnation, state.current.wal.position
+            ),
+        )))
+    }
+}

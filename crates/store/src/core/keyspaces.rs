@@ -1,0 +1,73 @@
+//! Creating and dropping keyspaces: security state, committed at `fresh` before the reply (R19).
+
+use super::Inner;
+use crate::engine::lsm::tree::Tree;
+use crate::manifest::edit::{Entry, check_options};
+use crate::options::KeyspaceOptions;
+use ringfort_base::limits::{KEYSPACES_MAX, NAME_BYTES_MAX};
+use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
+use ringfort_trust::keys::Secret;
+use std::sync::Arc;
+
+impl Inner {
+    pub(crate) fn create_keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<KeyspaceId> {
+        self.check()?;
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Err(Error::invalid(format!("a keyspace's name has 1 to {NAME_BYTES_MAX} bytes")));
+        }
+        check_options(&options).map_err(Error::invalid)?;
+        let mut manifest = self.manifest.lock();
+        if let Some(tree) = self.trees.read().values().find(|tree| tree.name == name) {
+            return Ok(tree.id);
+        }
+        if manifest.state.keyspaces.len() >= KEYSPACES_MAX {
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                format!("a store has at most {KEYSPACES_MAX} keyspaces"),
+            ));
+        }
+        let id = manifest.state.next_keyspace;
+        let key = Secret::random(&*self.world.entropy)?;
+        let flushed = self.frontiers.get(Level::Buffered);
+        let create =
+            Entry::CreateKeyspace { id, name: name.to_owned(), options, key: key.clone(), flushed, count: 0 };
+        let mut counters = self.counters_entry();
+        if let Entry::Counters { next_keyspace, .. } = &mut counters {
+            *next_keyspace = id.next();
+        }
+        self.edit_manifest(&mut manifest, vec![create, counters])?;
+        let tree = {
+            let state = manifest.state.keyspaces.get(&id);
+            let state = state.ok_or_else(|| Error::new(ErrorKind::Internal, "the new keyspace is gone"))?;
+            Tree::open(id, state, &self.tables)?
+        };
+        drop(manifest);
+        self.anchor_now()?;
+        self.context.domain_keys.write().insert(id, key);
+        self.trees.write().insert(id, Arc::new(tree));
+        Ok(id)
+    }
+
+    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.check()?;
+        let tree = {
+            let mut trees = self.trees.write();
+            let id = trees.values().find(|tree| tree.name == name).map(|tree| tree.id);
+            let tree = id.and_then(|id| trees.remove(&id));
+            tree.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'")))?
+        };
+        // What is queued for it is skipped from now on; its key stays while the log holds records of it.
+        let at = Seq(self.queue.lock().next_seq.0 - 1);
+        {
+            let mut manifest = self.manifest.lock();
+            let head = self.edit_manifest(&mut manifest, vec![Entry::DropKeyspace { id: tree.id, at }])?;
+            let view = tree.view();
+            let files: Vec<_> =
+                view.version.levels.iter().flatten().map(|table| self.freed_table(table, head)).collect();
+            self.purge.lock().files.extend(files);
+        }
+        self.anchor_now()?;
+        self.wake_maintenance();
+        Ok(())
+    }
+}

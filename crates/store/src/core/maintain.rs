@@ -1,0 +1,497 @@
+//! Background work, a piece at a time: flush before purge before compaction.
+//!
+//! Crash points: dying before the MANIFEST's edit is synced leaves a table that nothing names and
+//! that the next open removes; dying behind it leaves the new state, and the files it freed are
+//! still there.
+
+use super::Inner;
+use super::commit::Log;
+use super::purge::Freed;
+use super::read::{level_source, table_source};
+use crate::engine::lsm::compaction::merge::{Rules, merge};
+use crate::engine::lsm::compaction::pick::{self, Choice};
+use crate::engine::lsm::iter::Source;
+use crate::engine::lsm::table;
+use crate::engine::lsm::table::TableMeta;
+use crate::engine::lsm::table::format::Place;
+use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
+use crate::engine::lsm::tombstone::FragmentedTombstones;
+use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
+use crate::manifest::edit::Entry;
+use crate::manifest::writer::ManifestWriter;
+use crate::options::KeyspaceOptions;
+use crate::store::Step;
+use crate::{manifest, wal};
+use parking_lot::MutexGuard;
+use ringfort_base::limits::LEVELS;
+use ringfort_base::world::Disk;
+use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
+use ringfort_trust::keys::Secret;
+use ringfort_trust::volume::Class;
+use ringfort_trust::{Head, Protection};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Memtables may take this share of the memory budget before the largest is frozen.
+const MEMTABLE_SHARE: usize = 3;
+
+impl Inner {
+    pub(crate) fn maintenance_step(&self) -> Result<Step> {
+        self.check()?;
+        self.limit_log()?;
+        if self.flush_step()? == Step::Worked || self.purge_step()? == Step::Worked {
+            return Ok(Step::Worked);
+        }
+        self.compact_step()
+    }
+
+    /// Smooth slow-down of writers: from nothing to 10 ms a write as level 0 or the frozen
+    /// memtables pile up.
+    pub(crate) fn write_delay(&self) -> Duration {
+        let mut worst = 0.0f64;
+        for tree in self.trees.read().values() {
+            let view = tree.view();
+            let trigger = tree.options().level0_tables.max(1) as f64;
+            let level0 = (view.version.levels[0].len() as f64 / trigger - 4.0) / 5.0;
+            let frozen = (view.frozen.len() as f64 - 3.0) / 4.0;
+            worst = worst.max(level0).max(frozen);
+        }
+        if worst <= 0.0 { Duration::ZERO } else { Duration::from_micros((worst.min(1.0) * 10_000.0) as u64) }
+    }
+
+    // --- freezing ----------------------------------------------------------------------------------
+
+    /// Called by the leader with the log held, after `position` was published.
+    pub(crate) fn freeze_full_memtables(&self, _log: &Log, position: Seq) {
+        let mut frozen = false;
+        let mut total = 0;
+        let mut largest: Option<(usize, Arc<Tree>)> = None;
+        for tree in self.trees.read().values() {
+            let bytes = tree.active_bytes();
+            if bytes >= tree.write_buffer_bytes() {
+                frozen |= tree.freeze(position).unwrap_or(false);
+            } else if largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
+                largest = Some((bytes, Arc::clone(tree)));
+            }
+            total += bytes;
+        }
+        if let (true, Some((_, tree))) = (total > self.options.memory_budget / MEMTABLE_SHARE, largest) {
+            frozen |= tree.freeze(position).unwrap_or(false);
+        }
+        if frozen {
+            self.wake_maintenance();
+        }
+    }
+
+    /// Freezes a tree's memtable between two groups.
+    fn freeze_now(&self, tree: &Tree) -> Result<bool> {
+        let _log = self.log.lock();
+        tree.freeze(self.visible())
+    }
+
+    /// `max_total_wal_size`: freezes the memtable that pins the oldest segment.
+    fn limit_log(&self) -> Result<()> {
+        let total: u64 = self.log.lock().segments.iter().map(|segment| segment.bytes).sum();
+        if total <= self.options.max_total_wal_size {
+            return Ok(());
+        }
+        let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
+        let pinning =
+            trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
+        match pinning {
+            Some((_, tree)) if tree.oldest_frozen().is_none() => self.freeze_now(tree).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    // --- flush -------------------------------------------------------------------------------------
+
+    fn flush_step(&self) -> Result<Step> {
+        let Some(_flushing) = self.flushing.try_lock() else { return Ok(Step::Idle) };
+        let oldest = {
+            let trees = self.trees.read();
+            let frozen = trees.values().filter_map(|tree| Some((Arc::clone(tree), tree.oldest_frozen()?)));
+            frozen.min_by_key(|(_, mem)| mem.frozen_at())
+        };
+        match oldest {
+            Some((tree, mem)) => self.or_stop(|| self.flush_mem(&tree, &mem)).map(|()| Step::Worked),
+            None => Ok(Step::Idle),
+        }
+    }
+
+    pub(crate) fn flush_mem(&self, tree: &Tree, mem: &Arc<Mem>) -> Result<()> {
+        let through = mem.frozen_at();
+        // R9: the log first, through the memtable's last position.
+        while self.frontiers.get(Level::Durable) < through {
+            self.sync_now()?;
+        }
+        let rules = self.rules(tree, false, u64::MAX);
+        let tombstones = mem.table.range_tombstones();
+        let sources = vec![Source::Memtable(mem.table.cursor())];
+        let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
+        let mut manifest = self.manifest.lock();
+        let mut entries = self.added(tree.id, 0, &tables);
+        let count = tree.count_through(mem);
+        entries.push(Entry::Flushed { keyspace: tree.id, through, count });
+        entries.push(self.counters_entry());
+        let freed = self.free_segments(tree, mem, &mut entries);
+        let head = self.edit_manifest(&mut manifest, entries)?;
+        let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
+        tree.install_flush(mem, tree.view().version.with(&[], &added));
+        drop(manifest);
+        let (disk, _) = self.volumes.place(Class::Wal);
+        let freed = freed.into_iter().map(|segment| Freed {
+            disk: Arc::clone(disk),
+            dir: wal::DIR,
+            path: wal::path(segment),
+            edit: head.position,
+            user: None,
+        });
+        self.purge.lock().files.extend(freed);
+        self.stats.flushes.fetch_add(1, Ordering::Relaxed);
+        let bytes = tables.iter().map(|meta| meta.file_bytes).sum();
+        self.stats.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.wake_maintenance();
+        Ok(())
+    }
+
+    /// R10: segments that every keyspace has flushed past, once `mem` is a table. They leave the
+    /// list here; their files go with the purge.
+    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<FileNo> {
+        let mut log = self.log.lock();
+        let trees = self.trees.read();
+        let pinned =
+            trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
+        let pinned = pinned.min().unwrap_or(Seq(u64::MAX));
+        let durable = self.frontiers.get(Level::Durable);
+        let mut freed = Vec::new();
+        while log.segments.len() > 1 {
+            let Some(oldest) = log.segments.front() else { break };
+            if oldest.end >= pinned || oldest.end > durable {
+                break;
+            }
+            freed.push(oldest.number);
+            log.segments.pop_front();
+        }
+        if let (false, Some(first)) = (freed.is_empty(), log.segments.front()) {
+            entries.push(Entry::LogStart { segment: first.number });
+        }
+        freed
+    }
+
+    // --- compaction ----------------------------------------------------------------------------------
+
+    fn compact_step(&self) -> Result<Step> {
+        let Some(_compacting) = self.compacting.try_lock() else { return Ok(Step::Idle) };
+        let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
+        for tree in trees {
+            let view = tree.view();
+            let choice = pick::choose(&view.version, &tree.options(), &tree.cursors.lock());
+            if !matches!(choice, Choice::Nothing) {
+                self.or_stop(|| self.execute(&tree, &view.version, choice))?;
+                return Ok(Step::Worked);
+            }
+        }
+        Ok(Step::Idle)
+    }
+
+    fn execute(&self, tree: &Tree, version: &Version, choice: Choice) -> Result<()> {
+        match choice {
+            Choice::Nothing => Ok(()),
+            Choice::Move { level, tables } => {
+                self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
+                self.replace(tree, &[(level, &tables)], level + 1, &tables)
+            }
+            Choice::Merge { level, inputs, below } => {
+                let target = level + 1;
+                let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
+                let rules = self.rules(tree, bottom, tree.options().table_bytes);
+                let mut sources: Vec<Source> = if level == 0 {
+                    let newest_first = inputs.iter().rev();
+                    newest_first.map(|meta| table_source(meta, &self.tables, false)).collect::<Result<_>>()?
+                } else {
+                    vec![level_source(inputs.clone(), &self.tables, false)]
+                };
+                if !below.is_empty() {
+                    sources.push(level_source(below.clone(), &self.tables, false));
+                }
+                let mut tombstones = FragmentedTombstones::default();
+                for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
+                    tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
+                }
+                let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
+                let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum();
+                self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
+                let written = tables.iter().map(|meta| meta.file_bytes).sum();
+                self.stats.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
+                self.stats.compactions.fetch_add(1, Ordering::Relaxed);
+                if let Some(last) = inputs.iter().map(|table| &table.largest).max() {
+                    tree.cursors.lock()[level].clone_from(last);
+                }
+                self.replace(tree, &[(level, &inputs), (target, &below)], target, &tables)
+            }
+        }
+    }
+
+    /// Nothing below `level` touches the keys of `tables`.
+    fn is_bottom<'t>(
+        &self,
+        version: &Version,
+        level: usize,
+        tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone,
+    ) -> bool {
+        let smallest = tables.clone().map(|table| table.smallest.as_slice()).min();
+        let largest = tables.map(|table| table.largest.as_slice()).max();
+        (level + 1..LEVELS).all(|deeper| version.overlapping(deeper, smallest, largest).is_empty())
+    }
+
+    /// Writes the edit that replaces tables, installs it, and leaves the old files to the purge.
+    fn replace(
+        &self,
+        tree: &Tree,
+        removed: &[(usize, &Vec<Arc<TableMeta>>)],
+        target: usize,
+        added: &[Arc<TableMeta>],
+    ) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        if !self.trees.read().contains_key(&tree.id) {
+            return Ok(()); // dropped meanwhile: the next open removes what was written
+        }
+        let mut entries = Vec::new();
+        let mut files = Vec::new();
+        for (level, tables) in removed {
+            for table in *tables {
+                files.push(table.file);
+                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.file });
+            }
+        }
+        entries.extend(self.added(tree.id, target, added));
+        entries.push(self.counters_entry());
+        let head = self.edit_manifest(&mut manifest, entries)?;
+        let new: Vec<_> = added.iter().map(|table| (target, Arc::clone(table))).collect();
+        tree.install_version(tree.view().version.with(&files, &new));
+        drop(manifest);
+        // A table that only moved stays.
+        let gone = removed
+            .iter()
+            .flat_map(|(_, tables)| *tables)
+            .filter(|old| !added.iter().any(|t| t.file == old.file));
+        let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
+        self.purge.lock().files.extend(freed);
+        self.wake_maintenance();
+        Ok(())
+    }
+
+    // --- shared by flush and compaction ----------------------------------------------------------------
+
+    fn rules(&self, tree: &Tree, bottom: bool, table_bytes: u64) -> Rules {
+        let snapshots = self.snapshots.lock().keys().map(|position| Seq(*position)).collect();
+        let anchored = self.frontiers.get(Level::Fresh);
+        let filter = self.filter.read().clone();
+        Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes }
+    }
+
+    /// Merges into new tables, synced with their directory.
+    fn write_tables(
+        &self,
+        tree: &Tree,
+        sources: Vec<Source>,
+        tombstones: &FragmentedTombstones,
+        rules: &Rules,
+    ) -> Result<Vec<Arc<TableMeta>>> {
+        let options = tree.options();
+        let mut open =
+            || self.table_writer(&*self.tables.disk, self.tables.protection, self.new_file(), &options);
+        let tables = merge(sources, tombstones, rules, &mut open)?;
+        if !tables.is_empty() {
+            self.tables
+                .disk
+                .sync_dir(table::TABLE_DIR)
+                .map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
+        }
+        Ok(tables.into_iter().map(Arc::new).collect())
+    }
+
+    /// A new table under its own random key.
+    pub(crate) fn table_writer(
+        &self,
+        disk: &dyn Disk,
+        protection: Protection,
+        file: FileNo,
+        options: &KeyspaceOptions,
+    ) -> Result<TableWriter> {
+        let place = Place { store: self.tables.store, file };
+        let key = Secret::random(&*self.world.entropy)?;
+        let identity = TableIdentity { place, protection, key, epoch: self.context.epoch };
+        let path = table::table_path(file);
+        let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
+        Ok(TableWriter::new(file, identity, options.into()))
+    }
+
+    fn added(&self, keyspace: KeyspaceId, level: usize, tables: &[Arc<TableMeta>]) -> Vec<Entry> {
+        let level = level as u8;
+        tables.iter().map(|meta| Entry::AddTable { keyspace, level, meta: Arc::clone(meta) }).collect()
+    }
+
+    /// A table that the edit at `head` freed: it goes when nobody holds its record any more.
+    pub(crate) fn freed_table(&self, meta: &Arc<TableMeta>, head: Head) -> Freed {
+        self.tables.open.remove(meta.file);
+        Freed {
+            disk: Arc::clone(&self.tables.disk),
+            dir: table::TABLE_DIR,
+            path: table::table_path(meta.file),
+            edit: head.position,
+            user: Some(Arc::downgrade(meta)),
+        }
+    }
+
+    pub(crate) fn counters_entry(&self) -> Entry {
+        Entry::Counters {
+            next_file: FileNo(self.next_file.load(Ordering::Relaxed)),
+            next_keyspace: KeyspaceId::SYSTEM,
+            last_seq: self.frontiers.get(Level::Durable),
+            time_ms: self.clock.now().now_ms,
+        }
+    }
+
+    /// Appends an edit and, when the MANIFEST has grown large, goes on in a new one.
+    pub(crate) fn edit_manifest(
+        &self,
+        manifest: &mut MutexGuard<'_, ManifestWriter>,
+        entries: Vec<Entry>,
+    ) -> Result<Head> {
+        self.or_stop(|| {
+            let head = manifest.append(&self.context, entries)?;
+            if manifest.is_large() {
+                self.roll_manifest(manifest)?;
+            }
+            *self.manifest_head.lock() = manifest.head();
+            Ok(head)
+        })
+    }
+
+    fn roll_manifest(&self, manifest: &mut MutexGuard<'_, ManifestWriter>) -> Result<()> {
+        let (disk, protection) = self.volumes.place(Class::Manifest);
+        let (old, number, continues) = (manifest.number, self.new_file(), manifest.head());
+        let state = manifest.state.clone();
+        **manifest =
+            ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
+        let edit = manifest.head().position;
+        let path = manifest::path(old);
+        self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, user: None });
+        Ok(())
+    }
+
+    // --- on demand --------------------------------------------------------------------------------------
+
+    pub(crate) fn flush(&self, keyspace: Option<KeyspaceId>) -> Result<()> {
+        self.check()?;
+        let trees: Vec<Arc<Tree>> = match keyspace {
+            Some(id) => vec![self.tree(id)?],
+            None => self.trees.read().values().cloned().collect(),
+        };
+        for tree in trees {
+            self.freeze_now(&tree)?;
+            let _flushing = self.flushing.lock();
+            while let Some(mem) = tree.oldest_frozen() {
+                self.or_stop(|| self.flush_mem(&tree, &mem))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn compact_range(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<()> {
+        self.flush(Some(keyspace))?;
+        let tree = self.tree(keyspace)?;
+        let _compacting = self.compacting.lock();
+        let view = tree.view();
+        let deepest = (1..LEVELS).rev().find(|level| !view.version.levels[*level].is_empty()).unwrap_or(1);
+        // Even the deepest level is rewritten, so that what it need not keep goes.
+        for level in 0..=deepest.min(LEVELS - 2) {
+            let version = Arc::clone(&tree.view().version);
+            let inputs =
+                if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
+            let last = level == deepest;
+            match pick::plan(&version, level, inputs) {
+                Choice::Move { level, tables } if last => {
+                    let below = Vec::new();
+                    self.or_stop(|| {
+                        self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below })
+                    })?;
+                }
+                choice => self.or_stop(|| self.execute(&tree, &version, choice))?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn verify_checksums(&self) -> Result<u64> {
+        self.check()?;
+        let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
+        let mut bytes = 0;
+        for tree in trees {
+            for table in tree.view().version.levels.iter().flatten() {
+                self.tables.get(table).and_then(|open| open.verify()).map_err(|error| self.refuse(error))?;
+                bytes += table.file_bytes;
+            }
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn approximate_size(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<u64> {
+        let tree = self.tree(keyspace)?;
+        let view = tree.view();
+        let tables = (0..LEVELS).flat_map(|level| view.version.overlapping(level, from, to));
+        let tables =
+            tables.map(|table| approximate_bytes(&table, from, to, &self.tables)).sum::<Result<u64>>()?;
+        Ok(tables + view.memtables().map(|mem| mem.table.approximate_bytes() as u64).sum::<u64>())
+    }
+
+    /// Applies what is queued, makes it durable and anchored (R7), then stops taking work.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.check()?;
+        while self.log_step()? == Step::Worked {}
+        self.sync_now()?;
+        self.anchor_now()?;
+        self.frontiers.stop(Error::new(ringfort_base::ErrorKind::Stopped, "the store was closed"));
+        Ok(())
+    }
+}
+
+/// Two lists of range tombstones as one.
+fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> FragmentedTombstones {
+    let mut all = one.clone();
+    for fragment in other.fragments() {
+        for &seq in &fragment.seqs {
+            all = all.with(seq, &fragment.from, &fragment.to);
+        }
+    }
+    all
+}
+
+/// About how many bytes of a table lie in `from..=to`.
+fn approximate_bytes(
+    meta: &Arc<TableMeta>,
+    from: Option<&[u8]>,
+    to: Option<&[u8]>,
+    tables: &Tables,
+) -> Result<u64> {
+    let table = tables.get(meta)?;
+    let start = from.map_or(Ok(0), |from| table.approximate_offset(from, &tables.blocks))?;
+    let end = to.map_or(Ok(meta.file_bytes), |to| table.approximate_offset(to, &tables.blocks))?;
+    Ok(end.saturating_sub(start))
+}

@@ -1,0 +1,110 @@
+//! The inside of an open store, by job: [`commit`] (submit, log, sync), [`anchoring`] (counter),
+//! [`maintain`] (flush, compaction, purge), [`read`], [`keyspaces`], [`open`] (create, recover,
+//! claim).
+//!
+//! Locks, outermost first; none is held across a call to a later issue's network:
+//! `maintain → manifest → log → queue → tree.current`; `sync` and `anchor` are taken before `log`
+//! and `manifest`, never inside them.
+
+pub(crate) mod anchoring;
+pub(crate) mod commit;
+pub(crate) mod keyspaces;
+pub(crate) mod maintain;
+pub(crate) mod open;
+pub(crate) mod purge;
+pub(crate) mod read;
+
+use crate::clock::StoreClock;
+use crate::engine::lsm::tree::{Tables, Tree};
+use crate::frontier::Frontiers;
+use crate::manifest::writer::ManifestWriter;
+use crate::options::{StoreOptions, World};
+use crate::stats::Counters;
+use crate::txn::latch::Latches;
+use crate::wal::writer::LogContext;
+use parking_lot::{Mutex, RwLock};
+use ringfort_base::world::DiskLock;
+use ringfort_base::{Error, FileNo, KeyspaceId, Result};
+use ringfort_trust::volume::Volumes;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+/// A callback that tells a worker that there is something to do.
+pub(crate) type Hook = Box<dyn Fn() + Send + Sync>;
+
+pub(crate) struct Inner {
+    pub(crate) options: StoreOptions,
+    pub(crate) world: World,
+    pub(crate) volumes: Volumes,
+    pub(crate) context: Arc<LogContext>,
+    pub(crate) frontiers: Arc<Frontiers>,
+    pub(crate) queue: Mutex<commit::Queue>,
+    pub(crate) log: Mutex<commit::Log>,
+    /// One sync at a time.
+    pub(crate) sync: Mutex<()>,
+    pub(crate) durable_head: Mutex<ringfort_trust::Head>,
+    pub(crate) anchor: Mutex<anchoring::AnchorState>,
+    pub(crate) manifest: Mutex<ManifestWriter>,
+    /// The manifest head that an anchor may name: appended, synced, and its file's name as well.
+    pub(crate) manifest_head: Mutex<ringfort_trust::Head>,
+    pub(crate) trees: RwLock<BTreeMap<KeyspaceId, Arc<Tree>>>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) next_file: AtomicU64,
+    pub(crate) clock: StoreClock,
+    pub(crate) latches: Arc<Latches>,
+    pub(crate) snapshots: Mutex<BTreeMap<u64, usize>>,
+    pub(crate) purge: Mutex<purge::PurgeList>,
+    /// One maintenance job at a time per kind.
+    pub(crate) flushing: Mutex<()>,
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) filter: RwLock<Option<Arc<dyn crate::engine::lsm::compaction::Filter>>>,
+    pub(crate) hooks: OnceLock<(Hook, Hook)>,
+    pub(crate) recovery: open::Recovery,
+    pub(crate) stats: Counters,
+    pub(crate) closed: AtomicBool,
+    pub(crate) _locks: Vec<Box<dyn DiskLock>>,
+}
+
+impl Inner {
+    /// A file number that was never used.
+    pub(crate) fn new_file(&self) -> FileNo {
+        FileNo(self.next_file.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// Fails once the store has stopped or was closed.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.frontiers.check()
+    }
+
+    /// Stops the store for good and says why.
+    pub(crate) fn stop(&self, error: Error) -> Error {
+        self.frontiers.stop(error.clone());
+        self.wake_log();
+        self.wake_maintenance();
+        error
+    }
+
+    /// Runs `work`; a failure stops the store.
+    pub(crate) fn or_stop<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        work().map_err(|error| self.stop(error))
+    }
+
+    pub(crate) fn wake_log(&self) {
+        if let Some((log, _)) = self.hooks.get() {
+            log();
+        }
+    }
+
+    pub(crate) fn wake_maintenance(&self) {
+        if let Some((_, maintenance)) = self.hooks.get() {
+            maintenance();
+        }
+    }
+
+    pub(crate) fn tree(&self, keyspace: KeyspaceId) -> Result<Arc<Tree>> {
+        self.trees.read().get(&keyspace).cloned().ok_or_else(|| {
+            Error::new(ringfort_base::ErrorKind::NotFound, format!("keyspace {keyspace} does not exist"))
+        })
+    }
+}

@@ -1,0 +1,656 @@
+//! Opening a store: look it up on the platform (R18), create or recover it (R3), claim it (R2).
+//!
+//! Refusing writes nothing (R12): everything is verified before the first byte is written. From
+//! then on the order is: new segment with the copied un-anchored tail and the claim, synced; new
+//! MANIFEST, synced; advance. Dying anywhere before the advance leaves files that no life claims
+//! and that the next open ignores and removes; dying behind it leaves a complete new life.
+
+use super::Inner;
+use super::anchoring::AnchorState;
+use super::commit::{Queue, Segment, initial_log};
+use super::purge::{Freed, PurgeList};
+use crate::clock::StoreClock;
+use crate::engine::lsm::key::Kind;
+use crate::engine::lsm::table;
+use crate::engine::lsm::tree::{Tables, Tree};
+use crate::files;
+use crate::frontier::Frontiers;
+use crate::manifest;
+use crate::manifest::state::{Life, State};
+use crate::manifest::writer::ManifestWriter;
+use crate::options::{StoreOptions, World};
+use crate::stats::Counters;
+use crate::txn::latch::Latches;
+use crate::wal;
+use crate::wal::record::{Claim, OpRef, Run, RunReader};
+use crate::wal::replay::{Group, Sink, replay};
+use crate::wal::writer::{LogContext, WalWriter};
+use parking_lot::{Mutex, RwLock};
+use ringfort_base::world::{Disk, DiskLock};
+use ringfort_base::{
+    Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId,
+};
+use ringfort_trust::counter::slot::VolumeCounter;
+use ringfort_trust::counter::{Counter, advance_confirmed};
+use ringfort_trust::defence::{self, Defence};
+use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
+use ringfort_trust::platform::Known;
+use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
+use ringfort_trust::{Anchor, Head, Verified};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+/// The advisory lock against mistakes.
+const LOCK: &str = "LOCK";
+/// Latch stripes.
+const LATCH_STRIPES: usize = 1024;
+const CLAIM_ATTEMPTS: u32 = 5;
+
+/// Opens or creates.
+pub(crate) fn open(world: World, options: StoreOptions) -> Result<Arc<Inner>> {
+    let name = options.name.clone();
+    match world.platform.known(&name)? {
+        Known::No => {
+            refuse_unknown_data(&world, &name)?;
+            if !options.create_if_missing {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("the platform knows no store named '{name}'"),
+                ));
+            }
+            let locks = lock(&world)?;
+            create(world, options, locks)
+        }
+        Known::Creating(id) => {
+            // Nothing was ever acknowledged: begin again.
+            let locks = lock(&world)?;
+            remove_unfinished(&world, id)?;
+            create(world, options, locks)
+        }
+        Known::Live(id) => {
+            if !holds_store(&*world.data)? {
+                return Err(emptied(&world, &name, id));
+            }
+            let locks = lock(&world)?;
+            recover(world, options, locks, id)
+        }
+    }
+}
+
+fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
+    let lock = |disk: &Arc<dyn Disk>| {
+        disk.lock(LOCK).map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock => Error::new(
+                ErrorKind::Busy,
+                format!("{} is in use by another process; stop it first", disk.describe()),
+            ),
+            _ => Error::io("lock", &files::place(&**disk, LOCK), &e),
+        })
+    };
+    std::iter::once(&world.data).chain(world.trusted.as_ref()).map(lock).collect()
+}
+
+fn is_store_file(name: &str) -> bool {
+    name.starts_with("KEYS.")
+        || name.starts_with("MANIFEST-")
+        || name == manifest::CURRENT
+        || name == wal::DIR
+        || name == table::TABLE_DIR
+}
+
+fn holds_store(disk: &dyn Disk) -> Result<bool> {
+    Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)))
+}
+
+fn emptied(world: &World, name: &str, id: StoreId) -> Error {
+    Error::evidence(
+        EvidenceKind::Missing,
+        world.data.describe(),
+        0,
+        format!(
+            "the platform knows store '{name}' ({id}), but its data is gone. If the directory was moved, pass its \
+             new place with --data; if the store is meant to be given up, run: ringfort destroy --store {name}"
+        ),
+    )
+}
+
+fn refuse_unknown_data(world: &World, name: &str) -> Result<()> {
+    if !holds_store(&*world.data)? {
+        return Ok(());
+    }
+    Err(Error::evidence(
+        EvidenceKind::Foreign,
+        world.data.describe(),
+        0,
+        format!(
+            "the directory holds a store, but this platform knows none named '{name}': it belongs to another \
+             name (--store), another platform (--platform-state) or was destroyed; use an empty directory for a new store"
+        ),
+    ))
+}
+
+/// Removes what an unfinished creation left, unless it is something else.
+fn remove_unfinished(world: &World, id: StoreId) -> Result<()> {
+    match KeyFile::open_unanchored(&*world.data, &*world.platform) {
+        Ok(key_file) if key_file.store != id => {
+            return Err(Error::evidence(
+                EvidenceKind::Foreign,
+                "KEYS",
+                0,
+                format!("the directory holds store {}, but {id} was being created", key_file.store),
+            ));
+        }
+        Ok(_) => {}
+        Err(e)
+            if e.proof().is_some_and(|p| p.kind == EvidenceKind::Missing)
+                || e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    for disk in std::iter::once(&world.data).chain(world.trusted.as_ref()) {
+        for dir in [wal::DIR, table::TABLE_DIR, ""] {
+            for file in files::list(&**disk, dir)? {
+                let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
+                let ours =
+                    !dir.is_empty() || (is_store_file(&file) && file != wal::DIR && file != table::TABLE_DIR);
+                if ours {
+                    disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The volumes of a mode, or why the world does not have them.
+fn volumes(world: &World, mode: Mode) -> Result<Volumes> {
+    if mode != Mode::Software && world.trusted.is_none() {
+        let message = format!("mode {mode} needs a trusted volume; pass its directory with --trusted DIR");
+        return Err(Error::invalid(message));
+    }
+    let trusted = if mode == Mode::Software { None } else { world.trusted.clone() };
+    Ok(Volumes { data: Arc::clone(&world.data), trusted, mode })
+}
+
+fn counter(
+    world: &World,
+    volumes: &Volumes,
+    settings: &Settings,
+    name: &str,
+    id: StoreId,
+) -> Result<Arc<dyn Counter>> {
+    match (settings.counter.as_str(), &volumes.trusted) {
+        ("volume", Some(disk)) => Ok(Arc::new(VolumeCounter::new(Arc::clone(disk), id))),
+        ("sim", _) => world.platform.counter(name, id),
+        (other, _) => Err(Error::new(
+            ErrorKind::Refused,
+            format!("the store is anchored by a counter of kind '{other}', which this build does not have"),
+        )),
+    }
+}
+
+fn random_id(world: &World) -> Result<[u8; 16]> {
+    let mut id = [0; 16];
+    world.entropy.fill(&mut id).map_err(|e| Error::io("draw", "random bytes", &e))?;
+    Ok(id)
+}
+
+struct Basis {
+    world: World,
+    options: StoreOptions,
+    locks: Vec<Box<dyn DiskLock>>,
+    volumes: Volumes,
+    key_file: Verified<KeyFile>,
+    counter: Arc<dyn Counter>,
+}
+
+impl Basis {
+    fn context(&self, incarnation: Incarnation, epoch: Epoch, state: &State) -> Arc<LogContext> {
+        let (disk, protection) = self.volumes.place(Class::Wal);
+        let keys = state.keyspaces.iter().map(|(id, keyspace)| (*id, keyspace.key.clone()));
+        Arc::new(LogContext {
+            disk: Arc::clone(disk),
+            protection,
+            entropy: Arc::clone(&self.world.entropy),
+            store: self.key_file.store,
+            lineage: self.key_file.lineage,
+            incarnation,
+            epoch,
+            ring: Arc::new(self.key_file.ring.clone()),
+            domain_keys: Arc::new(RwLock::new(keys.collect::<HashMap<_, _>>())),
+            segment_bytes: self.options.segment_bytes,
+        })
+    }
+
+    fn create_dirs(&self) -> Result<()> {
+        for (class, dir) in [(Class::Wal, wal::DIR), (Class::Table, table::TABLE_DIR)] {
+            let (disk, _) = self.volumes.place(class);
+            disk.create_dir(dir).map_err(|e| Error::io("create", dir, &e))?;
+            disk.sync_dir("").map_err(|e| Error::io("sync", &disk.describe(), &e))?;
+        }
+        Ok(())
+    }
+}
+
+fn create(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>) -> Result<Arc<Inner>> {
+    let mode = options.mode.unwrap_or(Mode::Software);
+    let volumes = volumes(&world, mode)?;
+    let id = StoreId(random_id(&world)?);
+    let name = options.name.clone();
+    world.platform.begin(&name, id)?;
+    let trusted_volume =
+        volumes.trusted.as_ref().map(|disk| init_trusted_volume(&**disk, &*world.entropy)).transpose()?;
+    let settings = Settings {
+        mode,
+        trusted_volume,
+        counter: if trusted_volume.is_some() { "volume" } else { "sim" }.to_owned(),
+        minimum_level: ringfort_base::Level::Buffered,
+        owner_key: None,
+    };
+    let counter = counter(&world, &volumes, &settings, &name, id)?;
+    let key_file = KeyFile::create(&*world.data, &*world.platform, &*world.entropy, id, settings)?;
+    let basis = Basis { world, options, locks, volumes, key_file, counter };
+    basis.create_dirs()?;
+    let state = State { next_file: FileNo(1), next_keyspace: KeyspaceId(1), ..State::default() };
+    let epoch = basis.key_file.ring.current();
+    let platform = Arc::clone(&basis.world.platform);
+    let start = Start {
+        state,
+        trees: BTreeMap::new(),
+        tail: Vec::new(),
+        end: Head::default(),
+        segments: VecDeque::new(),
+        time_ms: 0,
+        recovery: Recovery::default(),
+    };
+    let inner = claim(basis, None, epoch, start, None)?;
+    platform.commit(&name, id)?;
+    Ok(inner)
+}
+
+fn recover(
+    world: World,
+    options: StoreOptions,
+    locks: Vec<Box<dyn DiskLock>>,
+    id: StoreId,
+) -> Result<Arc<Inner>> {
+    let settings = {
+        // Only to learn where to look; the anchored version is opened below.
+        let key_file = KeyFile::open_unanchored(&*world.data, &*world.platform)?;
+        if key_file.store != id {
+            return Err(Error::evidence(
+                EvidenceKind::Foreign,
+                "KEYS",
+                0,
+                format!("the directory holds store {}, the platform expects {id}", key_file.store),
+            ));
+        }
+        key_file.settings.clone()
+    };
+    check_settings(&settings, &options)?;
+    let volumes = volumes(&world, settings.mode)?;
+    check_trusted_volume(&volumes, &settings)?;
+    let counter = counter(&world, &volumes, &settings, &options.name, id)?;
+    let anchor = read_anchor(&*counter, id)?;
+    let key_file =
+        KeyFile::open(&*world.data, &*world.platform, id, anchor.key_file_version, anchor.key_file_digest)?;
+    if key_file.lineage != anchor.lineage {
+        return Err(Error::evidence(EvidenceKind::Foreign, "KEYS", 0, "the key file is of another lineage"));
+    }
+    let basis = Basis { world, options, locks, volumes, key_file, counter };
+    let context = basis.context(anchor.incarnation, anchor.epoch, &State::default());
+    let (disk, protection) = basis.volumes.place(Class::Manifest);
+    let state = manifest::reader::recover(&context, &**disk, protection, &anchor)?;
+    let context = basis.context(anchor.incarnation, anchor.epoch, &state);
+    let tables = Arc::new(open_tables(&basis));
+    let start = rebuild(&context, &anchor, state, &tables)?;
+    claim(basis, Some(anchor), context.epoch, start, Some(tables))
+}
+
+fn check_settings(settings: &Settings, options: &StoreOptions) -> Result<()> {
+    match options.mode {
+        Some(mode) if mode != settings.mode => Err(Error::new(
+            ErrorKind::Refused,
+            format!(
+                "the store was created in mode {}, which is sealed in it; {mode} was asked for. Leave --mode out",
+                settings.mode
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_trusted_volume(volumes: &Volumes, settings: &Settings) -> Result<()> {
+    let Some(disk) = &volumes.trusted else { return Ok(()) };
+    let found = trusted_volume_id(&**disk)?;
+    if found == settings.trusted_volume {
+        return Ok(());
+    }
+    let evidence = if found.is_none() { EvidenceKind::Missing } else { EvidenceKind::Foreign };
+    let detail = "this is not the trusted volume that the store is bound to (--trusted)";
+    Err(Error::evidence(evidence, format!("{}/VOLUME", disk.describe()), 0, detail))
+}
+
+fn read_anchor(counter: &dyn Counter, id: StoreId) -> Result<Anchor> {
+    let file = format!("counter '{}'", counter.kind());
+    let reading = counter.read()?.ok_or_else(|| {
+        Error::evidence(EvidenceKind::Missing, &file, 0, "the counter of this store holds no anchor")
+    })?;
+    if reading.anchor.store != id {
+        let detail = format!("it anchors store {}, not {id}", reading.anchor.store);
+        return Err(Error::evidence(EvidenceKind::Foreign, &file, 0, detail));
+    }
+    Ok(reading.anchor)
+}
+
+fn open_tables(basis: &Basis) -> Tables {
+    let (disk, protection) = basis.volumes.place(Class::Table);
+    Tables::new(Arc::clone(disk), protection, basis.key_file.store, basis.options.memory_budget)
+}
+
+/// What an opening found behind the anchored head.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recovery {
+    /// Commit groups that were durable at the most and were kept.
+    pub tail_groups: usize,
+    /// Where the log ends in bytes that do not verify: a torn write, as a crash leaves it. They were
+    /// never anchored, and are dropped.
+    pub torn: Option<(String, u64)>,
+}
+
+/// What a life starts with.
+struct Start {
+    state: State,
+    trees: BTreeMap<KeyspaceId, Arc<Tree>>,
+    /// Groups behind the anchored head, to be copied (R2).
+    tail: Vec<(Vec<Run>, Head)>,
+    end: Head,
+    /// Old segments that are still needed.
+    segments: VecDeque<Segment>,
+    time_ms: u64,
+    recovery: Recovery,
+}
+
+/// Replays the log into fresh memtables.
+fn rebuild(context: &LogContext, anchor: &Anchor, state: State, tables: &Arc<Tables>) -> Result<Start> {
+    let mut trees = BTreeMap::new();
+    for (&id, keyspace) in state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none()) {
+        trees.insert(id, Arc::new(Tree::open(id, keyspace, tables)?));
+    }
+    let mut rebuild = Rebuild {
+        trees: &trees,
+        anchor,
+        tail: Vec::new(),
+        segments: VecDeque::new(),
+        time_ms: state.time_ms,
+    };
+    let replayed = replay(context, state.log_start, &state.lives, anchor, &mut rebuild)?;
+    let Rebuild { tail, segments, time_ms, .. } = rebuild;
+    let recovery = Recovery { tail_groups: tail.len(), torn: replayed.torn };
+    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms, recovery })
+}
+
+struct Rebuild<'a> {
+    trees: &'a BTreeMap<KeyspaceId, Arc<Tree>>,
+    anchor: &'a Anchor,
+    tail: Vec<(Vec<Run>, Head)>,
+    segments: VecDeque<Segment>,
+    time_ms: u64,
+}
+
+impl Rebuild<'_> {
+    fn run(&mut self, run: &Run, end: Head) -> Result<()> {
+        let inconsistent = |why: &dyn std::fmt::Display| {
+            Error::evidence(
+                EvidenceKind::Inconsistent,
+                wal::DIR,
+                end.position,
+                format!("a verified log record: {why}"),
+            )
+        };
+        let tree = self.trees.get(&run.keyspace);
+        let mut reader = RunReader::new(&run.bytes).map_err(|e| inconsistent(&e))?;
+        self.time_ms = self.time_ms.max(reader.time_ms);
+        while let Some((seq, op)) = reader.next().map_err(|e| inconsistent(&e))? {
+            if seq.0 > end.position {
+                return Err(inconsistent(&"an operation lies behind its group's end"));
+            }
+            let Some(tree) = tree.filter(|tree| seq > tree.flushed()) else { continue };
+            match op {
+                OpRef::Put { key, value } => tree.insert(seq, Kind::Put, key, value)?,
+                OpRef::Delete { key } => tree.insert(seq, Kind::Delete, key, &[])?,
+                OpRef::DeleteRange { from, to } => tree.delete_range(seq, from, to)?,
+                OpRef::Count { delta } => tree.add_count(seq, delta),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Rebuild<'_> {
+    fn group(&mut self, group: &Group, anchored: bool) -> Result<()> {
+        match group {
+            Group::Ops { runs, head } => {
+                for run in runs {
+                    self.run(run, *head)?;
+                }
+                for tree in self.trees.values() {
+                    if tree.active_bytes() >= tree.options().write_buffer_bytes {
+                        tree.freeze(Seq(head.position))?;
+                    }
+                }
+                if !anchored {
+                    let copy = |run: &Run| Run { keyspace: run.keyspace, bytes: run.bytes.clone() };
+                    self.tail.push((runs.iter().map(copy).collect(), *head));
+                }
+                Ok(())
+            }
+            Group::Claim { claim, head } => {
+                self.time_ms = self.time_ms.max(claim.time_ms);
+                if anchored {
+                    return Ok(());
+                }
+                let detail = "a claim behind the anchored head";
+                Err(Error::evidence(EvidenceKind::Inconsistent, wal::DIR, head.position, detail))
+            }
+        }
+    }
+
+    fn segment(&mut self, number: FileNo, start: Head, end: Head, bytes: u64) {
+        // What begins at the anchored head or behind it is copied into the new life.
+        if start.position < self.anchor.wal.position {
+            let end = end.position.min(self.anchor.wal.position);
+            self.segments.push_back(Segment { number, end: Seq(end), bytes });
+        }
+    }
+}
+
+/// R2: copies the tail, appends the claim, writes the new MANIFEST, advances the counter.
+fn claim(
+    basis: Basis,
+    previous: Option<Anchor>,
+    epoch: Epoch,
+    start: Start,
+    tables: Option<Arc<Tables>>,
+) -> Result<Arc<Inner>> {
+    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery } = start;
+    let incarnation = previous.as_ref().map_or(Incarnation(1), |anchor| anchor.incarnation.next());
+    let continues = previous.as_ref().map(|anchor| anchor.wal).unwrap_or_default();
+    let context = basis.context(incarnation, epoch, &state);
+    let clock = StoreClock::new(Arc::clone(&basis.world.clock), time_ms, basis.options.clock_step_max);
+    let listing = Listing::read(&basis.volumes)?;
+    let segment = state.next_file.max(listing.highest()).next();
+    let manifest_number = segment.next();
+    let next_file = manifest_number.next();
+
+    let mut writer = WalWriter::create(Arc::clone(&context), segment, continues)?;
+    for (runs, head) in &tail {
+        writer.append_copied(runs, Seq(head.position))?;
+    }
+    let flushed = state.keyspaces.values().map(|keyspace| keyspace.flushed).max().unwrap_or_default();
+    let position = Seq(end.position.max(state.last_seq.0).max(flushed.0)).next();
+    let id = random_id(&basis.world)?;
+    let claim = Claim { time_ms: clock.now().now_ms, incarnation, id, continues };
+    let wal_head = writer.append_claim(&claim, position)?;
+    let failed = |e: std::io::Error| Error::io("sync", &wal::path(segment), &e);
+    writer.file().sync().map_err(failed)?;
+    context.disk.sync_dir(wal::DIR).map_err(failed)?;
+
+    segments.push_back(Segment { number: segment, end: position, bytes: writer.len() });
+    state.lives.push(Life { incarnation, first_segment: segment, continues });
+    state.log_start = segments.front().map_or(segment, |first| first.number);
+    state.next_file = next_file;
+    state.last_seq = position;
+    state.time_ms = claim.time_ms;
+    let (disk, protection) = basis.volumes.place(Class::Manifest);
+    let manifest_continues = previous.as_ref().map(|anchor| anchor.manifest).unwrap_or_default();
+    let manifest = ManifestWriter::create(
+        &context,
+        Arc::clone(disk),
+        protection,
+        manifest_number,
+        manifest_continues,
+        state,
+    )?;
+    let anchor = Anchor {
+        store: basis.key_file.store,
+        lineage: basis.key_file.lineage,
+        epoch,
+        incarnation,
+        claim: id,
+        wal: wal_head,
+        manifest: manifest.head(),
+        key_file_version: basis.key_file.version,
+        key_file_digest: basis.key_file.digest,
+    };
+    let anchor = match previous {
+        Some(previous) if !defence::on(Defence::Claim) => previous,
+        previous => {
+            advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
+            anchor
+        }
+    };
+    clock.logged(claim.time_ms);
+    let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
+    let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
+    Ok(Arc::new(assemble(
+        basis,
+        Parts {
+            context,
+            clock,
+            writer,
+            segments,
+            manifest,
+            anchor,
+            trees,
+            tables,
+            purge,
+            next_file,
+            recovery,
+        },
+    )))
+}
+
+struct Parts {
+    context: Arc<LogContext>,
+    clock: StoreClock,
+    writer: WalWriter,
+    segments: VecDeque<Segment>,
+    manifest: ManifestWriter,
+    anchor: Anchor,
+    trees: BTreeMap<KeyspaceId, Arc<Tree>>,
+    tables: Arc<Tables>,
+    purge: PurgeList,
+    next_file: FileNo,
+    recovery: Recovery,
+}
+
+fn assemble(basis: Basis, parts: Parts) -> Inner {
+    let Basis { world, options, locks, volumes, counter, .. } = basis;
+    let position = Seq(parts.anchor.wal.position);
+    let manifest_head = parts.manifest.head();
+    Inner {
+        frontiers: Arc::new(Frontiers::recovered(position)),
+        queue: Mutex::new(Queue { next_seq: position.next(), pending: VecDeque::new(), bytes: 0 }),
+        log: Mutex::new(initial_log(parts.writer, parts.segments)),
+        sync: Mutex::new(()),
+        durable_head: Mutex::new(parts.anchor.wal),
+        anchor: Mutex::new(AnchorState {
+            counter,
+            synced_manifest: parts.anchor.manifest.position,
+            current: parts.anchor,
+        }),
+        manifest: Mutex::new(parts.manifest),
+        manifest_head: Mutex::new(manifest_head),
+        trees: RwLock::new(parts.trees),
+        tables: parts.tables,
+        next_file: AtomicU64::new(parts.next_file.0),
+        recovery: parts.recovery,
+        clock: parts.clock,
+        latches: Latches::new(LATCH_STRIPES),
+        snapshots: Mutex::default(),
+        purge: Mutex::new(parts.purge),
+        flushing: Mutex::new(()),
+        compacting: Mutex::new(()),
+        filter: RwLock::new(None),
+        hooks: OnceLock::new(),
+        stats: Counters::default(),
+        closed: AtomicBool::new(false),
+        context: parts.context,
+        options,
+        world,
+        volumes,
+        _locks: locks,
+    }
+}
+
+/// What the host shows of our files, for choosing unused numbers and finding garbage.
+struct Listing {
+    wal: Vec<FileNo>,
+    manifests: Vec<FileNo>,
+    tables: Vec<FileNo>,
+}
+
+impl Listing {
+    fn read(volumes: &Volumes) -> Result<Self> {
+        let numbers = |class, dir, parse: fn(&str) -> Option<FileNo>| -> Result<Vec<FileNo>> {
+            let (disk, _) = volumes.place(class);
+            Ok(files::list(&**disk, dir)?.iter().filter_map(|name| parse(name)).collect())
+        };
+        Ok(Self {
+            wal: numbers(Class::Wal, wal::DIR, wal::parse_name)?,
+            manifests: numbers(Class::Manifest, "", manifest::parse_name)?,
+            tables: numbers(Class::Table, table::TABLE_DIR, files::parse_table_name)?,
+        })
+    }
+
+    fn highest(&self) -> FileNo {
+        let all = self.wal.iter().chain(&self.manifests).chain(&self.tables);
+        all.max().copied().unwrap_or_default()
+    }
+
+    /// Files that the claimed state does not need.
+    fn garbage(
+        &self,
+        volumes: &Volumes,
+        manifest: &ManifestWriter,
+        segments: &VecDeque<Segment>,
+    ) -> Vec<Freed> {
+        let edit = manifest.head().position;
+        let freed = |class, dir, path| {
+            let disk = Arc::clone(volumes.place(class).0);
+            Freed { disk, dir, path, edit, user: None }
+        };
+        let live: HashSet<FileNo> = segments.iter().map(|segment| segment.number).collect();
+        let keyspaces = manifest.state.keyspaces.values();
+        let tables: HashSet<FileNo> =
+            keyspaces.flat_map(|k| k.levels.iter().flatten()).map(|t| t.file).collect();
+        let wal =
+            self.wal.iter().filter(|n| !live.contains(n)).map(|n| freed(Class::Wal, wal::DIR, wal::path(*n)));
+        let manifests = self.manifests.iter().filter(|n| **n != manifest.number);
+        let manifests = manifests.map(|n| freed(Class::Manifest, "", manifest::path(*n)));
+        let tables = self.tables.iter().filter(|n| !tables.contains(n));
+        let tables = tables.map(|n| freed(Class::Table, table::TABLE_DIR, table::table_path(*n)));
+        wal.chain(manifests).chain(tables).collect()
+    }
+}

@@ -1,0 +1,69 @@
+//! Deleting what is no longer needed, and not a moment earlier (R8): a file goes when the edit that
+//! freed it is covered by an anchor that the platform synced, and nobody reads it any more.
+
+use super::Inner;
+use crate::engine::lsm::table::TableMeta;
+use crate::store::Step;
+use ringfort_base::world::Disk;
+use ringfort_base::{Error, Result};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+/// A file that an edit freed.
+pub(crate) struct Freed {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: &'static str,
+    pub(crate) path: String,
+    /// The position of the edit that freed it.
+    pub(crate) edit: u64,
+    /// Held by readers while they need it.
+    pub(crate) user: Option<Weak<TableMeta>>,
+}
+
+/// What waits to be deleted.
+#[derive(Default)]
+pub(crate) struct PurgeList {
+    pub(crate) files: Vec<Freed>,
+}
+
+impl Inner {
+    /// Deletes what may be deleted; anchors first if that is what is missing.
+    pub(crate) fn purge_step(&self) -> Result<Step> {
+        let newest = match self.purge.lock().files.iter().map(|file| file.edit).max() {
+            None => return Ok(Step::Idle),
+            Some(edit) => edit,
+        };
+        if self.anchor.lock().synced_manifest < newest {
+            self.sync_now()?;
+            self.anchor_now()?;
+        }
+        let anchored = self.anchor.lock().synced_manifest;
+        let ready: Vec<Freed> = {
+            let mut list = self.purge.lock();
+            let in_use = |file: &Freed| file.user.as_ref().is_some_and(|user| user.strong_count() > 0);
+            let (ready, waiting) =
+                std::mem::take(&mut list.files).into_iter().partition(|f| f.edit <= anchored && !in_use(f));
+            list.files = waiting;
+            ready
+        };
+        if ready.is_empty() {
+            return Ok(Step::Idle);
+        }
+        let mut dirs: Vec<(Arc<dyn Disk>, &'static str)> = Vec::new();
+        for file in ready {
+            match file.disk.remove(&file.path) {
+                Ok(()) => self.stats.files_deleted.fetch_add(1, Ordering::Relaxed),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                // Not deleting endangers nothing but space: the next open tries again.
+                Err(_) => continue,
+            };
+            if !dirs.iter().any(|(disk, dir)| Arc::ptr_eq(disk, &file.disk) && *dir == file.dir) {
+                dirs.push((file.disk, file.dir));
+            }
+        }
+        for (disk, dir) in dirs {
+            disk.sync_dir(dir).map_err(|e| Error::io("sync", dir, &e))?;
+        }
+        Ok(Step::Worked)
+    }
+}

@@ -1,0 +1,226 @@
+//! One keyspace's tree: memtables over levels of tables.
+//!
+//! ```text
+//! current ─▶ View { active memtable, frozen memtables (newest first), version (levels of tables) }
+//! ```
+//! A reader takes one `Arc<View>` and is undisturbed by everything that follows. Only the leader
+//! of the log inserts and freezes; flush and compaction replace the view under its lock.
+
+mod get;
+mod version;
+
+pub(crate) use get::GetOutcome;
+pub(crate) use version::{Tables, Version};
+
+use super::key::Kind;
+use super::memtable::Memtable;
+use crate::manifest::state::KeyspaceState;
+use crate::options::KeyspaceOptions;
+use parking_lot::RwLock;
+use ringfort_base::{KeyspaceId, Result, Seq};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A memtable with what the log needs to know about it.
+pub(crate) struct Mem {
+    pub(crate) table: Arc<Memtable>,
+    /// Sequence number of its first operation; `u64::MAX` while it has none. It pins the log.
+    first: AtomicU64,
+    /// Everything of the keyspace up to here is in this memtable or older ones. Set by freezing.
+    frozen_at: AtomicU64,
+}
+
+impl Mem {
+    fn new(seed: u64) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            table: Arc::new(Memtable::new(seed)?),
+            first: AtomicU64::new(u64::MAX),
+            frozen_at: AtomicU64::new(0),
+        }))
+    }
+
+    /// The first operation that is in no table yet.
+    pub(crate) fn first(&self) -> Option<Seq> {
+        match self.first.load(Ordering::Acquire) {
+            u64::MAX => None,
+            first => Some(Seq(first)),
+        }
+    }
+
+    pub(crate) fn frozen_at(&self) -> Seq {
+        Seq(self.frozen_at.load(Ordering::Acquire))
+    }
+
+    fn note(&self, seq: Seq) {
+        self.first.fetch_min(seq.0, Ordering::AcqRel);
+    }
+}
+
+/// A consistent set of sources.
+pub(crate) struct View {
+    pub(crate) active: Arc<Mem>,
+    /// Newest first.
+    pub(crate) frozen: Vec<Arc<Mem>>,
+    pub(crate) version: Arc<Version>,
+}
+
+impl View {
+    /// All memtables, newest first.
+    pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<Mem>> {
+        std::iter::once(&self.active).chain(&self.frozen)
+    }
+}
+
+/// A keyspace's tree.
+pub(crate) struct Tree {
+    pub(crate) id: KeyspaceId,
+    pub(crate) name: String,
+    options: RwLock<KeyspaceOptions>,
+    current: RwLock<Arc<View>>,
+    /// The maintained count, as of everything applied.
+    count: AtomicI64,
+    /// The position of the last change of the count: what a reply that shows it depends on (R6).
+    counted_at: AtomicU64,
+    /// Everything at or below is in tables (R10).
+    flushed: AtomicU64,
+    /// The count as of `flushed`.
+    flushed_count: AtomicI64,
+    /// Round robin over a level's key range: where the last compaction of each level ended.
+    pub(crate) cursors: parking_lot::Mutex<[Vec<u8>; ringfort_base::limits::LEVELS]>,
+}
+
+impl Tree {
+    /// The tree of a keyspace as the MANIFEST knows it; its memtables are empty.
+    pub(crate) fn open(id: KeyspaceId, state: &KeyspaceState, tables: &Tables) -> Result<Self> {
+        // Opening proves each table's footer: a table that is missing, cut, old or swapped fails here.
+        for meta in state.levels.iter().flatten() {
+            tables.get(meta)?;
+        }
+        let version = Arc::new(Version { levels: state.levels.clone() });
+        let active = Mem::new(u64::from(id.0))?;
+        Ok(Self {
+            id,
+            name: state.name.clone(),
+            options: RwLock::new(state.options.clone()),
+            current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
+            count: AtomicI64::new(state.count),
+            counted_at: AtomicU64::new(state.flushed.0),
+            flushed: AtomicU64::new(state.flushed.0),
+            flushed_count: AtomicI64::new(state.count),
+            cursors: parking_lot::Mutex::default(),
+        })
+    }
+
+    pub(crate) fn options(&self) -> KeyspaceOptions {
+        self.options.read().clone()
+    }
+
+    pub(crate) fn write_buffer_bytes(&self) -> usize {
+        self.options.read().write_buffer_bytes
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.current.read())
+    }
+
+    pub(crate) fn flushed(&self) -> Seq {
+        Seq(self.flushed.load(Ordering::Acquire))
+    }
+
+    /// The maintained count and what it depends on.
+    pub(crate) fn count(&self) -> (i64, Seq) {
+        (self.count.load(Ordering::Acquire), Seq(self.counted_at.load(Ordering::Acquire)))
+    }
+
+    // --- writing: only the leader of the log (or recovery) ---------------------------------------
+
+    /// Inserts an entry. Freezes by itself when the memtable's address space is used up.
+    pub(crate) fn insert(&self, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+        let view = self.view();
+        view.active.note(seq);
+        if view.active.table.has_room(1, key.len() + value.len()) {
+            return view.active.table.insert(seq, kind, key, value);
+        }
+        self.freeze(Seq(seq.0 - 1))?;
+        let view = self.view();
+        view.active.note(seq);
+        view.active.table.insert(seq, kind, key, value)
+    }
+
+    pub(crate) fn delete_range(&self, seq: Seq, from: &[u8], to: &[u8]) -> Result<()> {
+        let view = self.view();
+        view.active.note(seq);
+        view.active.table.add_range_tombstone(seq, from, to);
+        Ok(())
+    }
+
+    pub(crate) fn add_count(&self, seq: Seq, delta: i64) {
+        let view = self.view();
+        view.active.note(seq);
+        view.active.table.add_count(delta);
+        self.count.fetch_add(delta, Ordering::AcqRel);
+        self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
+    }
+
+    /// Bytes of the memtable that is being written.
+    pub(crate) fn active_bytes(&self) -> usize {
+        self.current.read().active.table.approximate_bytes()
+    }
+
+    /// Bytes of all memtables.
+    pub(crate) fn memtable_bytes(&self) -> usize {
+        self.view().memtables().map(|mem| mem.table.approximate_bytes()).sum()
+    }
+
+    /// Freezes the active memtable, which holds everything of the keyspace up to `position`.
+    /// Does nothing if it is empty.
+    pub(crate) fn freeze(&self, position: Seq) -> Result<bool> {
+        let mut current = self.current.write();
+        if current.active.first().is_none() {
+            return Ok(false);
+        }
+        current.active.frozen_at.store(position.0, Ordering::Release);
+        let mut frozen = Vec::with_capacity(current.frozen.len() + 1);
+        frozen.push(Arc::clone(&current.active));
+        frozen.extend_from_slice(&current.frozen);
+        let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48))?;
+        *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
+        Ok(true)
+    }
+
+    // --- flush and compaction ---------------------------------------------------------------------
+
+    /// The first operation that is in no table, over all memtables but `except`.
+    pub(crate) fn first_unflushed(&self, except: Option<&Arc<Mem>>) -> Option<Seq> {
+        let view = self.view();
+        let others = view.memtables().filter(|mem| except.is_none_or(|except| !Arc::ptr_eq(mem, except)));
+        others.filter_map(|mem| mem.first()).min()
+    }
+
+    /// The oldest frozen memtable.
+    pub(crate) fn oldest_frozen(&self) -> Option<Arc<Mem>> {
+        self.current.read().frozen.last().cloned()
+    }
+
+    /// The count as of the end of `mem`, the oldest frozen memtable.
+    pub(crate) fn count_through(&self, mem: &Mem) -> i64 {
+        self.flushed_count.load(Ordering::Acquire) + mem.table.count()
+    }
+
+    /// Replaces the oldest frozen memtable by the table that it was flushed to.
+    pub(crate) fn install_flush(&self, mem: &Arc<Mem>, version: Version) {
+        let mut current = self.current.write();
+        let frozen = current.frozen.iter().filter(|m| !Arc::ptr_eq(m, mem)).cloned().collect();
+        let active = Arc::clone(&current.active);
+        self.flushed_count.fetch_add(mem.table.count(), Ordering::AcqRel);
+        self.flushed.fetch_max(mem.frozen_at().0, Ordering::AcqRel);
+        *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+    }
+
+    /// Installs the result of a compaction.
+    pub(crate) fn install_version(&self, version: Version) {
+        let mut current = self.current.write();
+        let (active, frozen) = (Arc::clone(&current.active), current.frozen.clone());
+        *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+    }
+}

@@ -1,0 +1,105 @@
+//! A version: an immutable set of tables, by level.
+
+use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::table::{Table, TableMeta};
+use crate::engine::lsm::table_cache::TableCache;
+use ringfort_base::limits::LEVELS;
+use ringfort_base::world::Disk;
+use ringfort_base::{FileNo, Result, StoreId};
+use ringfort_trust::Protection;
+use std::sync::Arc;
+
+/// Most tables that are kept open.
+const OPEN_TABLES_MAX: usize = 4096;
+
+/// What all tables of a store share.
+pub(crate) struct Tables {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) protection: Protection,
+    pub(crate) store: StoreId,
+    pub(crate) blocks: Arc<BlockCache>,
+    pub(crate) open: Arc<TableCache>,
+}
+
+impl Tables {
+    /// `memory_budget` is the store's: memtables get a third of it (see `core::maintain`), the
+    /// block cache the rest; what open tables pin is taken off the cache's share.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        protection: Protection,
+        store: StoreId,
+        memory_budget: usize,
+    ) -> Self {
+        let share = memory_budget / 3 * 2;
+        let blocks = Arc::new(BlockCache::new(share));
+        let open = Arc::new(TableCache::new(
+            store,
+            Arc::clone(&disk),
+            Arc::clone(&blocks),
+            OPEN_TABLES_MAX,
+            share / 2,
+        ));
+        Self { disk, protection, store, blocks, open }
+    }
+
+    /// A table: its footer is the one that the MANIFEST names.
+    pub(crate) fn get(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+        self.open.get(meta)
+    }
+}
+
+/// The tables of a tree at one moment. Level 0: oldest first, overlapping. Deeper levels: sorted
+/// and disjoint.
+#[derive(Clone)]
+pub(crate) struct Version {
+    pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
+}
+
+impl Version {
+    /// The tables that may hold `key`, newest first.
+    pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<TableMeta>> {
+        let level0 = self.levels[0].iter().rev().filter(move |table| table.contains(key));
+        let deeper = self.levels[1..].iter().filter_map(move |tables| {
+            let at = tables.partition_point(|table| table.is_before(key));
+            tables.get(at).filter(|table| table.contains(key))
+        });
+        level0.chain(deeper)
+    }
+
+    /// The tables of a level that touch `from..=to` (`None` = unbounded).
+    pub(crate) fn overlapping(
+        &self,
+        level: usize,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Vec<Arc<TableMeta>> {
+        let touches = |table: &TableMeta| {
+            from.is_none_or(|from| !table.is_before(from))
+                && to.is_none_or(|to| table.smallest.as_slice() <= to)
+        };
+        self.levels[level].iter().filter(|table| touches(table)).cloned().collect()
+    }
+
+    /// The version without `removed` and with `added` (level, table).
+    pub(crate) fn with(&self, removed: &[FileNo], added: &[(usize, Arc<TableMeta>)]) -> Self {
+        let mut new = self.clone();
+        for tables in &mut new.levels {
+            tables.retain(|table| !removed.contains(&table.file));
+        }
+        for (level, table) in added {
+            let tables = &mut new.levels[*level];
+            let at = if *level == 0 {
+                tables.partition_point(|t| t.file < table.file)
+            } else {
+                tables.partition_point(|t| t.smallest < table.smallest)
+            };
+            tables.insert(at, Arc::clone(table));
+        }
+        new
+    }
+
+    /// Bytes of a level.
+    pub(crate) fn level_bytes(&self, level: usize) -> u64 {
+        self.levels[level].iter().map(|table| table.file_bytes).sum()
+    }
+}
