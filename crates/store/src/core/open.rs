@@ -178,8 +178,7 @@ fn remove_files(world: &World) -> Result<()> {
         for dir in [wal::DIR, table::TABLE_DIR, ""] {
             for file in files::list(&**disk, dir)? {
                 let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
-                let ours =
-                    !dir.is_empty() || (is_store_file(&file) && file != wal::DIR && file != table::TABLE_DIR);
+                let ours = !dir.is_empty() || is_store_file(&file);
                 if ours {
                     disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
                 }
