@@ -618,6 +618,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         purge: Mutex::new(parts.purge),
         flushing: Mutex::new(()),
         compacting: Mutex::new(()),
+        delay_us: AtomicU64::new(0),
         filter: RwLock::new(None),
         hooks: OnceLock::new(),
         stats: Counters::default(),
