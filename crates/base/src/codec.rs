@@ -142,10 +142,10 @@ impl<'a> Reader<'a> {
 /// Reads a canonical LEB128 number from the front of `bytes`: the number and how long it is.
 #[inline]
 pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), DecodeError> {
-    if let Some(&b) = bytes.first() {
-        if b < 0x80 {
-            return Ok((u64::from(b), 1));
-        }
+    if let Some(&b) = bytes.first()
+        && b < 0x80
+    {
+        return Ok((u64::from(b), 1));
     }
     let mut value = 0u64;
     for (i, &b) in bytes.iter().take(10).enumerate() {

@@ -1,13 +1,17 @@
-//! The real disk: the contract of every disk, and what only a real one can show.
+//! The real disk: the contract of every disk, what only a real one can show, and random work done on
+//! it and on the disk in memory side by side.
 
 use ringfort_base::Untrusted;
-use ringfort_base::world::Disk;
+use ringfort_base::world::{Disk, DiskFile};
+use ringfort_fault::memory::MemDisk;
+use ringfort_fault::rng::SplitMix64;
 use ringfort_fault::tempdir::TempDir;
 use ringfort_fault::{attack, contract};
 use ringfort_host::disk::OsDisk;
 use ringfort_host::door;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Result};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn disk(label: &str) -> (TempDir, OsDisk) {
@@ -121,4 +125,66 @@ fn reserved_space_is_there() {
     assert!(meta.len() == 0 || (meta.len() == 1 << 20 && meta.blocks() * 512 >= 1 << 20), "{meta:?}");
     file.truncate(10).unwrap();
     assert_eq!(file.len().unwrap(), Untrusted::new(10));
+}
+
+/// One random step; the same generator state gives the same step on any disk that answers the same.
+fn random_step(disk: &dyn Disk, open: &mut Vec<Arc<dyn DiskFile>>, rng: &mut SplitMix64) -> Result<String> {
+    let names = ["a", "b", "d/a", "d/b", "d/e/a", "d", "d/e", "missing/a"];
+    let mut name = || names[rng.below(names.len() as u64) as usize];
+    let (one, two) = (name(), name());
+    let nth = rng.below(open.len().max(1) as u64) as usize;
+    let (offset, len) = (rng.below(10_000), rng.below(5_000));
+    let data = vec![rng.next_u64() as u8; len as usize];
+    match rng.below(13) {
+        0 | 1 => disk.create(one).map(|file| open.push(file)).map(|()| "created".to_owned()),
+        2 => disk.open(one).map(|file| open.push(file)).map(|()| "opened".to_owned()),
+        3 => disk.rename(one, two).map(|()| "renamed".to_owned()),
+        4 => disk.remove(one).map(|()| "removed".to_owned()),
+        5 => disk.create_dir(one).map(|()| "made".to_owned()),
+        6 => disk.sync_dir(one).map(|()| "synced".to_owned()),
+        7 => disk.list(one).map(|mut names| {
+            names.sort();
+            names.join(" ")
+        }),
+        8 if open.len() > 6 => {
+            drop(open.swap_remove(nth));
+            Ok("closed".to_owned())
+        }
+        choice => {
+            let Some(file) = open.get(nth) else { return Ok("nothing open".to_owned()) };
+            match choice {
+                9 => file.truncate(offset).map(|()| "cut".to_owned()),
+                10 => file.sync().map(|()| "synced".to_owned()),
+                _ => file.write_at(&data, offset).map(|()| format!("wrote {}", data.len())),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_disk_in_memory_does_what_the_real_one_does() {
+    for seed in 0..20 {
+        let (_dir, real) = disk("mirror");
+        let memory = MemDisk::new();
+        let (mut real_open, mut memory_open) = (Vec::new(), Vec::new());
+        let (mut real_rng, mut memory_rng) = (SplitMix64::new(seed), SplitMix64::new(seed));
+        for step in 0..300 {
+            let got = random_step(&real, &mut real_open, &mut real_rng);
+            let expected = random_step(&memory, &mut memory_open, &mut memory_rng);
+            // Which error it is differs between systems in places; that it is one does not.
+            assert_eq!(
+                got.as_ref().ok(),
+                expected.as_ref().ok(),
+                "seed {seed}, step {step}: {got:?}, {expected:?}"
+            );
+            for (one, other) in real_open.iter().zip(&memory_open) {
+                assert_eq!(one.len().unwrap(), other.len().unwrap(), "seed {seed}, step {step}");
+            }
+        }
+        for (one, other) in real_open.iter().zip(&memory_open) {
+            let (one, other) = (one.read_at(Vec::new(), 0, 1 << 20), other.read_at(Vec::new(), 0, 1 << 20));
+            assert!(one.unwrap() == other.unwrap(), "seed {seed}: an open file differs");
+        }
+        assert_eq!(attack::capture(&real).unwrap(), attack::capture(&memory).unwrap(), "seed {seed}");
+    }
 }

@@ -9,6 +9,11 @@ pub(crate) fn parse_numbered(name: &str, prefix: &str, suffix: &str) -> Option<F
     (digits.len() >= 8 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok().map(FileNo))?
 }
 
+/// The number in a table's name.
+pub(crate) fn parse_table_name(name: &str) -> Option<FileNo> {
+    parse_numbered(name, "", ".sst")
+}
+
 /// The names in a directory; a directory that does not exist is empty.
 pub(crate) fn list(disk: &dyn Disk, dir: &str) -> Result<Vec<String>> {
     match disk.list(dir) {

@@ -38,11 +38,12 @@ pub fn files(extension: &str) -> Vec<String> {
     found
 }
 
-/// Whether all of a file is test code, by its place or name.
+/// Whether all of a file is test code or an example, by its place or name.
 pub fn is_test_file(path: &str) -> bool {
     let stem = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".rs");
     path.contains("/tests/")
         || path.contains("/benches/")
+        || path.contains("/examples/")
         || path.contains("/fuzz/")
         || path.starts_with("fuzz/")
         || matches!(stem, "test" | "tests")
@@ -271,9 +272,13 @@ mod tests {
 
     #[test]
     fn test_files_are_known_by_their_place() {
-        for path in
-            ["crates/a/tests/x.rs", "crates/a/src/b/tests.rs", "crates/a/src/crash_test.rs", "fuzz/x.rs"]
-        {
+        for path in [
+            "crates/a/tests/x.rs",
+            "crates/a/src/b/tests.rs",
+            "a/src/crash_test.rs",
+            "fuzz/x.rs",
+            "a/examples/x.rs",
+        ] {
             assert!(is_test_file(path), "{path}");
         }
         for path in ["crates/a/src/latest.rs", "crates/a/src/contest.rs", "crates/a/src/lib.rs"] {

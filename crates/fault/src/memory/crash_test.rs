@@ -1,9 +1,11 @@
 //! Power cuts and deaths of processes, one behaviour per test.
 
 use super::{CrashChoice, Fate, MemDisk, SECTOR, Unsynced};
-use ringfort_base::world::Disk;
-use std::collections::BTreeSet;
+use crate::rng::SplitMix64;
+use ringfort_base::world::{Disk, DiskFile};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 const S: usize = SECTOR as usize;
 
@@ -317,4 +319,75 @@ fn too_many_steps_have_no_masks() {
         disk.create(&format!("f{i}")).unwrap();
     }
     assert_eq!(disk.crash_masks(), None);
+}
+
+/// Random work on a few files whose every write fills its bytes with a number of its own.
+fn work(disk: &MemDisk, open: &mut BTreeMap<String, Arc<dyn DiskFile>>, rng: &mut SplitMix64, steps: u8) {
+    for fill in 1..=steps {
+        let name = format!("f{}", rng.below(4));
+        let target = format!("f{}", rng.below(4));
+        match (rng.below(10), open.get(&name)) {
+            (0, Some(_)) => {
+                disk.rename(&name, &target).unwrap();
+                let file = open.remove(&name).unwrap();
+                open.insert(target, file);
+            }
+            (1, Some(_)) => {
+                disk.remove(&name).unwrap();
+                open.remove(&name);
+            }
+            (2, Some(file)) => file.truncate(rng.below(4000)).unwrap(),
+            (_, Some(file)) => file.write_at(&vec![fill; rng.below(2000) as usize], rng.below(4000)).unwrap(),
+            (_, None) => drop(open.insert(name.clone(), disk.create(&name).unwrap())),
+        }
+    }
+}
+
+#[test]
+fn random_histories_keep_what_was_synced_and_invent_nothing() {
+    for seed in 0..200 {
+        let mut rng = SplitMix64::new(seed);
+        let disk = MemDisk::new();
+        let mut open = BTreeMap::new();
+        work(&disk, &mut open, &mut rng, 20);
+        open.values().for_each(|file| file.sync().unwrap());
+        disk.sync_dir("").unwrap();
+        let synced = disk.files();
+        assert_eq!(disk.crash(CrashChoice::LoseAll).files(), synced, "seed {seed}");
+        work(&disk, &mut open, &mut rng, 20);
+        assert_eq!(disk.crash(CrashChoice::LoseAll).files(), synced, "seed {seed}");
+        assert_eq!(disk.crash(CrashChoice::KeepAll).files(), disk.files(), "seed {seed}");
+        assert_eq!(
+            disk.fork().crash(CrashChoice::Seeded(seed)).files(),
+            disk.crash(CrashChoice::Seeded(seed)).files()
+        );
+        open.values().for_each(|file| file.sync().unwrap());
+        disk.sync_dir("").unwrap();
+        assert_eq!(disk.unsynced(), [], "seed {seed}");
+        assert_eq!(disk.crash(CrashChoice::LoseAll).files(), disk.files(), "seed {seed}");
+    }
+}
+
+#[test]
+fn every_sector_after_a_cut_is_a_version_that_the_cache_held() {
+    for seed in 0..100 {
+        let mut rng = SplitMix64::new(seed);
+        let disk = MemDisk::new();
+        let file = disk.create("a").unwrap();
+        disk.sync_dir("").unwrap();
+        file.write_at(&[255; 8 * S], 0).unwrap();
+        file.sync().unwrap();
+        let mut versions = vec![disk.bytes_of("a").unwrap()];
+        for fill in 0..6 {
+            file.write_at(&vec![fill; 1 + rng.below(1500) as usize], rng.below(2000)).unwrap();
+            versions.push(disk.bytes_of("a").unwrap());
+        }
+        for cut in 0..20 {
+            let left = disk.crash(CrashChoice::Seeded(cut)).bytes_of("a").unwrap();
+            for (nth, sector) in left.chunks(S).enumerate() {
+                let known = versions.iter().any(|version| version[nth * S..(nth + 1) * S] == *sector);
+                assert!(known, "seed {seed}, cut {cut}: sector {nth} is no version of the file's");
+            }
+        }
+    }
 }

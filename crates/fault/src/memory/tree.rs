@@ -107,12 +107,13 @@ impl Tree {
         if to.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
             return Err(Error::new(ErrorKind::InvalidInput, format!("{from} into itself")));
         }
+        let refused = |kind| Err(Error::new(kind, to.to_owned()));
         match (node, self.dir(to_dir).current.get(to_name)) {
             (_, None) | (Node::File(_), Some(Node::File(_))) => {}
-            (_, Some(Node::Dir(_))) => return Err(Error::new(ErrorKind::IsADirectory, to.to_owned())),
-            (Node::Dir(_), Some(Node::File(_))) => {
-                return Err(Error::new(ErrorKind::NotADirectory, to.to_owned()));
-            }
+            (Node::Dir(_), Some(Node::Dir(id))) if self.dir(*id).current.is_empty() => {}
+            (Node::Dir(_), Some(Node::Dir(_))) => return refused(ErrorKind::DirectoryNotEmpty),
+            (Node::File(_), Some(Node::Dir(_))) => return refused(ErrorKind::IsADirectory),
+            (Node::Dir(_), Some(Node::File(_))) => return refused(ErrorKind::NotADirectory),
         }
         let changes = vec![(from_dir, from_name.to_owned(), None), (to_dir, to_name.to_owned(), Some(node))];
         self.apply(at, format!("rename {from} to {to}"), changes);

@@ -10,7 +10,6 @@ use parking_lot::MutexGuard;
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Error, ErrorKind, FileNo, KeyspaceId, Level, Result, Seq};
-use ringfort_trust::Head;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -288,9 +287,4 @@ fn check_batch(batch: &WriteBatch) -> Result<()> {
 /// The head that recovery starts from.
 pub(crate) fn initial_log(writer: WalWriter, segments: VecDeque<Segment>) -> Log {
     Log { writer, unsynced: Vec::new(), dir_unsynced: false, segments, group: Vec::new() }
-}
-
-/// A head as a position.
-pub(crate) fn position(head: Head) -> Seq {
-    Seq(head.position)
 }

@@ -64,8 +64,8 @@ impl Inner {
             let view = tree.view();
             let files = view.version.levels.iter().flatten().map(|open| Freed {
                 disk: Arc::clone(disk),
-                dir: table::DIR,
-                path: table::path(open.meta().file),
+                dir: table::TABLE_DIR,
+                path: table::table_path(open.meta().file),
                 edit: head.position,
                 user: Some(Arc::downgrade(&(Arc::clone(open) as Arc<dyn std::any::Any + Send + Sync>))),
             });

@@ -11,18 +11,22 @@ use crate::engine::lsm::compaction::merge::{Rules, merge};
 use crate::engine::lsm::compaction::pick::{self, Choice};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::table::meta::TableMeta;
-use crate::engine::lsm::table::writer::TableWriter;
+use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::table::format::Place;
+use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
 use crate::engine::lsm::table::{self, Table};
 use crate::engine::lsm::tombstone::FragmentedTombstones;
 use crate::engine::lsm::tree::{Mem, Tree, Version};
 use crate::manifest::edit::Entry;
 use crate::manifest::writer::ManifestWriter;
+use crate::options::KeyspaceOptions;
 use crate::store::Step;
 use crate::{manifest, wal};
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
 use ringfort_trust::Head;
+use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -197,7 +201,7 @@ impl Inner {
             Choice::Nothing => Ok(()),
             Choice::Move { level, tables } => {
                 self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                let metas: Vec<_> = tables.iter().map(|table| Arc::clone(table.meta_arc())).collect();
+                let metas: Vec<_> = tables.iter().map(|table| Arc::clone(table.meta())).collect();
                 self.replace(tree, &[(level, &tables)], level + 1, &metas, Some(&tables))
             }
             Choice::Merge { level, inputs, below } => {
@@ -214,7 +218,7 @@ impl Inner {
                 }
                 let mut tombstones = FragmentedTombstones::default();
                 for table in inputs.iter().chain(&below) {
-                    tombstones = tombstones.merged(&table.tombstones()?);
+                    tombstones = merged(&tombstones, table.range_tombstones());
                 }
                 let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
                 let read = inputs.iter().chain(&below).map(|table| table.meta().file_bytes).sum();
@@ -272,8 +276,8 @@ impl Inner {
             let (disk, _) = self.volumes.place(Class::Table);
             let freed = removed.iter().flat_map(|(_, tables)| *tables).map(|old| Freed {
                 disk: Arc::clone(disk),
-                dir: table::DIR,
-                path: table::path(old.meta().file),
+                dir: table::TABLE_DIR,
+                path: table::table_path(old.meta().file),
                 edit: head.position,
                 user: Some(Arc::downgrade(&(Arc::clone(old) as Arc<dyn std::any::Any + Send + Sync>))),
             });
@@ -301,12 +305,23 @@ impl Inner {
         rules: &Rules,
     ) -> Result<Vec<Arc<TableMeta>>> {
         let options = tree.options();
-        let mut open = || TableWriter::create(&self.tables, self.new_file(), &options, &*self.world.entropy);
+        let mut open = || self.new_table(&options);
         let tables = merge(sources, tombstones, rules, &mut open)?;
         if !tables.is_empty() {
-            self.tables.disk.sync_dir(table::DIR).map_err(|e| Error::io("sync", table::DIR, &e))?;
+            self.tables.disk.sync_dir(table::TABLE_DIR).map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
         }
         Ok(tables.into_iter().map(Arc::new).collect())
+    }
+
+    /// A new table: its own file number, its own random key, the protection of its volume.
+    fn new_table(&self, options: &KeyspaceOptions) -> Result<TableWriter> {
+        let place = Place { store: self.tables.store, file: self.new_file() };
+        let key = Secret::random(&*self.world.entropy)?;
+        let identity =
+            TableIdentity { place, protection: self.tables.protection, key, epoch: self.context.epoch };
+        let path = table::table_path(place.file);
+        let file = self.tables.disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
+        Ok(TableWriter::new(file, identity, options.into()))
     }
 
     fn added(&self, keyspace: KeyspaceId, level: usize, tables: &[Arc<TableMeta>]) -> Vec<Entry> {
@@ -396,7 +411,8 @@ impl Inner {
         let mut bytes = 0;
         for tree in trees {
             for table in tree.view().version.levels.iter().flatten() {
-                bytes += table.verify().map_err(|error| self.refuse(error))?;
+                table.verify().map_err(|error| self.refuse(error))?;
+                bytes += table.meta().file_bytes;
             }
         }
         Ok(bytes)
@@ -406,7 +422,7 @@ impl Inner {
         let tree = self.tree(keyspace)?;
         let view = tree.view();
         let tables = (0..LEVELS).flat_map(|level| view.version.overlapping(level, from, to));
-        let tables: u64 = tables.map(|table| table.approximate_bytes(from, to)).sum();
+        let tables = tables.map(|table| approximate_bytes(&table, from, to, &self.tables.cache)).sum::<Result<u64>>()?;
         Ok(tables + view.memtables().map(|mem| mem.table.approximate_bytes() as u64).sum::<u64>())
     }
 
@@ -422,4 +438,22 @@ impl Inner {
         self.frontiers.stop(Error::new(ringfort_base::ErrorKind::Stopped, "the store was closed"));
         Ok(())
     }
+}
+
+/// Two lists of range tombstones as one.
+fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> FragmentedTombstones {
+    let mut all = one.clone();
+    for fragment in other.fragments() {
+        for &seq in &fragment.seqs {
+            all = all.with(seq, &fragment.from, &fragment.to);
+        }
+    }
+    all
+}
+
+/// About how many bytes of a table lie in `from..=to`.
+fn approximate_bytes(table: &Table, from: Option<&[u8]>, to: Option<&[u8]>, cache: &BlockCache) -> Result<u64> {
+    let start = from.map_or(Ok(0), |from| table.approximate_offset(from, cache))?;
+    let end = to.map_or(Ok(table.meta().file_bytes), |to| table.approximate_offset(to, cache))?;
+    Ok(end.saturating_sub(start))
 }

@@ -30,6 +30,7 @@ use ringfort_base::world::{Disk, DiskLock};
 use ringfort_base::{Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId};
 use ringfort_trust::counter::slot::VolumeCounter;
 use ringfort_trust::counter::{Counter, advance_confirmed};
+use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
 use ringfort_trust::platform::Known;
 use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
@@ -74,7 +75,6 @@ pub(crate) fn open(world: World, options: StoreOptions) -> Result<Arc<Inner>> {
 
 fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
     let lock = |disk: &Arc<dyn Disk>| {
-        disk.create_dir("").map_err(|e| Error::io("create", &disk.describe(), &e))?;
         disk.lock(LOCK).map_err(|e| match e.kind() {
             std::io::ErrorKind::WouldBlock => Error::new(
                 ErrorKind::Busy,
@@ -87,7 +87,7 @@ fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
 }
 
 fn is_store_file(name: &str) -> bool {
-    name.starts_with("KEYS.") || name.starts_with("MANIFEST-") || name == manifest::CURRENT || name == wal::DIR || name == table::DIR
+    name.starts_with("KEYS.") || name.starts_with("MANIFEST-") || name == manifest::CURRENT || name == wal::DIR || name == table::TABLE_DIR
 }
 
 fn holds_store(disk: &dyn Disk) -> Result<bool> {
@@ -137,10 +137,10 @@ fn remove_unfinished(world: &World, id: StoreId) -> Result<()> {
         Err(e) => return Err(e),
     }
     for disk in std::iter::once(&world.data).chain(world.trusted.as_ref()) {
-        for dir in [wal::DIR, table::DIR, ""] {
+        for dir in [wal::DIR, table::TABLE_DIR, ""] {
             for file in files::list(&**disk, dir)? {
                 let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
-                let ours = !dir.is_empty() || (is_store_file(&file) && file != wal::DIR && file != table::DIR);
+                let ours = !dir.is_empty() || (is_store_file(&file) && file != wal::DIR && file != table::TABLE_DIR);
                 if ours {
                     disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
                 }
@@ -205,7 +205,7 @@ impl Basis {
     }
 
     fn create_dirs(&self) -> Result<()> {
-        for (class, dir) in [(Class::Wal, wal::DIR), (Class::Table, table::DIR)] {
+        for (class, dir) in [(Class::Wal, wal::DIR), (Class::Table, table::TABLE_DIR)] {
             let (disk, _) = self.volumes.place(class);
             disk.create_dir(dir).map_err(|e| Error::io("create", dir, &e))?;
             disk.sync_dir("").map_err(|e| Error::io("sync", &disk.describe(), &e))?;
@@ -426,9 +426,9 @@ fn claim(
     let context = basis.context(incarnation, epoch, &state);
     let clock = StoreClock::new(Arc::clone(&basis.world.clock), time_ms, basis.options.clock_step_max);
     let listing = Listing::read(&basis.volumes)?;
-    let mut next_file = state.next_file.max(listing.highest()).next();
-    let mut number = || std::mem::replace(&mut next_file, next_file.next());
-    let (segment, manifest_number) = (number(), number());
+    let segment = state.next_file.max(listing.highest()).next();
+    let manifest_number = segment.next();
+    let next_file = manifest_number.next();
 
     let mut writer = WalWriter::create(Arc::clone(&context), segment, continues)?;
     for (runs, head) in &tail {
@@ -464,7 +464,13 @@ fn claim(
         key_file_version: basis.key_file.version,
         key_file_digest: basis.key_file.digest,
     };
-    advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
+    let anchor = match previous {
+        Some(previous) if !defence::on(Defence::Claim) => previous,
+        previous => {
+            advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
+            anchor
+        }
+    };
     clock.logged(claim.time_ms);
     let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
     let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
@@ -538,7 +544,7 @@ impl Listing {
         Ok(Self {
             wal: numbers(Class::Wal, wal::DIR, wal::parse_name)?,
             manifests: numbers(Class::Manifest, "", manifest::parse_name)?,
-            tables: numbers(Class::Table, table::DIR, table::parse_name)?,
+            tables: numbers(Class::Table, table::TABLE_DIR, files::parse_table_name)?,
         })
     }
 
@@ -561,7 +567,7 @@ impl Listing {
         let manifests = self.manifests.iter().filter(|n| **n != manifest.number);
         let manifests = manifests.map(|n| freed(Class::Manifest, "", manifest::path(*n)));
         let tables = self.tables.iter().filter(|n| !tables.contains(n));
-        let tables = tables.map(|n| freed(Class::Table, table::DIR, table::path(*n)));
+        let tables = tables.map(|n| freed(Class::Table, table::TABLE_DIR, table::table_path(*n)));
         wal.chain(manifests).chain(tables).collect()
     }
 }

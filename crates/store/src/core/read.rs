@@ -53,7 +53,7 @@ impl Inner {
         // The view first: a version that a later view lacks may be the one that an earlier position needs.
         let view = tree.view();
         let at = at.unwrap_or_else(|| self.visible());
-        let outcome = view.get(key, at, resident_only).map_err(|error| self.refuse(error))?;
+        let outcome = view.get(key, at, &self.tables.cache, resident_only).map_err(|error| self.refuse(error))?;
         Ok(match outcome {
             GetOutcome::Found(value, depends) => Some(Answer { value: Some(value.to_vec()), depends }),
             GetOutcome::Absent(depends) => Some(Answer { value: None, depends }),

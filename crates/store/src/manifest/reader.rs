@@ -7,6 +7,7 @@ use crate::wal::writer::LogContext;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, EvidenceKind, FileNo, Result};
 use ringfort_trust::chain::{ChainReader, EndReason, LogKind, SegmentHeader};
+use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::{Anchor, Protection};
 
 /// Largest MANIFEST that is read, bytes.
@@ -17,7 +18,7 @@ enum Found {
     /// It holds the anchored head: the state there.
     State(Box<State>),
     /// It does not; where and why it ends.
-    Not { ends_at: u64, reason: EndReason, offset: u64 },
+    Not { ends_at: u64, reason: EndReason, offset: u64, state: Box<State> },
     /// It is not of this store and lineage, or unreadable.
     Foreign,
 }
@@ -36,7 +37,8 @@ pub(crate) fn recover(
     for &number in numbers.iter().rev() {
         match read(context, disk, protection, anchor, number)? {
             Found::State(state) => return Ok(*state),
-            Found::Not { ends_at, reason, offset } => {
+            Found::Not { state, .. } if !defence::on(Defence::AnchorCompare) => return Ok(*state),
+            Found::Not { ends_at, reason, offset, .. } => {
                 if nearest.is_none_or(|(_, best, ..)| ends_at > best) {
                     nearest = Some((number, ends_at, reason, offset));
                 }
@@ -116,7 +118,7 @@ fn read(
                     return Ok(Found::State(Box::new(state)));
                 }
             }
-            Err((reason, offset)) => return Ok(Found::Not { ends_at, reason, offset }),
+            Err((reason, offset)) => return Ok(Found::Not { ends_at, reason, offset, state: Box::new(state) }),
         }
     }
 }

@@ -9,6 +9,7 @@ use ringfort_base::codec::DecodeError;
 use ringfort_base::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result};
 use ringfort_trust::chain::{ChainReader, EndReason, LogKind, Record, SegmentHeader};
+use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::{Anchor, Head, Sealer};
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +46,7 @@ pub(crate) fn replay(
     sink: &mut dyn Sink,
 ) -> Result<Replayed> {
     let segments = claimed_segments(context, start, lives)?;
-    let mut walk = Walk { context, anchor, lives, sink, head: None, reached: false, torn: None };
+    let mut walk = Walk { context, anchor, lives, sink, head: None, reached: !defence::on(Defence::AnchorCompare), torn: None };
     for (number, (life, path)) in &segments {
         if !walk.segment(*number, *life, path)? {
             break;

@@ -2,6 +2,7 @@ use super::*;
 use crate::keys::Secret;
 use crate::seal::Protection;
 use crate::testing::{TestEntropy, ring};
+use ringfort_base::{Epoch, FileNo, Incarnation, Lineage, StoreId};
 use std::collections::HashSet;
 
 const BOTH: [Protection; 2] = [Protection::Sealed(crate::Suite::Aes256Gcm), Protection::Checksummed];

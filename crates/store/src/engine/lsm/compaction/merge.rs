@@ -139,7 +139,7 @@ impl Output<'_> {
 
     /// Versions of one key stay in one table: a table is cut only before a new key.
     fn cut_if_full(&mut self, next: &[u8]) -> Result<()> {
-        if self.writer.as_ref().is_some_and(|writer| writer.estimated_bytes() >= self.rules.table_bytes) {
+        if self.writer.as_ref().is_some_and(|writer| writer.approximate_bytes() >= self.rules.table_bytes) {
             self.close(Some(next))?;
             self.from = Some(next.to_vec());
         }

@@ -27,7 +27,7 @@ impl Tables {
 
     /// Opens a table: its footer must be the one that the MANIFEST names.
     pub(crate) fn open(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
-        Table::open(&*self.disk, self.store, Arc::clone(meta), Arc::clone(&self.cache)).map(Arc::new)
+        Table::open(&*self.disk, self.store, meta, &self.cache).map(Arc::new)
     }
 }
 
@@ -49,11 +49,10 @@ impl Version {
 
     /// The tables that may hold `key`, newest first.
     pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<Table>> {
-        let level0 = self.levels[0].iter().rev().filter(move |table| table.meta().covers(key));
-        // Two neighbours may touch at a key where a range tombstone of the first one ends.
-        let deeper = self.levels[1..].iter().flat_map(move |tables| {
-            let at = tables.partition_point(|table| table.meta().largest.as_slice() < key);
-            tables[at..].iter().take_while(|table| table.meta().smallest.as_slice() <= key)
+        let level0 = self.levels[0].iter().rev().filter(move |table| table.meta().contains(key));
+        let deeper = self.levels[1..].iter().filter_map(move |tables| {
+            let at = tables.partition_point(|table| table.meta().is_before(key));
+            tables.get(at).filter(|table| table.meta().contains(key))
         });
         level0.chain(deeper)
     }

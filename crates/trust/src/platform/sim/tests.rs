@@ -1,7 +1,9 @@
+use super::super::Platform;
 use super::*;
 use crate::anchor::tests::sample;
-use crate::counter::advance_confirmed;
+use crate::counter::{Counter, advance_confirmed};
 use crate::testing::TestEntropy;
+use crate::verified::look;
 use ringfort_fault::device::{DeviceFault, FaultDevice};
 use ringfort_fault::memory::{CrashChoice, MemDisk};
 use ringfort_fault::script::{Fault, FaultDisk, When};
