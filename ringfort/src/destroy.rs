@@ -14,7 +14,7 @@
 
 use crate::{Error, ErrorKind, EvidenceKind, Options, Result, StoreId};
 use ringfort_base::world::{Disk, DiskLock};
-use ringfort_host::OsDisk;
+use ringfort_host::disk::OsDisk;
 use ringfort_trust::keyfile::KeyFile;
 use ringfort_trust::platform::{Known, Platform};
 use std::path::Path;
@@ -22,7 +22,7 @@ use std::path::Path;
 /// The lock of an open store.
 const LOCK: &str = "LOCK";
 /// The directories of log segments and tables.
-const DIRS: [&str; 2] = ["wal", "sst"];
+const DIRS: [&str; 2] = ["wal", "tables"];
 /// A trusted volume's claim record; its mark (`VOLUME`) stays, because the volume does.
 const CLAIM: [&str; 2] = ["CLAIM", "CLAIM.lock"];
 

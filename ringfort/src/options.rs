@@ -13,7 +13,7 @@
 use crate::{Level, Mode, Result};
 use ringfort_base::world::{Disk, Entropy};
 use ringfort_base::{Error, ErrorKind, EvidenceKind};
-use ringfort_host::OsDisk;
+use ringfort_host::disk::OsDisk;
 use ringfort_host::door::{self, OsClock, OsEntropy};
 use ringfort_store::{KeyspaceOptions, Store, StoreOptions, World};
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
