@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+mod checkpoint;
 mod clock;
 mod core;
 pub mod engine;
@@ -22,6 +23,7 @@ pub mod txn;
 mod wal;
 
 pub use batch::WriteBatch;
+pub use checkpoint::{Checkpoint, CheckpointIter};
 pub use clock::Time;
 pub use engine::lsm::compaction::Filter;
 pub use frontier::Wait;

@@ -9,6 +9,7 @@ use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::latch::Latches;
+use ringfort_base::world::Disk;
 use ringfort_base::{Incarnation, KeyspaceId, Level, Result, Seq, StoreId};
 use ringfort_trust::keyfile::Mode;
 use std::sync::Arc;
@@ -231,7 +232,8 @@ impl Store {
         at: &Snapshot,
     ) -> Result<Iter> {
         let iter = self.inner.iter(keyspace, from, to, reverse, at.position())?;
-        Ok(Iter { inner: Arc::clone(&self.inner), iter, _snapshot: self.inner.pin_snapshot(at.position()) })
+        let snapshot = self.inner.pin_snapshot(at.position());
+        Ok(Iter { inner: Arc::clone(&self.inner), iter, reverse, _snapshot: snapshot })
     }
 
     /// The keyspace's maintained count ([`WriteBatch::count`]).
@@ -286,6 +288,12 @@ impl Store {
         self.inner.approximate_size(keyspace, from, to)
     }
 
+    /// Writes a checkpoint of everything applied so far into the empty volume `to`; the position
+    /// that it shows. Always sealed, read-only, never at `fresh` (R21); see [`crate::Checkpoint`].
+    pub fn checkpoint(&self, to: &Arc<dyn Disk>) -> Result<Seq> {
+        self.inner.checkpoint(to)
+    }
+
     /// What the store counts about itself.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
@@ -320,16 +328,37 @@ impl Store {
 pub struct Iter {
     inner: Arc<Inner>,
     iter: VisibleIter,
+    reverse: bool,
     _snapshot: Snapshot,
+}
+
+impl Iter {
+    /// The present entry, borrowed from where it lives; `None` behind the last one.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.iter.valid().then(|| (self.iter.key(), self.iter.value()))
+    }
+
+    /// Moves on, in the iterator's direction.
+    pub fn advance(&mut self) -> Result<()> {
+        let moved = if self.reverse { self.iter.prev() } else { self.iter.next() };
+        moved.map_err(|error| self.inner.refuse(error))
+    }
+
+    /// The highest sequence number that what was shown so far depends on, gaps and tombstones
+    /// included (R6).
+    #[must_use]
+    pub fn depends(&self) -> Seq {
+        self.iter.depends()
+    }
 }
 
 impl Iterator for Iter {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.iter.next_entry() {
-            Ok(entry) => entry.map(|(key, value)| Ok((key.to_vec(), value.to_vec()))),
-            Err(error) => Some(Err(self.inner.refuse(error))),
-        }
+        let (key, value) = self.entry()?;
+        let entry = (key.to_vec(), value.to_vec());
+        Some(self.advance().map(|()| entry))
     }
 }

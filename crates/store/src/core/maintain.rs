@@ -7,16 +7,16 @@
 use super::Inner;
 use super::commit::Log;
 use super::purge::Freed;
+use super::read::{level_source, table_source};
 use crate::engine::lsm::compaction::merge::{Rules, merge};
 use crate::engine::lsm::compaction::pick::{self, Choice};
 use crate::engine::lsm::iter::Source;
-use crate::engine::lsm::table::meta::TableMeta;
-use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
-use crate::engine::lsm::table::{self, Table};
+use crate::engine::lsm::table;
 use crate::engine::lsm::tombstone::FragmentedTombstones;
-use crate::engine::lsm::tree::{Mem, Tree, Version};
+use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::KeyspaceOptions;
@@ -25,7 +25,8 @@ use crate::{manifest, wal};
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
-use ringfort_trust::Head;
+use ringfort_base::world::Disk;
+use ringfort_trust::{Head, Protection};
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ impl Inner {
         }
     }
 
-    fn flush_mem(&self, tree: &Tree, mem: &Arc<Mem>) -> Result<()> {
+    pub(crate) fn flush_mem(&self, tree: &Tree, mem: &Arc<Mem>) -> Result<()> {
         let through = mem.frozen_at();
         // R9: the log first, through the memtable's last position.
         while self.frontiers.get(Level::Durable) < through {
@@ -128,7 +129,7 @@ impl Inner {
         }
         let rules = self.rules(tree, false, u64::MAX);
         let tombstones = mem.table.range_tombstones();
-        let sources = vec![Source::memtable(Arc::clone(&mem.table))];
+        let sources = vec![Source::Memtable(mem.table.cursor())];
         let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
         let mut manifest = self.manifest.lock();
         let mut entries = self.added(tree.id, 0, &tables);
@@ -137,8 +138,7 @@ impl Inner {
         entries.push(self.counters_entry());
         let freed = self.free_segments(tree, mem, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let opened = self.open_all(&tables)?;
-        let added: Vec<_> = opened.into_iter().map(|table| (0, table)).collect();
+        let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
         tree.install_flush(mem, tree.view().version.with(&[], &added));
         drop(manifest);
         let (disk, _) = self.volumes.place(Class::Wal);
@@ -201,43 +201,43 @@ impl Inner {
             Choice::Nothing => Ok(()),
             Choice::Move { level, tables } => {
                 self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                let metas: Vec<_> = tables.iter().map(|table| Arc::clone(table.meta())).collect();
-                self.replace(tree, &[(level, &tables)], level + 1, &metas, Some(&tables))
+                self.replace(tree, &[(level, &tables)], level + 1, &tables)
             }
             Choice::Merge { level, inputs, below } => {
                 let target = level + 1;
                 let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
                 let rules = self.rules(tree, bottom, tree.options().table_bytes);
                 let mut sources: Vec<Source> = if level == 0 {
-                    inputs.iter().rev().cloned().map(Source::table).collect()
+                    let newest_first = inputs.iter().rev();
+                    newest_first.map(|meta| table_source(meta, &self.tables, false)).collect::<Result<_>>()?
                 } else {
-                    vec![Source::level(inputs.clone())]
+                    vec![level_source(inputs.clone(), &self.tables, false)]
                 };
                 if !below.is_empty() {
-                    sources.push(Source::level(below.clone()));
+                    sources.push(level_source(below.clone(), &self.tables, false));
                 }
                 let mut tombstones = FragmentedTombstones::default();
-                for table in inputs.iter().chain(&below) {
-                    tombstones = merged(&tombstones, table.range_tombstones());
+                for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
+                    tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
                 }
                 let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
-                let read = inputs.iter().chain(&below).map(|table| table.meta().file_bytes).sum();
+                let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum();
                 self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
                 let written = tables.iter().map(|meta| meta.file_bytes).sum();
                 self.stats.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
                 self.stats.compactions.fetch_add(1, Ordering::Relaxed);
-                if let Some(last) = inputs.iter().map(|table| &table.meta().largest).max() {
+                if let Some(last) = inputs.iter().map(|table| &table.largest).max() {
                     tree.cursors.lock()[level].clone_from(last);
                 }
-                self.replace(tree, &[(level, &inputs), (target, &below)], target, &tables, None)
+                self.replace(tree, &[(level, &inputs), (target, &below)], target, &tables)
             }
         }
     }
 
     /// Nothing below `level` touches the keys of `tables`.
-    fn is_bottom<'t>(&self, version: &Version, level: usize, tables: impl Iterator<Item = &'t Arc<Table>> + Clone) -> bool {
-        let smallest = tables.clone().map(|table| table.meta().smallest.as_slice()).min();
-        let largest = tables.map(|table| table.meta().largest.as_slice()).max();
+    fn is_bottom<'t>(&self, version: &Version, level: usize, tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone) -> bool {
+        let smallest = tables.clone().map(|table| table.smallest.as_slice()).min();
+        let largest = tables.map(|table| table.largest.as_slice()).max();
         (level + 1..LEVELS).all(|deeper| version.overlapping(deeper, smallest, largest).is_empty())
     }
 
@@ -245,10 +245,9 @@ impl Inner {
     fn replace(
         &self,
         tree: &Tree,
-        removed: &[(usize, &Vec<Arc<Table>>)],
+        removed: &[(usize, &Vec<Arc<TableMeta>>)],
         target: usize,
         added: &[Arc<TableMeta>],
-        reuse: Option<&Vec<Arc<Table>>>,
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
@@ -258,31 +257,20 @@ impl Inner {
         let mut files = Vec::new();
         for (level, tables) in removed {
             for table in *tables {
-                files.push(table.meta().file);
-                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.meta().file });
+                files.push(table.file);
+                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.file });
             }
         }
         entries.extend(self.added(tree.id, target, added));
         entries.push(self.counters_entry());
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let opened = match reuse {
-            Some(tables) => tables.clone(),
-            None => self.open_all(added)?,
-        };
-        let added: Vec<_> = opened.into_iter().map(|table| (target, table)).collect();
-        tree.install_version(tree.view().version.with(&files, &added));
+        let new: Vec<_> = added.iter().map(|table| (target, Arc::clone(table))).collect();
+        tree.install_version(tree.view().version.with(&files, &new));
         drop(manifest);
-        if reuse.is_none() {
-            let (disk, _) = self.volumes.place(Class::Table);
-            let freed = removed.iter().flat_map(|(_, tables)| *tables).map(|old| Freed {
-                disk: Arc::clone(disk),
-                dir: table::TABLE_DIR,
-                path: table::table_path(old.meta().file),
-                edit: head.position,
-                user: Some(Arc::downgrade(&(Arc::clone(old) as Arc<dyn std::any::Any + Send + Sync>))),
-            });
-            self.purge.lock().files.extend(freed);
-        }
+        // A table that only moved stays.
+        let gone = removed.iter().flat_map(|(_, tables)| *tables).filter(|old| !added.iter().any(|t| t.file == old.file));
+        let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
+        self.purge.lock().files.extend(freed);
         self.wake_maintenance();
         Ok(())
     }
@@ -305,7 +293,8 @@ impl Inner {
         rules: &Rules,
     ) -> Result<Vec<Arc<TableMeta>>> {
         let options = tree.options();
-        let mut open = || self.new_table(&options);
+        let mut open =
+            || self.table_writer(&*self.tables.disk, self.tables.protection, self.new_file(), &options);
         let tables = merge(sources, tombstones, rules, &mut open)?;
         if !tables.is_empty() {
             self.tables.disk.sync_dir(table::TABLE_DIR).map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
@@ -313,14 +302,19 @@ impl Inner {
         Ok(tables.into_iter().map(Arc::new).collect())
     }
 
-    /// A new table: its own file number, its own random key, the protection of its volume.
-    fn new_table(&self, options: &KeyspaceOptions) -> Result<TableWriter> {
-        let place = Place { store: self.tables.store, file: self.new_file() };
+    /// A new table under its own random key.
+    pub(crate) fn table_writer(
+        &self,
+        disk: &dyn Disk,
+        protection: Protection,
+        file: FileNo,
+        options: &KeyspaceOptions,
+    ) -> Result<TableWriter> {
+        let place = Place { store: self.tables.store, file };
         let key = Secret::random(&*self.world.entropy)?;
-        let identity =
-            TableIdentity { place, protection: self.tables.protection, key, epoch: self.context.epoch };
-        let path = table::table_path(place.file);
-        let file = self.tables.disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
+        let identity = TableIdentity { place, protection, key, epoch: self.context.epoch };
+        let path = table::table_path(file);
+        let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
         Ok(TableWriter::new(file, identity, options.into()))
     }
 
@@ -329,8 +323,16 @@ impl Inner {
         tables.iter().map(|meta| Entry::AddTable { keyspace, level, meta: Arc::clone(meta) }).collect()
     }
 
-    fn open_all(&self, tables: &[Arc<TableMeta>]) -> Result<Vec<Arc<Table>>> {
-        tables.iter().map(|meta| self.tables.open(meta)).collect()
+    /// A table that the edit at `head` freed: it goes when nobody holds its record any more.
+    pub(crate) fn freed_table(&self, meta: &Arc<TableMeta>, head: Head) -> Freed {
+        self.tables.open.remove(meta.file);
+        Freed {
+            disk: Arc::clone(&self.tables.disk),
+            dir: table::TABLE_DIR,
+            path: table::table_path(meta.file),
+            edit: head.position,
+            user: Some(Arc::downgrade(meta)),
+        }
     }
 
     pub(crate) fn counters_entry(&self) -> Entry {
@@ -411,8 +413,8 @@ impl Inner {
         let mut bytes = 0;
         for tree in trees {
             for table in tree.view().version.levels.iter().flatten() {
-                table.verify().map_err(|error| self.refuse(error))?;
-                bytes += table.meta().file_bytes;
+                self.tables.get(table).and_then(|open| open.verify()).map_err(|error| self.refuse(error))?;
+                bytes += table.file_bytes;
             }
         }
         Ok(bytes)
@@ -422,7 +424,7 @@ impl Inner {
         let tree = self.tree(keyspace)?;
         let view = tree.view();
         let tables = (0..LEVELS).flat_map(|level| view.version.overlapping(level, from, to));
-        let tables = tables.map(|table| approximate_bytes(&table, from, to, &self.tables.cache)).sum::<Result<u64>>()?;
+        let tables = tables.map(|table| approximate_bytes(&table, from, to, &self.tables)).sum::<Result<u64>>()?;
         Ok(tables + view.memtables().map(|mem| mem.table.approximate_bytes() as u64).sum::<u64>())
     }
 
@@ -454,6 +456,6 @@ fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> Fragmente
 /// About how many bytes of a table lie in `from..=to`.
 fn approximate_bytes(table: &Table, from: Option<&[u8]>, to: Option<&[u8]>, cache: &BlockCache) -> Result<u64> {
     let start = from.map_or(Ok(0), |from| table.approximate_offset(from, cache))?;
-    let end = to.map_or(Ok(table.meta().file_bytes), |to| table.approximate_offset(to, cache))?;
+    let end = to.map_or(Ok(table.file_bytes), |to| table.approximate_offset(to, cache))?;
     Ok(end.saturating_sub(start))
 }

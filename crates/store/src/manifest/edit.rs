@@ -13,6 +13,7 @@
 //!          | 9 |                                                                            snapshot begins
 //!          | 10 | keyspace u32                                                              forget keyspace
 //!          | 11 | options of an existing keyspace: keyspace u32 | options
+//!          | 12 | at varint                                                                checkpoint marker (R21)
 //! options := write buffer varint | block varint | restart varint | bloom varint | codec u8
 //!          | table bytes varint | level 0 tables varint | level 1 bytes varint
 //! ```
@@ -52,6 +53,8 @@ pub(crate) enum Entry {
     Counters { next_file: FileNo, next_keyspace: KeyspaceId, last_seq: Seq, time_ms: u64 },
     /// What follows replaces everything before.
     Snapshot,
+    /// The MANIFEST is a checkpoint's.
+    Checkpoint { at: Seq },
 }
 
 /// Appends one entry.
@@ -110,6 +113,10 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
             out.put_varint(*time_ms);
         }
         Entry::Snapshot => out.put_u8(9),
+        Entry::Checkpoint { at } => {
+            out.put_u8(12);
+            out.put_varint(at.0);
+        }
         Entry::ForgetKeyspace { id } => {
             out.put_u8(10);
             out.put_u32(id.0);
@@ -172,6 +179,7 @@ fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
         9 => Entry::Snapshot,
         10 => Entry::ForgetKeyspace { id: KeyspaceId(r.u32()?) },
         11 => Entry::SetOptions { id: KeyspaceId(r.u32()?), options: decode_options(r)? },
+        12 => Entry::Checkpoint { at: Seq(r.varint()?) },
         other => return Err(DecodeError::Variant(other)),
     })
 }

@@ -8,7 +8,7 @@ use ringfort_base::world::Disk;
 use ringfort_base::{Error, EvidenceKind, FileNo, Result};
 use ringfort_trust::chain::{ChainReader, EndReason, LogKind, SegmentHeader};
 use ringfort_trust::defence::{self, Defence};
-use ringfort_trust::{Anchor, Protection};
+use ringfort_trust::{Anchor, Head, Protection};
 
 /// Largest MANIFEST that is read, bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
@@ -35,7 +35,7 @@ pub(crate) fn recover(
     numbers.sort_unstable();
     let mut nearest: Option<(FileNo, u64, EndReason, u64)> = None;
     for &number in numbers.iter().rev() {
-        match read(context, disk, protection, anchor, number)? {
+        match read(context, disk, protection, Some(anchor.manifest), number)? {
             Found::State(state) => return Ok(*state),
             Found::Not { state, .. } if !defence::on(Defence::AnchorCompare) => return Ok(*state),
             Found::Not { ends_at, reason, offset, .. } => {
@@ -76,11 +76,27 @@ fn refusal(anchor: &Anchor, nearest: Option<(FileNo, u64, EndReason, u64)>) -> E
     }
 }
 
+/// The state at the end of the newest MANIFEST, all of which must verify: a checkpoint's.
+pub(crate) fn whole(context: &LogContext, disk: &dyn Disk, protection: Protection) -> Result<State> {
+    let numbers = files::list(disk, "")?;
+    let newest = numbers.iter().filter_map(|name| super::parse_name(name)).max();
+    let newest = newest.ok_or_else(|| Error::evidence(EvidenceKind::Missing, "MANIFEST", 0, "no MANIFEST is there"))?;
+    match read(context, disk, protection, None, newest)? {
+        Found::Not { state, reason: EndReason::Zeros | EndReason::Short, ends_at, .. } if ends_at > 0 => Ok(*state),
+        Found::Not { offset, .. } => {
+            let detail = "an edit does not verify (altered, moved or damaged)";
+            Err(Error::evidence(EvidenceKind::BadSeal, super::path(newest), offset, detail))
+        }
+        _ => Err(Error::evidence(EvidenceKind::Foreign, super::path(newest), 0, "of another store or lineage")),
+    }
+}
+
+/// Reads a MANIFEST up to the head `stop`, or to its end.
 fn read(
     context: &LogContext,
     disk: &dyn Disk,
     protection: Protection,
-    anchor: &Anchor,
+    stop: Option<Head>,
     number: FileNo,
 ) -> Result<Found> {
     let path = super::path(number);
@@ -114,7 +130,7 @@ fn read(
                 edit_bytes.clear();
                 state.apply(entries).map_err(inconsistent)?;
                 ends_at = record.head.position;
-                if record.head == anchor.manifest {
+                if Some(record.head) == stop {
                     return Ok(Found::State(Box::new(state)));
                 }
             }

@@ -1,7 +1,6 @@
 //! Point reads: newest source first, the newest version that the reader may see.
 
-use super::View;
-use crate::engine::lsm::cache::BlockCache;
+use super::{Tables, View};
 use crate::engine::lsm::filter::hash_key;
 use crate::engine::lsm::key::Kind;
 use crate::engine::lsm::memtable::PinnedValue;
@@ -38,7 +37,7 @@ pub(crate) enum GetOutcome {
 impl View {
     /// Reads `key` as of `snapshot`. The newest range tombstone seen on the way down covers every
     /// older entry.
-    pub(crate) fn get(&self, key: &[u8], snapshot: Seq, cache: &BlockCache, resident_only: bool) -> Result<GetOutcome> {
+    pub(crate) fn get(&self, key: &[u8], snapshot: Seq, tables: &Tables, resident_only: bool) -> Result<GetOutcome> {
         let mut covered = Seq::ZERO;
         let hash = hash_key(key);
         for mem in self.memtables() {
@@ -49,12 +48,17 @@ impl View {
                 return Ok(decide(seq, kind, covered, || Lookup::Memtable(value)));
             }
         }
-        for table in self.version.candidates(key) {
-            if covered >= table.meta().largest_seq {
+        for meta in self.version.candidates(key) {
+            if covered >= meta.largest_seq {
                 continue; // everything in it is covered
             }
+            let table = match tables.open.resident(meta.file) {
+                Some(table) => table,
+                None if resident_only => return Ok(GetOutcome::NeedsIo),
+                None => tables.get(meta)?,
+            };
             covered = covered.max(table.max_covering_seq(key, snapshot).unwrap_or_default());
-            match table.get_hashed(key, hash, snapshot, cache, resident_only)? {
+            match table.get_hashed(key, hash, snapshot, &tables.blocks, resident_only)? {
                 table::Lookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
                 table::Lookup::Found(seq, kind, value) => {
                     return Ok(decide(seq, kind, covered, || Lookup::Table(value)));
