@@ -265,6 +265,10 @@ impl Db {
         Ok(log == Step::Worked || upkeep == Step::Worked)
     }
 
+    pub(crate) fn store(&self) -> &ringfort_store::Store {
+        &self.shared.pump.store
+    }
+
     // --- what it is ------------------------------------------------------------------------------
 
     /// The store's random identity.

@@ -43,9 +43,11 @@
 //! | [`keyspace`] | [`Keyspace`]: reading and writing one map |
 //! | [`commit`] | [`Commit`]: a written batch that can be awaited for a later level |
 //! | [`range`] | [`KeyRange`]: what scans take |
+//! | [`checkpoint`] | [`Checkpoint`]: a consistent copy, read-only |
 //! | [`destroy`] | giving a store up |
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod commit;
 pub mod db;
 pub mod destroy;
@@ -56,6 +58,7 @@ pub mod range;
 mod temporary;
 mod workers;
 
+pub use checkpoint::Checkpoint;
 pub use commit::{Commit, CommitFuture};
 pub use db::{Db, Snapshot};
 pub use keyspace::{Keyspace, Scan};
