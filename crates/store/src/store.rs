@@ -79,6 +79,12 @@ impl Store {
         open::open(world, options).map(|inner| Self { inner })
     }
 
+    /// Destroys the store `name` and its files. Logically deleted only: older copies of the files may
+    /// exist, and nothing on the simulated platform can forget what sealed them (R15).
+    pub fn destroy(world: &World, name: &str) -> Result<()> {
+        open::destroy(world, name)
+    }
+
     /// The store's random identity.
     #[must_use]
     pub fn id(&self) -> StoreId {

@@ -5,7 +5,7 @@
 //! still there.
 
 use super::Inner;
-use super::commit::Log;
+use super::commit::{Log, Segment};
 use super::purge::Freed;
 use super::read::{level_source, table_source};
 use crate::engine::lsm::compaction::merge::{Rules, merge};
@@ -18,6 +18,7 @@ use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
 use crate::engine::lsm::tombstone::FragmentedTombstones;
 use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
+use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::KeyspaceOptions;
 use crate::store::Step;
@@ -35,6 +36,10 @@ use std::time::Duration;
 
 /// Memtables may take this share of the memory budget before the largest is frozen.
 const MEMTABLE_SHARE: usize = 3;
+/// How often, in commit groups, the memtables' share is looked at.
+const BUDGET_CHECK_GROUPS: u64 = 64;
+/// The longest pause that writers are asked for, microseconds.
+const WRITE_DELAY_US_MAX: f64 = 10_000.0;
 
 impl Inner {
     pub(crate) fn maintenance_step(&self) -> Result<Step> {
@@ -49,6 +54,11 @@ impl Inner {
     /// Smooth slow-down of writers: from nothing to 10 ms a write as level 0 or the frozen
     /// memtables pile up.
     pub(crate) fn write_delay(&self) -> Duration {
+        Duration::from_micros(self.delay_us.load(Ordering::Relaxed))
+    }
+
+    /// Called whenever memtables or versions change.
+    fn update_write_delay(&self) {
         let mut worst = 0.0f64;
         for tree in self.trees.read().values() {
             let view = tree.view();
@@ -57,31 +67,39 @@ impl Inner {
             let frozen = (view.frozen.len() as f64 - 3.0) / 4.0;
             worst = worst.max(level0).max(frozen);
         }
-        if worst <= 0.0 { Duration::ZERO } else { Duration::from_micros((worst.min(1.0) * 10_000.0) as u64) }
+        let delay_us = (worst.clamp(0.0, 1.0) * WRITE_DELAY_US_MAX) as u64;
+        self.delay_us.store(delay_us, Ordering::Relaxed);
     }
 
     // --- freezing ----------------------------------------------------------------------------------
 
     /// Called by the leader with the log held, after `position` was published.
-    pub(crate) fn freeze_full_memtables(&self, _log: &Log, position: Seq) {
+    pub(crate) fn freeze_full_memtables(&self, _log: &Log, touched: &[Arc<Tree>], position: Seq) {
         let mut frozen = false;
-        let mut total = 0;
-        let mut largest: Option<(usize, Arc<Tree>)> = None;
-        for tree in self.trees.read().values() {
-            let bytes = tree.active_bytes();
-            if bytes >= tree.write_buffer_bytes() {
+        for tree in touched {
+            if tree.active_bytes() >= tree.write_buffer_bytes() {
                 frozen |= tree.freeze(position).unwrap_or(false);
-            } else if largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
-                largest = Some((bytes, Arc::clone(tree)));
             }
-            total += bytes;
         }
-        if let (true, Some((_, tree))) = (total > self.options.memory_budget / MEMTABLE_SHARE, largest) {
-            frozen |= tree.freeze(position).unwrap_or(false);
+        // The budget over all memtables changes slowly: now and then is enough.
+        if frozen || self.stats.groups.load(Ordering::Relaxed).is_multiple_of(BUDGET_CHECK_GROUPS) {
+            frozen |= self.freeze_over_budget(position);
         }
         if frozen {
+            self.update_write_delay();
             self.wake_maintenance();
         }
+    }
+
+    /// Freezes the largest memtable if all together take more than their share.
+    fn freeze_over_budget(&self, position: Seq) -> bool {
+        let trees = self.trees.read();
+        let active = trees.values().map(|tree| (tree.active_bytes(), tree));
+        let total: usize = active.clone().map(|(bytes, _)| bytes).sum();
+        if total <= self.options.memory_budget / MEMTABLE_SHARE {
+            return false;
+        }
+        active.max_by_key(|(bytes, _)| *bytes).is_some_and(|(_, tree)| tree.freeze(position).unwrap_or(false))
     }
 
     /// Freezes a tree's memtable between two groups.
@@ -136,19 +154,22 @@ impl Inner {
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
         entries.push(self.counters_entry());
         let freed = self.free_segments(tree, mem, &mut entries);
+        let forgotten = self.forget_dropped(&manifest.state, &freed, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
         let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
         tree.install_flush(mem, tree.view().version.with(&[], &added));
         drop(manifest);
+        self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
         let (disk, _) = self.volumes.place(Class::Wal);
         let freed = freed.into_iter().map(|segment| Freed {
             disk: Arc::clone(disk),
             dir: wal::DIR,
-            path: wal::path(segment),
+            path: wal::path(segment.number),
             edit: head.position,
             user: None,
         });
         self.purge.lock().files.extend(freed);
+        self.update_write_delay();
         self.stats.flushes.fetch_add(1, Ordering::Relaxed);
         let bytes = tables.iter().map(|meta| meta.file_bytes).sum();
         self.stats.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -158,7 +179,7 @@ impl Inner {
 
     /// R10: segments that every keyspace has flushed past, once `mem` is a table. They leave the
     /// list here; their files go with the purge.
-    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<FileNo> {
+    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<Segment> {
         let mut log = self.log.lock();
         let trees = self.trees.read();
         let pinned =
@@ -171,13 +192,23 @@ impl Inner {
             if oldest.end >= pinned || oldest.end > durable {
                 break;
             }
-            freed.push(oldest.number);
-            log.segments.pop_front();
+            freed.extend(log.segments.pop_front());
         }
         if let (false, Some(first)) = (freed.is_empty(), log.segments.front()) {
             entries.push(Entry::LogStart { segment: first.number });
         }
         freed
+    }
+
+    /// Keys of dropped keyspaces that no record of the log needs any more go with the segments that
+    /// held the last ones.
+    fn forget_dropped(&self, state: &State, freed: &[Segment], entries: &mut Vec<Entry>) -> Vec<KeyspaceId> {
+        let Some(through) = freed.last().map(|segment| segment.end) else { return Vec::new() };
+        let dropped =
+            state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_some_and(|at| at <= through));
+        let forgotten: Vec<KeyspaceId> = dropped.map(|(id, _)| *id).collect();
+        entries.extend(forgotten.iter().map(|&id| Entry::ForgetKeyspace { id }));
+        forgotten
     }
 
     // --- compaction ----------------------------------------------------------------------------------
@@ -279,6 +310,7 @@ impl Inner {
             .filter(|old| !added.iter().any(|t| t.file == old.file));
         let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
         self.purge.lock().files.extend(freed);
+        self.update_write_delay();
         self.wake_maintenance();
         Ok(())
     }

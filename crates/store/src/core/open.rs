@@ -78,6 +78,29 @@ pub(crate) fn open(world: World, options: StoreOptions) -> Result<Arc<Inner>> {
     }
 }
 
+/// Destroys the store `name`: the platform forgets it first, so that from then on nothing of it is
+/// believed, then its files go. Logically deleted (R15): older copies of the files may exist, and on
+/// the simulated platform what sealed them is not gone.
+pub(crate) fn destroy(world: &World, name: &str) -> Result<()> {
+    let _locks = if holds_store(&*world.data)? { lock(world)? } else { Vec::new() };
+    match world.platform.known(name)? {
+        Known::No => Err(Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "the platform knows no store named '{name}', so nothing was touched; \
+                 files that a destroyed store left behind can be removed by hand"
+            ),
+        )),
+        Known::Creating(id) | Known::Live(id) => {
+            refuse_other_store(world, id).map_err(|e| {
+                e.context("not destroyed; to give the store up all the same, empty the directory and run destroy again")
+            })?;
+            world.platform.forget(name)?;
+            remove_files(world)
+        }
+    }
+}
+
 fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
     let lock = |disk: &Arc<dyn Disk>| {
         disk.lock(LOCK).map_err(|e| match e.kind() {
@@ -92,15 +115,15 @@ fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
 }
 
 fn is_store_file(name: &str) -> bool {
-    name.starts_with("KEYS.")
-        || name.starts_with("MANIFEST-")
-        || name == manifest::CURRENT
-        || name == wal::DIR
-        || name == table::TABLE_DIR
+    name.starts_with("KEYS.") || name.starts_with("MANIFEST-") || name.starts_with(manifest::CURRENT)
 }
 
+/// Whether a directory holds files of a store. Empty subdirectories are what a destroyed one leaves.
 fn holds_store(disk: &dyn Disk) -> Result<bool> {
-    Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)))
+    let in_dirs = || -> Result<bool> {
+        Ok(!files::list(disk, wal::DIR)?.is_empty() || !files::list(disk, table::TABLE_DIR)?.is_empty())
+    };
+    Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)) || in_dirs()?)
 }
 
 fn emptied(world: &World, name: &str, id: StoreId) -> Error {
@@ -132,27 +155,30 @@ fn refuse_unknown_data(world: &World, name: &str) -> Result<()> {
 
 /// Removes what an unfinished creation left, unless it is something else.
 fn remove_unfinished(world: &World, id: StoreId) -> Result<()> {
+    refuse_other_store(world, id)?;
+    remove_files(world)
+}
+
+/// Refuses if the directory holds another store than `id`.
+fn refuse_other_store(world: &World, id: StoreId) -> Result<()> {
     match KeyFile::open_unanchored(&*world.data, &*world.platform) {
         Ok(key_file) if key_file.store != id => {
-            return Err(Error::evidence(
-                EvidenceKind::Foreign,
-                "KEYS",
-                0,
-                format!("the directory holds store {}, but {id} was being created", key_file.store),
-            ));
+            let detail = format!("the directory holds store {}, not {id}", key_file.store);
+            Err(Error::evidence(EvidenceKind::Foreign, "KEYS", 0, detail))
         }
-        Ok(_) => {}
-        Err(e)
-            if e.proof().is_some_and(|p| p.kind == EvidenceKind::Missing)
-                || e.kind() == ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
+        Ok(_) => Ok(()),
+        Err(e) if e.proof().is_some_and(|p| p.kind == EvidenceKind::Missing) => Ok(()),
+        Err(e) => Err(e),
     }
+}
+
+/// Removes every file of a store.
+fn remove_files(world: &World) -> Result<()> {
     for disk in std::iter::once(&world.data).chain(world.trusted.as_ref()) {
         for dir in [wal::DIR, table::TABLE_DIR, ""] {
             for file in files::list(&**disk, dir)? {
                 let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
-                let ours =
-                    !dir.is_empty() || (is_store_file(&file) && file != wal::DIR && file != table::TABLE_DIR);
+                let ours = !dir.is_empty() || is_store_file(&file);
                 if ours {
                     disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
                 }
@@ -592,6 +618,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         purge: Mutex::new(parts.purge),
         flushing: Mutex::new(()),
         compacting: Mutex::new(()),
+        delay_us: AtomicU64::new(0),
         filter: RwLock::new(None),
         hooks: OnceLock::new(),
         stats: Counters::default(),

@@ -20,6 +20,8 @@
 pub mod cache;
 pub mod compaction;
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iter;
 pub mod key;
 pub mod memtable;

@@ -121,7 +121,7 @@ fn many_threads_insert_while_others_read() {
     });
     assert_eq!(m.len() as u64, THREADS * EACH);
     for n in 0..THREADS * EACH {
-        let k = if (n / THREADS) % 2 == 0 { n } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+        let k = if (n / THREADS) & 1 == 0 { n } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
         assert_eq!(m.get(&k.to_be_bytes(), Seq(n + 1)).unwrap().0, Seq(n + 1));
     }
 }

@@ -344,7 +344,7 @@ impl Index {
 }
 
 /// A handle as it stands in an index entry.
-pub(super) fn decode_handle(value: &[u8]) -> Result<BlockHandle, DecodeError> {
+pub(in crate::engine::lsm) fn decode_handle(value: &[u8]) -> Result<BlockHandle, DecodeError> {
     BlockHandle::decode(&mut Reader::new(value))
 }
 

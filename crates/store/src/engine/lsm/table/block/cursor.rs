@@ -1,7 +1,7 @@
 //! Walks over a block's entries, both ways, with the current key put together in a buffer that is
 //! reused: no allocation per entry.
 
-use super::reader::{Block, Entry};
+use super::reader::{Block, Entry, Spot};
 use crate::engine::lsm::key::{Trailer, cmp_internal, key_prefix};
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -26,6 +26,7 @@ pub struct BlockCursor {
 
 struct Passed {
     start: usize,
+    end: usize,
     key: Range<usize>,
     trailer: Trailer,
     value: Range<usize>,
@@ -108,7 +109,9 @@ impl BlockCursor {
     pub fn seek_to_first(&mut self) {
         self.behind.clear();
         self.key.clear();
-        self.step_to(0);
+        if let Some(block) = &self.block {
+            self.step_to(block.first());
+        }
     }
 
     /// Moves to the last entry.
@@ -121,12 +124,12 @@ impl BlockCursor {
     /// Moves to the first entry at or behind an internal key.
     pub fn seek(&mut self, key: &[u8], trailer: Trailer) {
         let Some(block) = &self.block else { return };
-        let at = if block.restarts() == 0 { 0 } else { block.restart(block.restart_before(key, trailer)) };
+        let at = block.start_before(key, trailer);
         self.behind.clear();
         self.key.clear();
         self.step_to(at);
         while self.valid() && cmp_internal((&self.key, self.trailer()), (key, trailer)) == Ordering::Less {
-            self.step_to(self.end);
+            self.step_to(self.after());
         }
     }
 
@@ -145,7 +148,7 @@ impl BlockCursor {
     pub fn next(&mut self) {
         self.behind.clear();
         if self.valid() {
-            self.step_to(self.end);
+            self.step_to(self.after());
         }
     }
 
@@ -161,10 +164,14 @@ impl BlockCursor {
         }
     }
 
+    const fn after(&self) -> Spot {
+        Spot { entry: self.end, value: self.value.end }
+    }
+
     /// Onto the entry at `at`, whose predecessor's key is in the buffer.
     #[inline]
-    fn step_to(&mut self, at: usize) {
-        let entry = self.block.as_ref().and_then(|block| Some((block, block.entry(at)?)));
+    fn step_to(&mut self, at: Spot) {
+        let entry = self.block.as_ref().and_then(|block| Some((block, block.entry(at.entry)?)));
         let Some((block, entry)) = entry else {
             self.start = NOWHERE;
             return;
@@ -173,8 +180,8 @@ impl BlockCursor {
         self.key.extend_from_slice(block.delta(&entry));
         self.prefix = key_prefix(&self.key);
         self.trailer = block.trailer(&entry).0;
-        (self.start, self.end) = (at, entry.end);
-        self.value = entry.value_at..entry.end;
+        (self.start, self.end) = (at.entry, entry.end);
+        self.value = at.value..at.value + entry.value_len;
     }
 
     /// Onto the entry that ends at `end`: decodes from the restart point before it.
@@ -184,21 +191,22 @@ impl BlockCursor {
         self.behind_keys.clear();
         let mut at = restart_below(&block, end);
         let mut last: Range<usize> = 0..0;
-        while at < end {
-            let Some(entry) = block.entry(at) else { break };
+        while at.entry < end {
+            let Some(entry) = block.entry(at.entry) else { break };
             last = self.pass(&block, at, &entry, &last);
-            at = entry.end;
+            at = at.after(&entry);
         }
         self.take_behind();
     }
 
-    fn pass(&mut self, block: &Block, start: usize, entry: &Entry, last: &Range<usize>) -> Range<usize> {
+    fn pass(&mut self, block: &Block, at: Spot, entry: &Entry, last: &Range<usize>) -> Range<usize> {
         let from = self.behind_keys.len();
         self.behind_keys.extend_from_within(last.start..(last.start + entry.shared).min(last.end));
         self.behind_keys.extend_from_slice(block.delta(entry));
         let key = from..self.behind_keys.len();
-        let value = entry.value_at..entry.end;
-        self.behind.push(Passed { start, key: key.clone(), trailer: block.trailer(entry), value });
+        let value = at.value..at.value + entry.value_len;
+        let (start, end, trailer) = (at.entry, entry.end, block.trailer(entry));
+        self.behind.push(Passed { start, end, key: key.clone(), trailer, value });
         key
     }
 
@@ -211,21 +219,21 @@ impl BlockCursor {
         self.key.extend_from_slice(&self.behind_keys[passed.key]);
         self.prefix = key_prefix(&self.key);
         self.trailer = passed.trailer.0;
-        (self.start, self.end) = (passed.start, passed.value.end);
+        (self.start, self.end) = (passed.start, passed.end);
         self.value = passed.value;
     }
 }
 
-/// The last restart point before `end`; 0 if there is none.
-fn restart_below(block: &Block, end: usize) -> usize {
+/// The last restart point before `end`; the first entry if there is none.
+fn restart_below(block: &Block, end: usize) -> Spot {
     let (mut low, mut high) = (0, block.restarts());
     while low < high {
         let middle = low.midpoint(high);
-        if block.restart(middle) < end {
+        if block.restart(middle).entry < end {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    if low == 0 { 0 } else { block.restart(low - 1) }
+    if low == 0 { block.first() } else { block.restart(low - 1) }
 }

@@ -1,6 +1,6 @@
 //! A verified, structurally checked block, and the search inside it.
 
-use super::Content;
+use super::{Content, ENDING_BYTES, RESTART_BYTES};
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, common_prefix};
 use crate::engine::lsm::table::format::{BlockHandle, PartitionHandles, Plain};
 use ringfort_base::codec::{DecodeError, Reader, read_varint};
@@ -11,14 +11,16 @@ use std::ops::Range;
 /// One block in memory.
 ///
 /// # Invariants (proven by [`Block::parse`], relied on by all readers)
-/// 1. Entries fill the bytes before the restart array exactly; each decodes, and its kind and
-///    value are what the content demands.
+/// 1. Entries fill the bytes before `entries_end` exactly, their values those from there to the
+///    restart array; each decodes, and its kind and value are what the content demands.
 /// 2. Entries ascend strictly in internal order; keys and values are within their limits.
-/// 3. Restart offsets ascend from 0 and are starts of entries with `shared == 0`.
+/// 3. Restart offsets ascend from 0 and are starts of entries with `shared == 0`, each with the
+///    offset of its value.
 /// 4. Elsewhere `shared` is the length of the longest common prefix with the key before.
 pub struct Block {
     bytes: Vec<u8>,
     entries_end: usize,
+    restarts_at: usize,
     restarts: usize,
 }
 
@@ -26,10 +28,25 @@ pub struct Block {
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
     pub(super) shared: usize,
-    /// Where the unshared part of the key begins; the trailer follows it, then the value.
+    /// Where the unshared part of the key begins; the trailer follows it and ends the entry.
     pub(super) key_at: usize,
-    pub(super) value_at: usize,
     pub(super) end: usize,
+    pub(super) value_len: usize,
+}
+
+/// The start of an entry and of its value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) entry: usize,
+    pub(super) value: usize,
+}
+
+impl Spot {
+    /// Behind an entry that starts here.
+    #[inline]
+    pub(super) const fn after(self, entry: &Entry) -> Self {
+        Self { entry: entry.end, value: self.value + entry.value_len }
+    }
 }
 
 /// An entry that a search found, by place.
@@ -53,11 +70,15 @@ impl Block {
     }
 
     pub(in crate::engine::lsm) fn from_plain(bytes: Vec<u8>, content: Content) -> Result<Self, DecodeError> {
-        let (rest, count) = bytes.split_last_chunk::<4>().ok_or(DecodeError::Short)?;
-        let restarts = u32::from_le_bytes(*count) as usize;
-        let array = restarts.checked_mul(4).ok_or(DecodeError::Limit)?;
-        let entries_end = rest.len().checked_sub(array).ok_or(DecodeError::Short)?;
-        let block = Self { bytes, entries_end, restarts };
+        let (rest, ending) = bytes.split_last_chunk::<ENDING_BYTES>().ok_or(DecodeError::Short)?;
+        let mut ending = Reader::new(ending);
+        let (entries_end, restarts) = (ending.u32()? as usize, ending.u32()? as usize);
+        let array = restarts.checked_mul(RESTART_BYTES).ok_or(DecodeError::Limit)?;
+        let restarts_at = rest.len().checked_sub(array).ok_or(DecodeError::Short)?;
+        if entries_end > restarts_at {
+            return Err(DecodeError::Short);
+        }
+        let block = Self { bytes, entries_end, restarts_at, restarts };
         block.check(content)?;
         Ok(block)
     }
@@ -66,28 +87,34 @@ impl Block {
         let mut last_key: Vec<u8> = Vec::new();
         let mut last_trailer = Trailer::FIRST;
         let mut restart = 0;
-        let mut at = 0;
-        while at < self.entries_end {
-            let entry = self.entry(at).ok_or(DecodeError::Short)?;
+        let mut at = self.first();
+        while at.entry < self.entries_end {
+            let entry = self.entry(at.entry).ok_or(DecodeError::Short)?;
             let (delta, trailer) = (self.delta(&entry), self.trailer(&entry));
-            let at_restart = restart < self.restarts && self.restart(restart) == at;
+            let at_restart = restart < self.restarts && self.restart(restart).entry == at.entry;
             if at_restart {
+                if self.restart(restart) != at {
+                    return Err(DecodeError::Meaning("a restart point has another value"));
+                }
                 restart += 1;
             }
             if entry.shared > last_key.len() || (at_restart && entry.shared != 0) || restart == 0 {
                 return Err(DecodeError::Meaning("a block's restart points are not where they must be"));
             }
-            if at != 0 && !follows(&last_key, last_trailer, &entry, delta, trailer, at_restart) {
+            let first = at == self.first();
+            if !first && !follows(&last_key, last_trailer, &entry, delta, trailer, at_restart) {
                 return Err(DecodeError::Meaning("a block's entries are out of order"));
             }
             last_key.truncate(entry.shared);
             last_key.extend_from_slice(delta);
             last_trailer = trailer;
-            check_entry(content, &last_key, trailer, self.value(&entry))?;
-            at = entry.end;
+            let end = at.after(&entry);
+            let value = self.bytes[..self.restarts_at].get(at.value..end.value).ok_or(DecodeError::Short)?;
+            check_entry(content, &last_key, trailer, value)?;
+            at = end;
         }
-        if restart != self.restarts {
-            return Err(DecodeError::Meaning("a restart point is no start of an entry"));
+        if restart != self.restarts || at.value != self.restarts_at {
+            return Err(DecodeError::Meaning("a block has more restart points or values than entries"));
         }
         Ok(())
     }
@@ -122,12 +149,19 @@ impl Block {
         self.restarts
     }
 
-    /// The offset of a restart point.
+    /// Where the first entry and its value start.
     #[inline]
-    pub(super) fn restart(&self, index: usize) -> usize {
-        self.bytes[self.entries_end + 4 * index..]
-            .first_chunk::<4>()
-            .map_or(self.entries_end, |offset| u32::from_le_bytes(*offset) as usize)
+    pub(super) const fn first(&self) -> Spot {
+        Spot { entry: 0, value: self.entries_end }
+    }
+
+    /// A restart point; behind all entries if there is no such.
+    #[inline]
+    pub(super) fn restart(&self, index: usize) -> Spot {
+        let at = self.restarts_at + RESTART_BYTES * index;
+        let word = self.bytes.get(at..).and_then(|rest| rest.first_chunk()).copied();
+        let word = word.map_or(u64::MAX, u64::from_le_bytes);
+        Spot { entry: word as u32 as usize, value: self.entries_end + (word >> 32) as usize }
     }
 
     /// The entry at an offset; `None` if there is none, or (before the check) if it is broken.
@@ -140,35 +174,29 @@ impl Block {
             _ => long_header(rest)?,
         };
         let key_at = at + header;
-        let value_at = key_at.checked_add(unshared)?.checked_add(Trailer::BYTES)?;
-        let end = value_at.checked_add(value_len)?;
-        (end <= bytes.len()).then_some(Entry { shared, key_at, value_at, end })
+        let end = key_at.checked_add(unshared)?.checked_add(Trailer::BYTES)?;
+        (end <= bytes.len()).then_some(Entry { shared, key_at, end, value_len })
     }
 
     #[inline]
     pub(super) fn delta(&self, entry: &Entry) -> &[u8] {
-        &self.bytes[entry.key_at..entry.value_at - Trailer::BYTES]
+        &self.bytes[entry.key_at..entry.end - Trailer::BYTES]
     }
 
     #[inline]
     pub(super) fn trailer(&self, entry: &Entry) -> Trailer {
-        let bytes = self.bytes[entry.value_at - Trailer::BYTES..entry.value_at].first_chunk();
+        let bytes = self.bytes[entry.end - Trailer::BYTES..entry.end].first_chunk();
         Trailer(bytes.map_or(0, |b| u64::from_le_bytes(*b)))
-    }
-
-    #[inline]
-    fn value(&self, entry: &Entry) -> &[u8] {
-        &self.bytes[entry.value_at..entry.end]
     }
 
     /// The last restart point whose entry is before the target; the first one if none is.
     #[inline]
-    pub(super) fn restart_before(&self, key: &[u8], trailer: Trailer) -> usize {
+    fn restart_before(&self, key: &[u8], trailer: Trailer) -> usize {
         let (mut low, mut high) = (0, self.restarts);
         // Invariant: restarts below `low` are before the target, those from `high` on are not.
         while low < high {
             let middle = low.midpoint(high);
-            let before = self.entry(self.restart(middle)).is_some_and(|entry| {
+            let before = self.entry(self.restart(middle).entry).is_some_and(|entry| {
                 cmp_internal((self.delta(&entry), self.trailer(&entry)), (key, trailer)) == Ordering::Less
             });
             if before {
@@ -180,6 +208,12 @@ impl Block {
         low.saturating_sub(1)
     }
 
+    /// Where a scan for the target starts.
+    #[inline]
+    pub(super) fn start_before(&self, key: &[u8], trailer: Trailer) -> Spot {
+        if self.restarts == 0 { self.first() } else { self.restart(self.restart_before(key, trailer)) }
+    }
+
     /// The first entry at or behind an internal key. Allocates nothing and builds no key: while
     /// scanning it knows `matched`, how many bytes the entry before has in common with the target
     /// (whose key is greater). An entry that shares more than that with its predecessor is below
@@ -187,9 +221,9 @@ impl Block {
     /// must be compared, from that byte on (invariant 4).
     #[inline]
     pub(crate) fn seek_entry(&self, key: &[u8], trailer: Trailer) -> Option<Found> {
-        let mut at = if self.restarts == 0 { 0 } else { self.restart(self.restart_before(key, trailer)) };
+        let mut at = self.start_before(key, trailer);
         let mut matched = 0;
-        while let Some(entry) = self.entry(at) {
+        while let Some(entry) = self.entry(at.entry) {
             let mut same_key = false;
             let order = if entry.shared > matched {
                 Ordering::Less
@@ -208,10 +242,10 @@ impl Block {
                 }
             };
             if order != Ordering::Less {
-                let value = entry.value_at..entry.end;
+                let value = at.value..at.value + entry.value_len;
                 return Some(Found { trailer: self.trailer(&entry), value, same_key });
             }
-            at = entry.end;
+            at = at.after(&entry);
         }
         None
     }
