@@ -6,6 +6,7 @@ use ringfort_base::{ErrorKind, Level};
 use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::admin::serve_admin;
 use ringfort_node::budget::FREE_BYTES;
+use ringfort_node::jobs::{Jobs, Spawner};
 use ringfort_node::{ServerConfig, door};
 use ringfort_protocol::front::resp::client::append_command;
 use std::sync::Arc;
@@ -222,6 +223,40 @@ fn r7_unanchored_writes_are_anchored_in_the_background() {
         }
         rig.jobs.stop();
     });
+}
+
+/// R7 holds under writers that never pause, at levels that wake the workers all the time.
+#[test]
+fn r7_the_window_is_not_extended_by_writers() {
+    on_runtime(async {
+        for level in [Level::Buffered, Level::Durable] {
+            let rig = Rig::in_real_time(ServerConfig { default_level: level, ..ServerConfig::default() });
+            let mut client = rig.connect();
+            let store = rig.server.store().clone();
+            client.run("SET k v").await;
+            let first = store.frontier(Level::Buffered);
+            let writing = async {
+                while store.frontier(Level::Fresh) < first {
+                    client.run("SET k v").await;
+                }
+            };
+            assert!(
+                door::within(Some(Duration::from_secs(5)), writing).await.is_some(),
+                "{level}: never anchored"
+            );
+            rig.jobs.stop();
+        }
+    });
+}
+
+/// A worker that cannot be started is not waited for.
+#[test]
+fn jobs_that_never_ran_can_be_stopped() {
+    let rig = Rig::new();
+    let refuses: Spawner = Arc::new(|_, work| drop(work));
+    let jobs = Jobs::start(&rig.server, Duration::from_millis(20), &refuses);
+    jobs.stop();
+    rig.jobs.stop();
 }
 
 /// R5: a fresh reply needs the counter, for reads and refusals as well; without the workers there is

@@ -2,8 +2,8 @@
 //! simulated platform; and clients over in-memory streams that speak RESP.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use ringfort_base::Level;
 use ringfort_base::world::{Clock, Entropy};
+use ringfort_base::{Level, Untrusted};
 use ringfort_fault::clock::ManualClock;
 use ringfort_fault::entropy::SeededEntropy;
 use ringfort_fault::memory::MemDisk;
@@ -44,20 +44,31 @@ impl Rig {
     /// With settings.
     pub fn with(config: ServerConfig) -> Self {
         let clock = ManualClock::new(Duration::from_secs(1_700_000_000));
-        Self::over(config, MemDisk::new(), MemDisk::new(), Arc::new(clock), 7)
+        let clock = Arc::new(clock);
+        Self::over(config, MemDisk::new(), MemDisk::new(), Arc::clone(&clock) as Arc<dyn Clock>, clock, 7)
+    }
+
+    /// With a clock that runs by itself; `Rig::clock` does nothing.
+    pub fn in_real_time(config: ServerConfig) -> Self {
+        let clock = Arc::new(ManualClock::new(Duration::ZERO));
+        #[expect(clippy::disallowed_methods, reason = "tests have no host to ask for the time")]
+        let real = Arc::new(RealClock(std::time::Instant::now()));
+        Self::over(config, MemDisk::new(), MemDisk::new(), real, clock, 7)
     }
 
     /// The server that starts after this one's process was killed.
     pub fn after_kill(&self) -> Self {
         let (data, platform) = (self.data.process_kill(), self.platform.process_kill());
         self.jobs.stop();
-        Self::over(self.server.config().clone(), data, platform, Arc::clone(&self.clock), 8)
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Self::over(self.server.config().clone(), data, platform, clock, Arc::clone(&self.clock), 8)
     }
 
     fn over(
         config: ServerConfig,
         data: MemDisk,
         platform: MemDisk,
+        running: Arc<dyn Clock>,
         clock: Arc<ManualClock>,
         seed: u64,
     ) -> Self {
@@ -67,14 +78,13 @@ impl Rig {
         let world = World {
             data: Arc::new(faults.clone()),
             trusted: None,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&running),
             entropy: Arc::clone(&entropy),
             platform: Arc::new(SimPlatform::new(Arc::new(device))),
         };
         let options = StoreOptions { memory_budget: 32 << 20, ..StoreOptions::default() };
         let store = Store::open(world, options).expect("opens");
-        let server =
-            Server::new(store, config, Arc::clone(&clock) as Arc<dyn Clock>, &*entropy).expect("starts");
+        let server = Server::new(store, config, running, &*entropy).expect("starts");
         let jobs = Jobs::start(&server, Duration::from_millis(20), &spawner());
         Self { server, clock, data, platform, faults, jobs, clients: AtomicU64::new(0) }
     }
@@ -92,6 +102,19 @@ impl Rig {
         let server = Arc::clone(&self.server);
         door::spawn(async move { server.serve_connection(theirs, peer).await });
         Client { stream: ours, buffer: Buffer::new(), decoder: Decoder::new(1 << 30) }
+    }
+}
+
+/// A clock that runs, from a fixed date on.
+struct RealClock(std::time::Instant);
+
+impl Clock for RealClock {
+    fn wall(&self) -> Untrusted<Duration> {
+        Untrusted::new(Duration::from_secs(1_700_000_000) + self.0.elapsed())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 
