@@ -10,8 +10,10 @@
 //! | `maintenance` | [`Store::maintenance_step`] | the store has maintenance work |
 //! | `reaper` | [`reap`](crate::reaper) | the earliest expiry is due |
 //!
-//! `sync` and `anchor` are two workers, so that the next group is synced while the counter is being
-//! advanced over the one before. Nothing polls: a [`Signal`] counts wake-ups, so none between a
+//! `sync` and `anchor` are two workers, so that the next group is synced while the counter, which may
+//! be slow, is being advanced over the one before. The anchor worker syncs what is wanted before it
+//! begins a round: a round over less than its waiters need would release none of them, and be
+//! begun again and again. Nothing polls: a [`Signal`] counts wake-ups, so none between a
 //! step that found nothing and the wait is lost. A step that fails has stopped the store (R11); the
 //! worker reports it once and ends.
 
@@ -136,9 +138,13 @@ impl Jobs {
         };
         let [sync, anchor, maintenance, reaper_signal] = jobs.signals.clone();
         let (st, next) = (store.clone(), Arc::clone(&anchor));
-        jobs.run("ringfort-sync", spawner, server, move || sync_worker(&st, &sync, &next));
+        let syncing = Arc::new(Mutex::new(()));
+        let turn = Arc::clone(&syncing);
+        jobs.run("ringfort-sync", spawner, server, move || sync_worker(&st, &sync, &next, &turn));
         let sv = Arc::clone(server);
-        jobs.run("ringfort-anchor", spawner, server, move || anchor_worker(&sv, &anchor, anchor_window));
+        jobs.run("ringfort-anchor", spawner, server, move || {
+            anchor_worker(&sv, &anchor, anchor_window, &syncing)
+        });
         jobs.run("ringfort-maintenance", spawner, server, move || maintenance_worker(&store, &maintenance));
         let sv = Arc::clone(server);
         jobs.run("ringfort-reaper", spawner, server, move || reaper::worker(&sv, &reaper_signal));
@@ -189,10 +195,10 @@ impl Drop for Leaving {
 }
 
 /// Writes and syncs the log while there is something to.
-pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal) -> Result<()> {
+pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal, syncing: &Mutex<()>) -> Result<()> {
     while !signal.is_stopped() {
         let wrote = store.log_step()?;
-        let synced = store.sync_step()?;
+        let synced = sync(store, syncing)?;
         if synced == Step::Worked {
             anchor.raise();
         }
@@ -203,13 +209,21 @@ pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal) -> Result<()
     Ok(())
 }
 
+/// One sync at a time, and nobody takes a sync that another worker is at for "nothing to do".
+fn sync(store: &Store, syncing: &Mutex<()>) -> Result<Step> {
+    let _one_at_a_time = syncing.lock();
+    store.sync_step()
+}
+
 /// Advances the counter for those who wait for `fresh`, and within `window` for what nobody waits
 /// for (R7): the window begins with the first write that is not anchored, and neither later writes
 /// nor other wake-ups extend it.
-pub fn anchor_worker(server: &Server, signal: &Signal, window: Duration) -> Result<()> {
+pub fn anchor_worker(server: &Server, signal: &Signal, window: Duration, syncing: &Mutex<()>) -> Result<()> {
     let store = server.store();
     let mut ends: Option<Duration> = None;
     while !signal.is_stopped() {
+        // A round that begins before the sync that its waiters need would release nobody.
+        sync(store, syncing)?;
         if store.anchor_step()? == Step::Worked {
             ends = None;
             continue;
@@ -229,8 +243,6 @@ pub fn anchor_worker(server: &Server, signal: &Signal, window: Duration) -> Resu
             Woken::TimedOut => {
                 ends = None;
                 store.request_anchor();
-                // Here rather than by the sync worker: it may be idle, and a step does no harm twice.
-                store.sync_step()?;
             }
         }
     }

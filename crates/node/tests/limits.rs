@@ -249,6 +249,27 @@ fn r7_the_window_is_not_extended_by_writers() {
     });
 }
 
+/// Each fresh write, alone, costs one operation of the counter, however long the sync takes.
+#[test]
+fn a_fresh_write_costs_one_round() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let mut client = rig.connect();
+        client.run("SET k v").await;
+        let operations = || {
+            let statistics = rig.server.store().statistics();
+            statistics.advances + statistics.counter_reads
+        };
+        let before = operations();
+        for _ in 0..100 {
+            client.run("SET k v").await;
+        }
+        let cost = operations() - before;
+        assert!((100..=110).contains(&cost), "100 writes cost {cost} operations of the counter");
+        rig.jobs.stop();
+    });
+}
+
 /// A worker that cannot be started is not waited for.
 #[test]
 fn jobs_that_never_ran_can_be_stopped() {
