@@ -5,7 +5,6 @@ use common::{Rig, on_runtime, text};
 use ringfort_base::{ErrorKind, Level};
 use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::admin::serve_admin;
-use ringfort_node::budget::FREE_BYTES;
 use ringfort_node::jobs::{Jobs, Spawner};
 use ringfort_node::{ServerConfig, door};
 use ringfort_protocol::front::resp::client::append_command;
@@ -186,7 +185,6 @@ fn long_keys_and_values_are_refused_in_words() {
         let reply = client.call(&[b"SET", b"k", &value]).await;
         assert_eq!(text(&reply), "ERR string exceeds maximum allowed size (64 MiB)");
         assert_eq!(text(&client.run("DBSIZE").await), "0");
-        assert_eq!(FREE_BYTES % 1024, 0);
         rig.jobs.stop();
     });
 }
@@ -230,7 +228,9 @@ fn r7_unanchored_writes_are_anchored_in_the_background() {
 fn r7_the_window_is_not_extended_by_writers() {
     on_runtime(async {
         for level in [Level::Buffered, Level::Durable] {
-            let rig = Rig::in_real_time(ServerConfig { default_level: level, ..ServerConfig::default() });
+            let config = ServerConfig { default_level: level, ..ServerConfig::default() };
+            // Longer than a loaded machine holds up a thread: a pause of the writer would hide the bug.
+            let rig = Rig::in_real_time(config, Duration::from_millis(250));
             let mut client = rig.connect();
             let store = rig.server.store().clone();
             client.run("SET k v").await;

@@ -83,3 +83,77 @@ impl Drop for Pending {
         self.flush();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ServerConfig;
+    use crate::door;
+    use ringfort_base::world::{Clock, Entropy};
+    use ringfort_fault::clock::ManualClock;
+    use ringfort_fault::entropy::SeededEntropy;
+    use ringfort_fault::memory::MemDisk;
+    use ringfort_store::{Store, StoreOptions, World};
+    use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
+    use std::time::Duration;
+
+    fn server() -> Arc<Server> {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
+        let device = SimDevice::new(Arc::new(MemDisk::new()), Arc::clone(&entropy));
+        let world = World {
+            data: Arc::new(MemDisk::new()),
+            trusted: None,
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            platform: Arc::new(SimPlatform::new(Arc::new(device))),
+        };
+        let store = Store::open(world, StoreOptions::default()).expect("opens");
+        Server::new(store, ServerConfig::default(), clock, &*entropy).expect("starts")
+    }
+
+    /// A latch never comes free before its write is visible: not by a flush, not by being dropped.
+    #[test]
+    fn a_latch_is_held_until_its_write_is_visible() {
+        let server = server();
+        let store = server.store();
+        let keyspace = server.databases()[0];
+        let write = |pending: &mut Pending, key: &'static [u8]| {
+            let latch = door::block_on(store.latches().acquire([(keyspace, key)]));
+            let mut batch = WriteBatch::new();
+            batch.put(keyspace, key, b"v".as_slice());
+            let ticket = store.submit(batch).expect("submits");
+            pending.add(latch, ticket.position, 2, None);
+        };
+        let seen = |key: &[u8]| store.get(keyspace, key, None).expect("reads").value.is_some();
+        let mut pending = Pending::new(&server);
+        write(&mut pending, b"a");
+        assert!(!seen(b"a"));
+        pending.flush();
+        assert!(seen(b"a"));
+        drop(door::block_on(store.latches().acquire([(keyspace, b"a".as_slice())])));
+        write(&mut pending, b"b");
+        assert!(!seen(b"b"));
+        drop(pending);
+        assert!(seen(b"b"), "a connection that is cancelled flushes");
+        drop(door::block_on(store.latches().acquire([(keyspace, b"b".as_slice())])));
+    }
+
+    #[test]
+    fn a_group_is_bounded() {
+        let server = server();
+        let (store, keyspace) = (server.store(), server.databases()[0]);
+        let mut pending = Pending::new(&server);
+        for n in 0..WRITES_MAX {
+            let key = [b'k', n as u8];
+            // Two keys may share a stripe; what a connection does then is its business, not this test's.
+            let latch = door::block_on(store.latches().acquire(std::iter::empty()));
+            let mut batch = WriteBatch::new();
+            batch.put(keyspace, key.as_slice(), b"v".as_slice());
+            let ticket = store.submit(batch).expect("submits");
+            pending.add(latch, ticket.position, 3, None);
+            assert_eq!(pending.latches.is_empty(), n + 1 == WRITES_MAX);
+        }
+        assert_eq!(store.frontier(Level::Buffered), pending.position);
+    }
+}

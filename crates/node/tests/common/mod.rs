@@ -21,6 +21,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 /// Long enough for a loaded machine, short enough to notice a hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The anchor window of most tests.
+const WINDOW: Duration = Duration::from_millis(20);
+
 /// A running server. Its background workers have threads; without [`Rig::jobs`] stopped they end with
 /// the process.
 pub struct Rig {
@@ -45,15 +48,23 @@ impl Rig {
     pub fn with(config: ServerConfig) -> Self {
         let clock = ManualClock::new(Duration::from_secs(1_700_000_000));
         let clock = Arc::new(clock);
-        Self::over(config, MemDisk::new(), MemDisk::new(), Arc::clone(&clock) as Arc<dyn Clock>, clock, 7)
+        Self::over(
+            config,
+            MemDisk::new(),
+            MemDisk::new(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            clock,
+            7,
+            WINDOW,
+        )
     }
 
     /// With a clock that runs by itself; `Rig::clock` does nothing.
-    pub fn in_real_time(config: ServerConfig) -> Self {
+    pub fn in_real_time(config: ServerConfig, anchor_window: Duration) -> Self {
         let clock = Arc::new(ManualClock::new(Duration::ZERO));
         #[expect(clippy::disallowed_methods, reason = "tests have no host to ask for the time")]
         let real = Arc::new(RealClock(std::time::Instant::now()));
-        Self::over(config, MemDisk::new(), MemDisk::new(), real, clock, 7)
+        Self::over(config, MemDisk::new(), MemDisk::new(), real, clock, 7, anchor_window)
     }
 
     /// The server that starts after this one's process was killed.
@@ -61,7 +72,7 @@ impl Rig {
         let (data, platform) = (self.data.process_kill(), self.platform.process_kill());
         self.jobs.stop();
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        Self::over(self.server.config().clone(), data, platform, clock, Arc::clone(&self.clock), 8)
+        Self::over(self.server.config().clone(), data, platform, clock, Arc::clone(&self.clock), 8, WINDOW)
     }
 
     fn over(
@@ -71,6 +82,7 @@ impl Rig {
         running: Arc<dyn Clock>,
         clock: Arc<ManualClock>,
         seed: u64,
+        anchor_window: Duration,
     ) -> Self {
         let faults = FaultDisk::new(Arc::new(data.clone()));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
@@ -85,7 +97,7 @@ impl Rig {
         let options = StoreOptions { memory_budget: 32 << 20, ..StoreOptions::default() };
         let store = Store::open(world, options).expect("opens");
         let server = Server::new(store, config, running, &*entropy).expect("starts");
-        let jobs = Jobs::start(&server, Duration::from_millis(20), &spawner());
+        let jobs = Jobs::start(&server, anchor_window, &spawner());
         Self { server, clock, data, platform, faults, jobs, clients: AtomicU64::new(0) }
     }
 
