@@ -81,17 +81,7 @@ pub(super) fn claim(
         manifest_continues,
         state,
     )?;
-    let anchor = Anchor {
-        store: basis.key_file.store,
-        lineage: basis.key_file.lineage,
-        epoch,
-        incarnation,
-        claim: id,
-        wal: wal_head,
-        manifest: manifest.head(),
-        key_file_version: basis.key_file.version,
-        key_file_digest: basis.key_file.digest,
-    };
+    let anchor = basis.anchor(epoch, &claim, wal_head, manifest.head());
     let anchor = match previous {
         Some(previous) if !defence::on(Defence::Claim) => previous,
         previous => {
@@ -118,6 +108,23 @@ pub(super) fn claim(
             recovery,
         },
     )))
+}
+
+impl Basis {
+    /// What the counter is to hold when the claim stands.
+    fn anchor(&self, epoch: Epoch, claim: &Claim, wal: Head, manifest: Head) -> Anchor {
+        Anchor {
+            store: self.key_file.store,
+            lineage: self.key_file.lineage,
+            epoch,
+            incarnation: claim.incarnation,
+            claim: claim.id,
+            wal,
+            manifest,
+            key_file_version: self.key_file.version,
+            key_file_digest: self.key_file.digest,
+        }
+    }
 }
 
 /// The first segment of a life: the copied tail and the claim, synced with the directory.
