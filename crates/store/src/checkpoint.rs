@@ -12,7 +12,6 @@ use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::{self, TableCursor};
 use crate::engine::lsm::tree::{GetOutcome, Tables, Tree, Version};
-use crate::manifest::edit::Entry;
 use crate::manifest::reader;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
@@ -53,12 +52,19 @@ impl Inner {
         copy_opaque(&*self.volumes.data, &**to, &slot)?;
         state.lives.clear();
         state.checkpoint = Some(at);
-        ManifestWriter::create(&self.context, Arc::clone(to), SEALED, self.new_file(), Head::default(), state)?;
+        ManifestWriter::create(
+            &self.context,
+            Arc::clone(to),
+            SEALED,
+            self.new_file(),
+            Head::default(),
+            state,
+        )?;
         Ok(at)
     }
 
     /// Everything up to one position in tables, of all keyspaces: the state there.
-    fn consistent_cut(&self) -> Result<(Seq, State, Vec<(KeyspaceId, Arc<Version>)>)> {
+    fn consistent_cut(&self) -> Result<(Seq, State, Versions)> {
         // Nothing newer is flushed until the state is taken.
         let _flushing = self.flushing.lock();
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
@@ -105,6 +111,9 @@ impl Inner {
     }
 }
 
+/// The versions of all trees.
+type Versions = Vec<(KeyspaceId, Arc<Version>)>;
+
 /// An opened checkpoint: read-only, as of one position.
 pub struct Checkpoint {
     trees: BTreeMap<KeyspaceId, Arc<Tree>>,
@@ -131,7 +140,10 @@ impl Checkpoint {
         };
         let state = reader::whole(&context, &*world.data, SEALED)?;
         let at = state.checkpoint.ok_or_else(|| {
-            Error::new(ErrorKind::Refused, format!("{} is not a checkpoint: it carries no marker", world.data.describe()))
+            Error::new(
+                ErrorKind::Refused,
+                format!("{} is not a checkpoint: it carries no marker", world.data.describe()),
+            )
         })?;
         let tables = Arc::new(Tables::new(Arc::clone(&world.data), SEALED, key_file.store, memory_budget));
         let live = state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none());
@@ -168,9 +180,9 @@ impl Checkpoint {
     }
 
     fn tree(&self, keyspace: KeyspaceId) -> Result<&Arc<Tree>> {
-        self.trees.get(&keyspace).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("keyspace {keyspace} does not exist"))
-        })
+        self.trees
+            .get(&keyspace)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("keyspace {keyspace} does not exist")))
     }
 }
 

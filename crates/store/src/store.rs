@@ -2,6 +2,7 @@
 
 use crate::batch::WriteBatch;
 use crate::clock::Time;
+use crate::core::open::Recovery;
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
 use crate::engine::lsm::iter::VisibleIter;
@@ -78,6 +79,12 @@ impl Store {
         open::open(world, options).map(|inner| Self { inner })
     }
 
+    /// Destroys the store `name` and its files. Logically deleted only: older copies of the files may
+    /// exist, and nothing on the simulated platform can forget what sealed them (R15).
+    pub fn destroy(world: &World, name: &str) -> Result<()> {
+        open::destroy(world, name)
+    }
+
     /// The store's random identity.
     #[must_use]
     pub fn id(&self) -> StoreId {
@@ -94,6 +101,12 @@ impl Store {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.inner.context.incarnation
+    }
+
+    /// What the opening found behind the anchored head.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
     }
 
     // --- keyspaces -------------------------------------------------------------------------------
@@ -207,9 +220,16 @@ impl Store {
     }
 
     /// Reads a key as of `at`, or of the newest visible state.
-    pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Option<&Snapshot>) -> Result<Answer<Option<Vec<u8>>>> {
+    pub fn get(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&Snapshot>,
+    ) -> Result<Answer<Option<Vec<u8>>>> {
         let answer = self.inner.get(keyspace, key, at.map(Snapshot::position), false)?;
-        answer.ok_or_else(|| ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished"))
+        answer.ok_or_else(|| {
+            ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished")
+        })
     }
 
     /// [`Store::get`] from memory alone; `None` if it needs I/O (R23).
@@ -284,7 +304,12 @@ impl Store {
     }
 
     /// About how many bytes of tables and memtables `from..=to` takes.
-    pub fn approximate_size(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<u64> {
+    pub fn approximate_size(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<u64> {
         self.inner.approximate_size(keyspace, from, to)
     }
 

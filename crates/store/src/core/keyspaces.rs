@@ -21,12 +21,16 @@ impl Inner {
             return Ok(tree.id);
         }
         if manifest.state.keyspaces.len() >= KEYSPACES_MAX {
-            return Err(Error::new(ErrorKind::Exhausted, format!("a store has at most {KEYSPACES_MAX} keyspaces")));
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                format!("a store has at most {KEYSPACES_MAX} keyspaces"),
+            ));
         }
         let id = manifest.state.next_keyspace;
         let key = Secret::random(&*self.world.entropy)?;
         let flushed = self.frontiers.get(Level::Buffered);
-        let create = Entry::CreateKeyspace { id, name: name.to_owned(), options, key: key.clone(), flushed, count: 0 };
+        let create =
+            Entry::CreateKeyspace { id, name: name.to_owned(), options, key: key.clone(), flushed, count: 0 };
         let mut counters = self.counters_entry();
         if let Entry::Counters { next_keyspace, .. } = &mut counters {
             *next_keyspace = id.next();

@@ -5,30 +5,31 @@
 //! still there.
 
 use super::Inner;
-use super::commit::Log;
+use super::commit::{Log, Segment};
 use super::purge::Freed;
 use super::read::{level_source, table_source};
 use crate::engine::lsm::compaction::merge::{Rules, merge};
 use crate::engine::lsm::compaction::pick::{self, Choice};
 use crate::engine::lsm::iter::Source;
+use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
-use crate::engine::lsm::table;
 use crate::engine::lsm::tombstone::FragmentedTombstones;
 use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
+use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::KeyspaceOptions;
 use crate::store::Step;
 use crate::{manifest, wal};
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
-use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
 use ringfort_base::world::Disk;
-use ringfort_trust::{Head, Protection};
+use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
+use ringfort_trust::{Head, Protection};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -76,10 +77,8 @@ impl Inner {
             }
             total += bytes;
         }
-        if total > self.options.memory_budget / MEMTABLE_SHARE {
-            if let Some((_, tree)) = largest {
-                frozen |= tree.freeze(position).unwrap_or(false);
-            }
+        if let (true, Some((_, tree))) = (total > self.options.memory_budget / MEMTABLE_SHARE, largest) {
+            frozen |= tree.freeze(position).unwrap_or(false);
         }
         if frozen {
             self.wake_maintenance();
@@ -99,7 +98,8 @@ impl Inner {
             return Ok(());
         }
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        let pinning = trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
+        let pinning =
+            trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
         match pinning {
             Some((_, tree)) if tree.oldest_frozen().is_none() => self.freeze_now(tree).map(drop),
             _ => Ok(()),
@@ -137,15 +137,17 @@ impl Inner {
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
         entries.push(self.counters_entry());
         let freed = self.free_segments(tree, mem, &mut entries);
+        let forgotten = self.forget_dropped(&manifest.state, &freed, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
         let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
         tree.install_flush(mem, tree.view().version.with(&[], &added));
         drop(manifest);
+        self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
         let (disk, _) = self.volumes.place(Class::Wal);
         let freed = freed.into_iter().map(|segment| Freed {
             disk: Arc::clone(disk),
             dir: wal::DIR,
-            path: wal::path(segment),
+            path: wal::path(segment.number),
             edit: head.position,
             user: None,
         });
@@ -159,10 +161,11 @@ impl Inner {
 
     /// R10: segments that every keyspace has flushed past, once `mem` is a table. They leave the
     /// list here; their files go with the purge.
-    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<FileNo> {
+    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<Segment> {
         let mut log = self.log.lock();
         let trees = self.trees.read();
-        let pinned = trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
+        let pinned =
+            trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
         let pinned = pinned.min().unwrap_or(Seq(u64::MAX));
         let durable = self.frontiers.get(Level::Durable);
         let mut freed = Vec::new();
@@ -171,13 +174,23 @@ impl Inner {
             if oldest.end >= pinned || oldest.end > durable {
                 break;
             }
-            freed.push(oldest.number);
-            log.segments.pop_front();
+            freed.extend(log.segments.pop_front());
         }
         if let (false, Some(first)) = (freed.is_empty(), log.segments.front()) {
             entries.push(Entry::LogStart { segment: first.number });
         }
         freed
+    }
+
+    /// Keys of dropped keyspaces that no record of the log needs any more go with the segments that
+    /// held the last ones.
+    fn forget_dropped(&self, state: &State, freed: &[Segment], entries: &mut Vec<Entry>) -> Vec<KeyspaceId> {
+        let Some(through) = freed.last().map(|segment| segment.end) else { return Vec::new() };
+        let dropped =
+            state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_some_and(|at| at <= through));
+        let forgotten: Vec<KeyspaceId> = dropped.map(|(id, _)| *id).collect();
+        entries.extend(forgotten.iter().map(|&id| Entry::ForgetKeyspace { id }));
+        forgotten
     }
 
     // --- compaction ----------------------------------------------------------------------------------
@@ -235,7 +248,12 @@ impl Inner {
     }
 
     /// Nothing below `level` touches the keys of `tables`.
-    fn is_bottom<'t>(&self, version: &Version, level: usize, tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone) -> bool {
+    fn is_bottom<'t>(
+        &self,
+        version: &Version,
+        level: usize,
+        tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone,
+    ) -> bool {
         let smallest = tables.clone().map(|table| table.smallest.as_slice()).min();
         let largest = tables.map(|table| table.largest.as_slice()).max();
         (level + 1..LEVELS).all(|deeper| version.overlapping(deeper, smallest, largest).is_empty())
@@ -268,7 +286,10 @@ impl Inner {
         tree.install_version(tree.view().version.with(&files, &new));
         drop(manifest);
         // A table that only moved stays.
-        let gone = removed.iter().flat_map(|(_, tables)| *tables).filter(|old| !added.iter().any(|t| t.file == old.file));
+        let gone = removed
+            .iter()
+            .flat_map(|(_, tables)| *tables)
+            .filter(|old| !added.iter().any(|t| t.file == old.file));
         let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
         self.purge.lock().files.extend(freed);
         self.wake_maintenance();
@@ -297,7 +318,10 @@ impl Inner {
             || self.table_writer(&*self.tables.disk, self.tables.protection, self.new_file(), &options);
         let tables = merge(sources, tombstones, rules, &mut open)?;
         if !tables.is_empty() {
-            self.tables.disk.sync_dir(table::TABLE_DIR).map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
+            self.tables
+                .disk
+                .sync_dir(table::TABLE_DIR)
+                .map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
         }
         Ok(tables.into_iter().map(Arc::new).collect())
     }
@@ -345,7 +369,11 @@ impl Inner {
     }
 
     /// Appends an edit and, when the MANIFEST has grown large, goes on in a new one.
-    pub(crate) fn edit_manifest(&self, manifest: &mut MutexGuard<'_, ManifestWriter>, entries: Vec<Entry>) -> Result<Head> {
+    pub(crate) fn edit_manifest(
+        &self,
+        manifest: &mut MutexGuard<'_, ManifestWriter>,
+        entries: Vec<Entry>,
+    ) -> Result<Head> {
         self.or_stop(|| {
             let head = manifest.append(&self.context, entries)?;
             if manifest.is_large() {
@@ -360,7 +388,8 @@ impl Inner {
         let (disk, protection) = self.volumes.place(Class::Manifest);
         let (old, number, continues) = (manifest.number, self.new_file(), manifest.head());
         let state = manifest.state.clone();
-        **manifest = ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
+        **manifest =
+            ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
         let edit = manifest.head().position;
         let path = manifest::path(old);
         self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, user: None });
@@ -385,7 +414,12 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn compact_range(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<()> {
+    pub(crate) fn compact_range(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<()> {
         self.flush(Some(keyspace))?;
         let tree = self.tree(keyspace)?;
         let _compacting = self.compacting.lock();
@@ -394,12 +428,15 @@ impl Inner {
         // Even the deepest level is rewritten, so that what it need not keep goes.
         for level in 0..=deepest.min(LEVELS - 2) {
             let version = Arc::clone(&tree.view().version);
-            let inputs = if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
+            let inputs =
+                if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
             let last = level == deepest;
             match pick::plan(&version, level, inputs) {
                 Choice::Move { level, tables } if last => {
                     let below = Vec::new();
-                    self.or_stop(|| self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below }))?;
+                    self.or_stop(|| {
+                        self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below })
+                    })?;
                 }
                 choice => self.or_stop(|| self.execute(&tree, &version, choice))?,
             }
@@ -420,11 +457,17 @@ impl Inner {
         Ok(bytes)
     }
 
-    pub(crate) fn approximate_size(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<u64> {
+    pub(crate) fn approximate_size(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<u64> {
         let tree = self.tree(keyspace)?;
         let view = tree.view();
         let tables = (0..LEVELS).flat_map(|level| view.version.overlapping(level, from, to));
-        let tables = tables.map(|table| approximate_bytes(&table, from, to, &self.tables)).sum::<Result<u64>>()?;
+        let tables =
+            tables.map(|table| approximate_bytes(&table, from, to, &self.tables)).sum::<Result<u64>>()?;
         Ok(tables + view.memtables().map(|mem| mem.table.approximate_bytes() as u64).sum::<u64>())
     }
 
@@ -454,8 +497,14 @@ fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> Fragmente
 }
 
 /// About how many bytes of a table lie in `from..=to`.
-fn approximate_bytes(table: &Table, from: Option<&[u8]>, to: Option<&[u8]>, cache: &BlockCache) -> Result<u64> {
-    let start = from.map_or(Ok(0), |from| table.approximate_offset(from, cache))?;
-    let end = to.map_or(Ok(table.file_bytes), |to| table.approximate_offset(to, cache))?;
+fn approximate_bytes(
+    meta: &Arc<TableMeta>,
+    from: Option<&[u8]>,
+    to: Option<&[u8]>,
+    tables: &Tables,
+) -> Result<u64> {
+    let table = tables.get(meta)?;
+    let start = from.map_or(Ok(0), |from| table.approximate_offset(from, &tables.blocks))?;
+    let end = to.map_or(Ok(meta.file_bytes), |to| table.approximate_offset(to, &tables.blocks))?;
     Ok(end.saturating_sub(start))
 }

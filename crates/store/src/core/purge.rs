@@ -6,8 +6,8 @@ use crate::engine::lsm::table::TableMeta;
 use crate::store::Step;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, Result};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// A file that an edit freed.
 pub(crate) struct Freed {

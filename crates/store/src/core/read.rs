@@ -75,7 +75,11 @@ impl Inner {
         let tree = self.tree(keyspace)?;
         let open = || {
             let mut iter = VisibleIter::new(sources(&tree.view(), from, to, &self.tables)?, at, from, to)?;
-            if reverse { iter.seek_to_last()? } else { iter.seek_to_first()? }
+            if reverse {
+                iter.seek_to_last()?
+            } else {
+                iter.seek_to_first()?
+            }
             Ok(iter)
         };
         open().map_err(|error| self.refuse(error))
@@ -89,8 +93,7 @@ impl Inner {
 
 /// All sources of a view that may touch `from..to`, newest first.
 pub(crate) fn sources(view: &View, from: &[u8], to: Option<&[u8]>, tables: &Tables) -> Result<Vec<Source>> {
-    let mut sources: Vec<Source> =
-        view.memtables().map(|mem| Source::Memtable(mem.table.cursor())).collect();
+    let mut sources: Vec<Source> = view.memtables().map(|mem| Source::Memtable(mem.table.cursor())).collect();
     let low = Some(from);
     for meta in view.version.overlapping(0, low, to).iter().rev() {
         sources.push(table_source(meta, tables, true)?);

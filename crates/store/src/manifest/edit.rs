@@ -41,20 +41,49 @@ pub(crate) enum Entry {
         count: i64,
     },
     /// Logically dropped at a position; its key stays until the log no longer needs it.
-    DropKeyspace { id: KeyspaceId, at: Seq },
+    DropKeyspace {
+        id: KeyspaceId,
+        at: Seq,
+    },
     /// Its key is gone as well.
-    ForgetKeyspace { id: KeyspaceId },
-    SetOptions { id: KeyspaceId, options: KeyspaceOptions },
-    AddTable { keyspace: KeyspaceId, level: u8, meta: Arc<TableMeta> },
-    RemoveTable { keyspace: KeyspaceId, level: u8, file: FileNo },
-    Flushed { keyspace: KeyspaceId, through: Seq, count: i64 },
-    LogStart { segment: FileNo },
+    ForgetKeyspace {
+        id: KeyspaceId,
+    },
+    SetOptions {
+        id: KeyspaceId,
+        options: KeyspaceOptions,
+    },
+    AddTable {
+        keyspace: KeyspaceId,
+        level: u8,
+        meta: Arc<TableMeta>,
+    },
+    RemoveTable {
+        keyspace: KeyspaceId,
+        level: u8,
+        file: FileNo,
+    },
+    Flushed {
+        keyspace: KeyspaceId,
+        through: Seq,
+        count: i64,
+    },
+    LogStart {
+        segment: FileNo,
+    },
     Life(Life),
-    Counters { next_file: FileNo, next_keyspace: KeyspaceId, last_seq: Seq, time_ms: u64 },
+    Counters {
+        next_file: FileNo,
+        next_keyspace: KeyspaceId,
+        last_seq: Seq,
+        time_ms: u64,
+    },
     /// What follows replaces everything before.
     Snapshot,
     /// The MANIFEST is a checkpoint's.
-    Checkpoint { at: Seq },
+    Checkpoint {
+        at: Seq,
+    },
 }
 
 /// Appends one entry.
@@ -158,7 +187,9 @@ fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
             meta.finish()?;
             Entry::AddTable { keyspace, level, meta: Arc::new(table) }
         }
-        4 => Entry::RemoveTable { keyspace: KeyspaceId(r.u32()?), level: level(r)?, file: FileNo(r.varint()?) },
+        4 => {
+            Entry::RemoveTable { keyspace: KeyspaceId(r.u32()?), level: level(r)?, file: FileNo(r.varint()?) }
+        }
         5 => Entry::Flushed {
             keyspace: KeyspaceId(r.u32()?),
             through: Seq(r.varint()?),

@@ -71,7 +71,9 @@ fn refusal(anchor: &Anchor, nearest: Option<(FileNo, u64, EndReason, u64)>) -> E
             EvidenceKind::Rollback,
             super::path(number),
             ends_at,
-            format!("the newest MANIFEST ends at edit {ends_at}, but {expected}: an older state was put in place"),
+            format!(
+                "the newest MANIFEST ends at edit {ends_at}, but {expected}: an older state was put in place"
+            ),
         ),
     }
 }
@@ -80,14 +82,19 @@ fn refusal(anchor: &Anchor, nearest: Option<(FileNo, u64, EndReason, u64)>) -> E
 pub(crate) fn whole(context: &LogContext, disk: &dyn Disk, protection: Protection) -> Result<State> {
     let numbers = files::list(disk, "")?;
     let newest = numbers.iter().filter_map(|name| super::parse_name(name)).max();
-    let newest = newest.ok_or_else(|| Error::evidence(EvidenceKind::Missing, "MANIFEST", 0, "no MANIFEST is there"))?;
+    let newest = newest
+        .ok_or_else(|| Error::evidence(EvidenceKind::Missing, "MANIFEST", 0, "no MANIFEST is there"))?;
     match read(context, disk, protection, None, newest)? {
-        Found::Not { state, reason: EndReason::Zeros | EndReason::Short, ends_at, .. } if ends_at > 0 => Ok(*state),
+        Found::Not { state, reason: EndReason::Zeros | EndReason::Short, ends_at, .. } if ends_at > 0 => {
+            Ok(*state)
+        }
         Found::Not { offset, .. } => {
             let detail = "an edit does not verify (altered, moved or damaged)";
             Err(Error::evidence(EvidenceKind::BadSeal, super::path(newest), offset, detail))
         }
-        _ => Err(Error::evidence(EvidenceKind::Foreign, super::path(newest), 0, "of another store or lineage")),
+        _ => {
+            Err(Error::evidence(EvidenceKind::Foreign, super::path(newest), 0, "of another store or lineage"))
+        }
     }
 }
 
@@ -134,7 +141,9 @@ fn read(
                     return Ok(Found::State(Box::new(state)));
                 }
             }
-            Err((reason, offset)) => return Ok(Found::Not { ends_at, reason, offset, state: Box::new(state) }),
+            Err((reason, offset)) => {
+                return Ok(Found::Not { ends_at, reason, offset, state: Box::new(state) });
+            }
         }
     }
 }

@@ -37,7 +37,13 @@ pub(crate) enum GetOutcome {
 impl View {
     /// Reads `key` as of `snapshot`. The newest range tombstone seen on the way down covers every
     /// older entry.
-    pub(crate) fn get(&self, key: &[u8], snapshot: Seq, tables: &Tables, resident_only: bool) -> Result<GetOutcome> {
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        snapshot: Seq,
+        tables: &Tables,
+        resident_only: bool,
+    ) -> Result<GetOutcome> {
         let mut covered = Seq::ZERO;
         let hash = hash_key(key);
         for mem in self.memtables() {

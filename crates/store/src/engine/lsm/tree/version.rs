@@ -24,11 +24,21 @@ pub(crate) struct Tables {
 impl Tables {
     /// `memory_budget` is the store's: memtables get a third of it (see `core::maintain`), the
     /// block cache the rest; what open tables pin is taken off the cache's share.
-    pub(crate) fn new(disk: Arc<dyn Disk>, protection: Protection, store: StoreId, memory_budget: usize) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        protection: Protection,
+        store: StoreId,
+        memory_budget: usize,
+    ) -> Self {
         let share = memory_budget / 3 * 2;
         let blocks = Arc::new(BlockCache::new(share));
-        let open =
-            Arc::new(TableCache::new(store, Arc::clone(&disk), Arc::clone(&blocks), OPEN_TABLES_MAX, share / 2));
+        let open = Arc::new(TableCache::new(
+            store,
+            Arc::clone(&disk),
+            Arc::clone(&blocks),
+            OPEN_TABLES_MAX,
+            share / 2,
+        ));
         Self { disk, protection, store, blocks, open }
     }
 
@@ -57,9 +67,15 @@ impl Version {
     }
 
     /// The tables of a level that touch `from..=to` (`None` = unbounded).
-    pub(crate) fn overlapping(&self, level: usize, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<Arc<TableMeta>> {
+    pub(crate) fn overlapping(
+        &self,
+        level: usize,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Vec<Arc<TableMeta>> {
         let touches = |table: &TableMeta| {
-            from.is_none_or(|from| !table.is_before(from)) && to.is_none_or(|to| table.smallest.as_slice() <= to)
+            from.is_none_or(|from| !table.is_before(from))
+                && to.is_none_or(|to| table.smallest.as_slice() <= to)
         };
         self.levels[level].iter().filter(|table| touches(table)).cloned().collect()
     }
