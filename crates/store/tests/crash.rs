@@ -134,7 +134,8 @@ fn long_random_lives() {
             let mut run = Run::new(Machine::new(mode, seed));
             for life in 0..lives {
                 let what = format!("{mode}, seed {seed}, life {life}");
-                run.power.at_mutating(1 + rng.below(if rng.chance(20) { 12 } else { 150 }), Fault::Freeze);
+                let within = if rng.chance(20) { 12 } else { 150 };
+                run.power.at_mutating(1 + rng.below(within), Fault::Freeze);
                 let mut outcome = run.open();
                 let mut steps = Vec::new();
                 while outcome.is_ok() && steps.len() < 60 {

@@ -6,7 +6,7 @@ use crate::power::Power;
 use parking_lot::Mutex;
 use ringfort_base::{KeyspaceId, Level, Result, Seq};
 use ringfort_fault::rng::SplitMix64;
-use ringfort_store::{KeyspaceOptions, Step as Work, Store, StoreOptions};
+use ringfort_store::{KeyspaceOptions, Store, StoreOptions};
 use ringfort_trust::keyfile::Mode;
 use std::sync::Arc;
 
