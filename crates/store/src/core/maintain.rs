@@ -171,7 +171,9 @@ impl Inner {
         let mut freed = Vec::new();
         while log.segments.len() > 1 {
             let Some(oldest) = log.segments.front() else { break };
-            if oldest.end >= pinned || oldest.end > durable {
+            // Strictly below the durable position: something behind it is durable, and with it the
+            // name and the header of the next segment, where replay will start.
+            if oldest.end >= pinned || oldest.end >= durable {
                 break;
             }
             freed.extend(log.segments.pop_front());
