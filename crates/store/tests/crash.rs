@@ -27,6 +27,7 @@ use ringfort_fault::memory::CrashChoice;
 use ringfort_fault::rng::SplitMix64;
 use ringfort_fault::script::Fault;
 
+/// Whether there is time.
 pub fn long() -> bool {
     std::env::var_os("RINGFORT_LONG").is_some_and(|value| value == "1")
 }
@@ -94,9 +95,9 @@ fn every_cut_of_every_two_steps() {
 /// All sequences in the long run; a sample that hits every pair of last steps in the short one.
 #[test]
 fn every_cut_of_every_three_steps() {
-    for (mode, every) in MODES.into_iter().zip([5, 19, 23]) {
+    for (mode, every) in MODES.into_iter().zip([1, 3, 4]) {
         let every = if long() { 1 } else { every };
-        explore_sequences(mode, 3, every, Effort { masks: 8, seeds: 2, depth: 0 });
+        explore_sequences(mode, 3, every, Effort { masks: 16, seeds: 3, depth: 0 });
     }
 }
 
@@ -115,7 +116,7 @@ fn every_cut_of_recovery_itself() {
         bases.extend(workloads.iter().map(|steps| steps.to_vec()));
         for steps in bases {
             let cuts = pictures(mode, &steps);
-            let every = if long() { 1 } else { (cuts.len() / 4).max(1) };
+            let every = if long() { 1 } else { cuts.len().div_ceil(2) };
             let some: Vec<_> = cuts.into_iter().step_by(every).collect();
             explorer.explore(&some, &format!("{mode}, {steps:?}")).unwrap();
         }
@@ -126,7 +127,7 @@ fn every_cut_of_recovery_itself() {
 /// Long lives: random steps, a random death, what is left goes on.
 #[test]
 fn long_random_lives() {
-    let (runs, lives) = if long() { (200, 30) } else { (6, 12) };
+    let (runs, lives) = if long() { (2000, 30) } else { (50, 12) };
     for mode in MODES {
         let mut deaths = 0;
         for seed in 0..runs {

@@ -376,6 +376,8 @@ impl Inner {
         manifest: &mut MutexGuard<'_, ManifestWriter>,
         entries: Vec<Entry>,
     ) -> Result<Head> {
+        // Another thread's failure may have stopped the store meanwhile: nothing more is written (R11).
+        self.check()?;
         self.or_stop(|| {
             let head = manifest.append(&self.context, entries)?;
             if manifest.is_large() {

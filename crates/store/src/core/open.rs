@@ -182,21 +182,23 @@ fn refuse_other_claim(trusted: &Arc<dyn Disk>, id: StoreId) -> Result<()> {
 }
 
 /// Removes every file of a store, the claim on the trusted volume too. Synced, so that nothing of it
-/// comes back beside its successor.
+/// comes back beside its successor: also if there is nothing left to remove, for a process that died
+/// here may have removed it without a sync.
 fn remove_files(world: &World) -> Result<()> {
     for disk in std::iter::once(&world.data).chain(world.trusted.as_ref()) {
         for dir in [wal::DIR, table::TABLE_DIR, ""] {
-            let mut removed = false;
             for file in files::list(&**disk, dir)? {
                 let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
                 let ours = !dir.is_empty() || is_store_file(&file) || file == CLAIM;
                 if ours {
                     disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
-                    removed = true;
                 }
             }
-            if removed {
-                disk.sync_dir(dir).map_err(|e| Error::io("sync", &files::place(&**disk, dir), &e))?;
+            match disk.sync_dir(dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("sync", &files::place(&**disk, dir), &e));
+                }
+                _ => {}
             }
         }
     }

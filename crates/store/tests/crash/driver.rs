@@ -8,7 +8,10 @@ use ringfort_base::{KeyspaceId, Level, Result, Seq};
 use ringfort_fault::rng::SplitMix64;
 use ringfort_store::{KeyspaceOptions, Store, StoreOptions};
 use ringfort_trust::keyfile::Mode;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 /// A step of a workload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,11 +174,24 @@ impl Run {
         let ticket = self.store().apply(batch)?;
         self.history.lock().applied = submitted;
         if level > Level::Buffered {
-            common::wait(self.store(), ticket.position, level)?;
+            self.wait(ticket.position, level)?;
             self.durable_at = ticket.position;
             self.history.lock().durable = submitted;
         }
         Ok(())
+    }
+
+    /// Runs the log's steps until the waiter is answered, whatever the steps themselves say.
+    pub fn wait(&self, position: Seq, level: Level) -> Result<()> {
+        let store = self.store();
+        let mut wait = pin!(store.wait(position, level));
+        for _ in 0..100 {
+            if let Poll::Ready(outcome) = wait.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return outcome;
+            }
+            let _ = (store.sync_step(), store.anchor_step());
+        }
+        panic!("position {position} never became {level}, nor was the waiter told why");
     }
 
     pub fn step(&mut self, step: Step) -> Result<()> {

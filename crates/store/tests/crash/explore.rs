@@ -154,7 +154,9 @@ fn fingerprint(machine: &Machine, history: &History, end: End, depth: usize) -> 
         disk.files().hash(&mut hasher);
     }
     let promised = if end == End::Kill { history.applied } else { history.durable };
-    (promised, history.created, history.commits.len(), depth).hash(&mut hasher);
+    // Cut again, a dead process's unsynced steps can still be lost.
+    let pending = depth > 0 && end == End::Kill;
+    (promised, history.created, history.commits.len(), depth, pending).hash(&mut hasher);
     hasher.finish()
 }
 

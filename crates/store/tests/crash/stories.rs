@@ -66,7 +66,7 @@ fn control_a_missing_directory_sync_is_noticed() {
     for mode in MODES {
         for (dir, steps) in [
             ("wal", [Step::Rotate(Level::Buffered), Step::Rotate(Level::Durable)]),
-            ("sst", [Step::Put(Level::Durable), Step::FlushA]),
+            ("tables", [Step::Put(Level::Durable), Step::FlushA]),
         ] {
             with_lies(mode, &steps, |_, _| false).unwrap();
             // The counter moved on with the MANIFEST, so that the flushed table is needed.
