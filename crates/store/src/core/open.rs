@@ -25,7 +25,7 @@ use ringfort_base::{
     Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId,
 };
 use ringfort_trust::counter::Counter;
-use ringfort_trust::counter::slot::VolumeCounter;
+use ringfort_trust::counter::slot::{CLAIM, VolumeCounter};
 use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
 use ringfort_trust::platform::Known;
 use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
@@ -148,8 +148,11 @@ fn remove_unfinished(world: &World, id: StoreId) -> Result<()> {
     remove_files(world)
 }
 
-/// Refuses if the directory holds another store than `id`.
+/// Refuses if the directory, or the trusted volume, holds another store than `id`.
 fn refuse_other_store(world: &World, id: StoreId) -> Result<()> {
+    if let Some(trusted) = &world.trusted {
+        refuse_other_claim(trusted, id)?;
+    }
     match KeyFile::open_unanchored(&*world.data, &*world.platform) {
         Ok(key_file) if key_file.store != id => {
             let detail = format!("the directory holds store {}, not {id}", key_file.store);
@@ -161,16 +164,30 @@ fn refuse_other_store(world: &World, id: StoreId) -> Result<()> {
     }
 }
 
-/// Removes every file of a store.
+/// Refuses a trusted volume that another store has claimed.
+fn refuse_other_claim(trusted: &Arc<dyn Disk>, id: StoreId) -> Result<()> {
+    let claim = VolumeCounter::new(Arc::clone(trusted), id).read();
+    claim.map(drop).map_err(|e| e.context("the trusted volume belongs to another store (--trusted)"))
+}
+
+/// Removes every file of a store, the claim on the trusted volume too. Synced, so that nothing of it
+/// comes back beside its successor: also if there is nothing left to remove, for a process that died
+/// here may have removed it without a sync.
 fn remove_files(world: &World) -> Result<()> {
     for disk in std::iter::once(&world.data).chain(world.trusted.as_ref()) {
         for dir in [wal::DIR, table::TABLE_DIR, ""] {
             for file in files::list(&**disk, dir)? {
                 let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
-                let ours = !dir.is_empty() || is_store_file(&file);
+                let ours = !dir.is_empty() || is_store_file(&file) || file == CLAIM;
                 if ours {
                     disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
                 }
+            }
+            match disk.sync_dir(dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("sync", &files::place(&**disk, dir), &e));
+                }
+                _ => {}
             }
         }
     }
@@ -252,6 +269,9 @@ fn create(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>) ->
     let volumes = volumes(&world, mode)?;
     let id = StoreId(random_id(&world)?);
     let name = options.name.clone();
+    if let Some(trusted) = &volumes.trusted {
+        refuse_other_claim(trusted, id)?;
+    }
     world.platform.begin(&name, id)?;
     let trusted_volume =
         volumes.trusted.as_ref().map(|disk| init_trusted_volume(&**disk, &*world.entropy)).transpose()?;
