@@ -15,8 +15,11 @@
 mod common;
 
 mod anatomy;
+mod log_rows;
 mod matrix;
+mod meta_rows;
 mod scene;
+mod table_rows;
 
 #[test]
 fn the_scene_has_everything_that_the_rows_aim_at() {

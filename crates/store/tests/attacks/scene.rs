@@ -40,6 +40,16 @@ impl Moment {
     pub fn of(machine: &Machine) -> Self {
         Self { data: capture(&machine.data).unwrap(), trusted: capture(&machine.trusted).unwrap() }
     }
+
+    /// The volume that holds the tables.
+    pub fn tables(&self, mode: Mode) -> &Image {
+        if mode == Mode::Hardware { &self.trusted } else { &self.data }
+    }
+
+    /// The volume that holds log and MANIFEST.
+    pub fn log(&self, mode: Mode) -> &Image {
+        if mode == Mode::Software { &self.data } else { &self.trusted }
+    }
 }
 
 /// The attacked store; see the module.
@@ -95,6 +105,10 @@ impl<'m> Author<'m> {
         }
         commit(&self.store, batch, level).map(drop)
     }
+}
+
+pub fn is_table(path: &str) -> bool {
+    path.starts_with("tables/")
 }
 
 pub enum Change {
