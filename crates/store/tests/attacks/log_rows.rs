@@ -2,13 +2,13 @@
 
 use crate::anatomy::{FRAME_BYTES, LogFile, RecordAt, TAG_BYTES};
 use crate::matrix::{Aim, Expect, Row, run};
-use ringfort_base::EvidenceKind::{self, BadSeal, Foreign, Fork, Inconsistent, Missing, Rollback};
+use ringfort_base::EvidenceKind::{self, BadSeal, Foreign, Fork, Inconsistent, Missing, Rollback, Truncated};
 use ringfort_fault::attack;
 use ringfort_trust::chain::SegmentHeader;
 
 /// What an altered log can look like: its seals, its order, or where it ends.
-const ALTERED: &[EvidenceKind] = &[BadSeal, Inconsistent, Missing, Rollback, Foreign, Fork];
-const CUT: &[EvidenceKind] = &[Rollback, Missing, BadSeal];
+const ALTERED: &[EvidenceKind] = &[BadSeal, Inconsistent, Missing, Rollback, Foreign, Fork, Truncated];
+const CUT: &[EvidenceKind] = &[Rollback, Missing, BadSeal, Truncated];
 const REFUSED: [Expect; 3] = [Expect::Refused(ALTERED, "wal"); 3];
 
 /// The rows.
@@ -37,6 +37,9 @@ pub const ROWS: &[Row] = &[
     Row { id: "repeat-log-tail", what: "the last record a second time at the end of the log", expect: [Expect::Crash; 3], rounds: 1, attack: repeat_tail },
     Row { id: "extend-log", what: "noise behind the end of the log", expect: [Expect::Crash; 3], rounds: 10, attack: extend },
     Row { id: "fill-log-reserve", what: "noise in the reserved space of the last segment", expect: [Expect::Crash; 3], rounds: 10, attack: fill_reserve },
+    Row { id: "disown-first-segment", what: "number or incarnation in the header of the first needed segment altered, so that it looks like another file's", expect: REFUSED, rounds: 16, attack: disown_first },
+    Row { id: "forge-first-segment", what: "the first needed segment replaced by a header alone that continues from where a later segment does, or from the anchored head", expect: REFUSED, rounds: 8, attack: forge_first },
+    Row { id: "flip-log-tail-header", what: "each byte of the header of a segment behind the anchored head", expect: [Expect::Crash; 3], rounds: SegmentHeader::BYTES, attack: flip_tail_header },
     Row { id: "noise-segment", what: "a segment of noise under the next free number", expect: [Expect::Crash; 3], rounds: 5, attack: noise_segment },
 ];
 
@@ -307,4 +310,31 @@ fn noise_segment(aim: &mut Aim<'_>) -> Option<String> {
     let (bytes, path) = (noise(aim, len), next_free(aim));
     attack::write_file(aim.machine.log_disk(), &path, &bytes).unwrap();
     Some(format!("{path} of noise"))
+}
+
+fn disown_first(aim: &mut Aim<'_>) -> Option<String> {
+    Some(aim.flip(aim.machine.log_disk(), &aim.anatomy.wal[0].path, 40 + aim.round))
+}
+
+/// Everything in a header can be had from the clear headers of other segments, and the head from
+/// a guess at its position.
+fn forge_first(aim: &mut Aim<'_>) -> Option<String> {
+    let wal = &aim.anatomy.wal;
+    let mut header = wal[0].header.clone();
+    let later = aim.round / 2 + 1;
+    header.continues = if later <= aim.anatomy.head.0 { wal[later].header.continues } else { aim.anatomy.anchor.wal };
+    let mut bytes = header.encode().to_vec();
+    if aim.round.is_multiple_of(2) {
+        bytes.resize(4096, 0);
+    }
+    let disk = aim.machine.log_disk();
+    attack::write_file(disk, &wal[0].path, &bytes).unwrap();
+    let covered = &wal[1..later.min(aim.anatomy.head.0 + 1)];
+    covered.iter().for_each(|file| attack::delete(disk, &file.path).unwrap());
+    Some(format!("{} holds nothing and continues from {}", wal[0].path, header.continues.position))
+}
+
+fn flip_tail_header(aim: &mut Aim<'_>) -> Option<String> {
+    let file = aim.anatomy.wal.get(aim.anatomy.head.0 + 1)?;
+    Some(aim.flip(aim.machine.log_disk(), &file.path, aim.round))
 }
