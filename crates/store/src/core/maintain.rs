@@ -171,7 +171,9 @@ impl Inner {
         let mut freed = Vec::new();
         while log.segments.len() > 1 {
             let Some(oldest) = log.segments.front() else { break };
-            if oldest.end >= pinned || oldest.end > durable {
+            // The log may only start at a segment that has a durable record: a power cut could take
+            // any other one, and recovery would miss its start.
+            if oldest.end >= pinned || oldest.end >= durable {
                 break;
             }
             freed.extend(log.segments.pop_front());

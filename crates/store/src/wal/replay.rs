@@ -210,7 +210,11 @@ impl Walk<'_> {
     }
 
     fn record(&mut self, record: Record, group: &mut Vec<Run>, path: &str) -> Result<()> {
-        self.proven = true;
+        if !self.proven {
+            // The first record under the first header proves what the header continues from.
+            self.proven = true;
+            self.check_reached();
+        }
         let inconsistent =
             |detail: String| Error::evidence(EvidenceKind::Inconsistent, path, record.offset, detail);
         let payload: &[u8] = &record.payload;
