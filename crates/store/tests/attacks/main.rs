@@ -15,6 +15,7 @@
 mod common;
 
 mod anatomy;
+mod honest;
 mod log_rows;
 mod matrix;
 mod meta_rows;
