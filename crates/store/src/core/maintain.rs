@@ -473,7 +473,10 @@ impl Inner {
         let mut bytes = 0;
         for tree in trees {
             for table in tree.view().version.levels.iter().flatten() {
-                self.tables.reopen(table).and_then(|open| open.verify()).map_err(|error| self.refuse(error))?;
+                self.tables
+                    .reopen(table)
+                    .and_then(|open| open.verify())
+                    .map_err(|error| self.refuse(error))?;
                 bytes += table.file_bytes;
             }
         }
