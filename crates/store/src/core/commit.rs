@@ -90,7 +90,8 @@ impl Inner {
             if self.frontiers.stopped().is_some() {
                 return Err(self.unknown(ticket.position));
             }
-            if self.lead(log)? == Step::Idle {
+            // Whatever failed, this batch has a position already: its outcome is unknown (R11).
+            if !matches!(self.lead(log), Ok(Step::Worked)) {
                 return Err(self.unknown(ticket.position));
             }
         }

@@ -189,7 +189,9 @@ impl Inner {
         let mut freed = Vec::new();
         while log.segments.len() > 1 {
             let Some(oldest) = log.segments.front() else { break };
-            if oldest.end >= pinned || oldest.end > durable {
+            // Strictly below the durable position: something behind it is durable, and with it the
+            // name and the header of the next segment, where replay will start.
+            if oldest.end >= pinned || oldest.end >= durable {
                 break;
             }
             freed.extend(log.segments.pop_front());
@@ -393,6 +395,8 @@ impl Inner {
         manifest: &mut MutexGuard<'_, ManifestWriter>,
         entries: Vec<Entry>,
     ) -> Result<Head> {
+        // Another thread's failure may have stopped the store meanwhile: nothing more is written (R11).
+        self.check()?;
         self.or_stop(|| {
             let head = manifest.append(&self.context, entries)?;
             if manifest.is_large() {
@@ -469,7 +473,10 @@ impl Inner {
         let mut bytes = 0;
         for tree in trees {
             for table in tree.view().version.levels.iter().flatten() {
-                self.tables.get(table).and_then(|open| open.verify()).map_err(|error| self.refuse(error))?;
+                self.tables
+                    .reopen(table)
+                    .and_then(|open| open.verify())
+                    .map_err(|error| self.refuse(error))?;
                 bytes += table.file_bytes;
             }
         }

@@ -7,6 +7,7 @@
 //! and `manifest`, never inside them.
 
 pub(crate) mod anchoring;
+mod claim;
 pub(crate) mod commit;
 pub(crate) mod keyspaces;
 pub(crate) mod maintain;

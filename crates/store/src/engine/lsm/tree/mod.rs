@@ -31,9 +31,9 @@ pub(crate) struct Mem {
 }
 
 impl Mem {
-    fn new(seed: u64) -> Result<Arc<Self>> {
+    fn new(seed: u64, capacity_bytes: usize) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            table: Arc::new(Memtable::new(seed)?),
+            table: Arc::new(Memtable::with_capacity(seed, capacity_bytes)?),
             first: AtomicU64::new(u64::MAX),
             frozen_at: AtomicU64::new(0),
         }))
@@ -98,7 +98,7 @@ impl Tree {
             tables.get(meta)?;
         }
         let version = Arc::new(Version { levels: state.levels.clone() });
-        let active = Mem::new(u64::from(id.0))?;
+        let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,
             name: state.name.clone(),
@@ -185,7 +185,8 @@ impl Tree {
         let mut frozen = Vec::with_capacity(current.frozen.len() + 1);
         frozen.push(Arc::clone(&current.active));
         frozen.extend_from_slice(&current.frozen);
-        let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48))?;
+        let capacity_bytes = self.options.read().write_buffer_bytes;
+        let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
         *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
         Ok(true)
     }
