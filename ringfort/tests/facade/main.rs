@@ -1,0 +1,8 @@
+//! The embedded library as its users meet it: real directories, threads, the simulated platform.
+#![forbid(unsafe_code)]
+
+mod dir;
+mod levels;
+mod life;
+mod map;
+mod refuse;
