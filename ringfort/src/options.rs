@@ -226,10 +226,14 @@ impl Options {
     /// The world of this store. With `must_exist` a directory that is missing is evidence, and is
     /// not made.
     pub(crate) fn world_of(&self, platform: Arc<dyn Platform>, must_exist: bool) -> Result<World> {
+        if must_exist && !self.path.exists() {
+            return Err(self.missing(&self.path));
+        }
+        if let Some(trusted) = self.trusted.as_ref().filter(|path| must_exist && !path.exists()) {
+            let message = format!("the trusted volume {} does not exist: is it mounted?", trusted.display());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
         let disk = |path: &Path| -> Result<Arc<dyn Disk>> {
-            if must_exist && !path.exists() {
-                return Err(self.missing(path));
-            }
             let disk =
                 OsDisk::create(path).map_err(|e| Error::io("open", &path.display().to_string(), &e))?;
             Ok(Arc::new(disk))

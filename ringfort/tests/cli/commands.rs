@@ -65,15 +65,15 @@ fn keyspaces_scrub_and_destroy() {
     assert!(stdout(&scrubbed).contains("all as written"), "{}", stdout(&scrubbed));
 
     // A table that was altered is found by the scrub, if not by the opening.
-    let table = std::fs::read_dir(dir.path("data/tables")).unwrap().next().unwrap().unwrap().path();
-    let mut bytes = std::fs::read(&table).unwrap();
-    bytes[100] ^= 1;
-    std::fs::write(&table, bytes).unwrap();
+    for (table, bytes) in contents(&dir.path("data/tables")) {
+        let mut bytes = bytes.unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&table, bytes).unwrap();
+    }
     let scrubbed = dir.run(&["scrub"]);
     assert_eq!(scrubbed.status.code(), Some(3), "{}", stderr(&scrubbed));
-    let name = table.file_name().unwrap().to_str().unwrap();
     let said = stderr(&scrubbed);
-    assert!(said.contains("REFUSED (tampered)") && said.contains(name), "{said}");
+    assert!(said.contains("REFUSED (tampered)") && said.contains("tables/"), "{said}");
 
     let refused = dir.run(&["destroy"]);
     assert_eq!(refused.status.code(), Some(2));

@@ -64,15 +64,16 @@ fn a_flag_wins_over_the_environment_the_file_and_the_default() {
     )
     .unwrap();
     let started = |flags: &[&str], variables: &[(&str, &str)]| {
-        let mut command = dir.on_store(&["serve", "--resp", "127.0.0.1:0", "--admin", "off", "--config"]);
-        command.arg(dir.path("x.toml")).args(flags).envs(variables.iter().copied());
-        // A start that fails tells what it tried to do, without a server to stop.
-        command.args(["--mode", "twin"]);
+        let mut command =
+            dir.on_store(&["serve", "--resp", "127.0.0.1:0", "--admin", "off", "--config", "x.toml"]);
+        command.args(flags).envs(variables.iter().copied());
         stderr(&command.output().unwrap())
     };
     // Nothing but the name of the setting that is at fault is needed to see who won.
-    assert!(started(&["--level", "x"], &[("RINGFORT_LEVEL", "y")]).contains("--level: 'x'"));
-    assert!(started(&[], &[("RINGFORT_LEVEL", "y")]).contains("RINGFORT_LEVEL: 'y'"));
+    let said = started(&["--level", "x"], &[("RINGFORT_LEVEL", "y")]);
+    assert!(said.contains("--level: 'x'"), "{said}");
+    let said = started(&[], &[("RINGFORT_LEVEL", "y")]);
+    assert!(said.contains("RINGFORT_LEVEL: 'y'"), "{said}");
     fs::write(dir.path("x.toml"), "level = \"z\"").unwrap();
     let said = started(&[], &[]);
     assert!(said.contains("level in ") && said.contains("'z'"), "{said}");

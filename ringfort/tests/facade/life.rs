@@ -62,6 +62,9 @@ fn settings_that_disagree_with_the_store_are_refused() {
     assert_eq!(Db::open(dir.software().mode(Mode::Twin)).err().map(|e| e.kind()), Some(ErrorKind::Invalid));
     drop(Db::open(dir.software()).unwrap());
     let error = Db::open(dir.options(Mode::Twin)).err().unwrap();
+    assert!(error.kind() == ErrorKind::NotFound && error.message().contains("mounted"), "{error}");
+    std::fs::create_dir(dir.path("trusted")).unwrap();
+    let error = Db::open(dir.options(Mode::Twin)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     drop(Db::open(dir.software().create_if_missing(false)).unwrap());
 }
