@@ -24,6 +24,9 @@ pub(crate) struct Lab {
     pub(crate) progress: Progress,
 }
 
+/// A trial that is more than a change of files.
+type Trial = fn(&Lab, &Place) -> Result<Row, String>;
+
 /// How an opened store was read.
 enum Read {
     AllRight,
@@ -34,7 +37,7 @@ enum Read {
 impl Lab {
     /// All trials, in order.
     pub(crate) fn run(&self, seed: u64) -> Result<Vec<Row>, String> {
-        let extra: [(&str, fn(&Self, &Place) -> Result<Row, String>); 3] = [
+        let extra: [(&str, Trial); 3] = [
             ("second copy", Self::second_copy),
             ("moved directory", Self::moved),
             ("tail cut", Self::tail_cut),

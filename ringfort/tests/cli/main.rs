@@ -1,5 +1,6 @@
 //! The binary as its operators meet it: child processes, sockets, signals, exit codes.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod child;
 mod commands;
