@@ -6,7 +6,13 @@ use ringfort_base::{Error, FileNo, Result, Untrusted};
 /// Parses `prefix` + at least eight digits + `suffix`.
 pub(crate) fn parse_numbered(name: &str, prefix: &str, suffix: &str) -> Option<FileNo> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-    (digits.len() >= 8 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok().map(FileNo))?
+    (digits.len() >= 8 && digits.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| digits.parse().ok().map(FileNo))?
+}
+
+/// The number in a table's name.
+pub(crate) fn parse_table_name(name: &str) -> Option<FileNo> {
+    parse_numbered(name, "", ".sst")
 }
 
 /// The names in a directory; a directory that does not exist is empty.
@@ -33,8 +39,7 @@ pub(crate) fn read_all(file: &dyn DiskFile, path: &str, max: u64) -> Result<Untr
                 format!("longer than the {max} bytes that such a file can have"),
             ));
         }
-        let piece =
-            file.read_at(Vec::new(), offset, PIECE).map_err(|e| Error::io("read", path, &e))?;
+        let piece = file.read_at(Vec::new(), offset, PIECE).map_err(|e| Error::io("read", path, &e))?;
         let got = piece.len();
         if all.is_empty() {
             all = piece;
@@ -60,7 +65,9 @@ mod tests {
     fn only_our_own_names_parse() {
         assert_eq!(parse_numbered("00000012.log", "", ".log"), Some(FileNo(12)));
         assert_eq!(parse_numbered("MANIFEST-123456789", "MANIFEST-", ""), Some(FileNo(123_456_789)));
-        for bad in ["12.log", "0000001a.log", "00000001.log.tmp", "x00000001.log", "99999999999999999999999.log"] {
+        for bad in
+            ["12.log", "0000001a.log", "00000001.log.tmp", "x00000001.log", "99999999999999999999999.log"]
+        {
             assert_eq!(parse_numbered(bad, "", ".log"), None, "{bad}");
         }
     }

@@ -120,7 +120,8 @@ impl Frontiers {
     pub(crate) fn stop(&self, error: Error) {
         let _ = self.stopped.set(error);
         let mut waiters = self.waiters.lock();
-        let mut released: Vec<Waker> = std::mem::take(&mut waiters.fresh).into_values().map(|w| w.1).collect();
+        let mut released: Vec<Waker> =
+            std::mem::take(&mut waiters.fresh).into_values().map(|w| w.1).collect();
         for map in &mut waiters.by_position {
             released.extend(std::mem::take(map).into_values());
         }

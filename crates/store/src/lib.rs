@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+mod checkpoint;
 mod clock;
 mod core;
 pub mod engine;
@@ -22,7 +23,9 @@ pub mod txn;
 mod wal;
 
 pub use batch::WriteBatch;
+pub use checkpoint::{Checkpoint, CheckpointIter};
 pub use clock::Time;
+pub use core::open::Recovery;
 pub use engine::lsm::compaction::Filter;
 pub use frontier::Wait;
 pub use options::{Compression, KeyspaceOptions, StoreOptions, World};

@@ -2,6 +2,7 @@
 
 use crate::batch::WriteBatch;
 use crate::clock::Time;
+use crate::core::open::Recovery;
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
 use crate::engine::lsm::iter::VisibleIter;
@@ -9,6 +10,7 @@ use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::latch::Latches;
+use ringfort_base::world::Disk;
 use ringfort_base::{Incarnation, KeyspaceId, Level, Result, Seq, StoreId};
 use ringfort_trust::keyfile::Mode;
 use std::sync::Arc;
@@ -77,6 +79,12 @@ impl Store {
         open::open(world, options).map(|inner| Self { inner })
     }
 
+    /// Destroys the store `name` and its files. Logically deleted only: older copies of the files may
+    /// exist, and nothing on the simulated platform can forget what sealed them (R15).
+    pub fn destroy(world: &World, name: &str) -> Result<()> {
+        open::destroy(world, name)
+    }
+
     /// The store's random identity.
     #[must_use]
     pub fn id(&self) -> StoreId {
@@ -93,6 +101,12 @@ impl Store {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.inner.context.incarnation
+    }
+
+    /// What the opening found behind the anchored head.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
     }
 
     // --- keyspaces -------------------------------------------------------------------------------
@@ -206,9 +220,16 @@ impl Store {
     }
 
     /// Reads a key as of `at`, or of the newest visible state.
-    pub fn get(&self, keyspace: KeyspaceId, key: &[u8], at: Option<&Snapshot>) -> Result<Answer<Option<Vec<u8>>>> {
+    pub fn get(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&Snapshot>,
+    ) -> Result<Answer<Option<Vec<u8>>>> {
         let answer = self.inner.get(keyspace, key, at.map(Snapshot::position), false)?;
-        answer.ok_or_else(|| ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished"))
+        answer.ok_or_else(|| {
+            ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished")
+        })
     }
 
     /// [`Store::get`] from memory alone; `None` if it needs I/O (R23).
@@ -231,7 +252,8 @@ impl Store {
         at: &Snapshot,
     ) -> Result<Iter> {
         let iter = self.inner.iter(keyspace, from, to, reverse, at.position())?;
-        Ok(Iter { inner: Arc::clone(&self.inner), iter, _snapshot: self.inner.pin_snapshot(at.position()) })
+        let snapshot = self.inner.pin_snapshot(at.position());
+        Ok(Iter { inner: Arc::clone(&self.inner), iter, reverse, _snapshot: snapshot })
     }
 
     /// The keyspace's maintained count ([`WriteBatch::count`]).
@@ -282,8 +304,19 @@ impl Store {
     }
 
     /// About how many bytes of tables and memtables `from..=to` takes.
-    pub fn approximate_size(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<u64> {
+    pub fn approximate_size(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<u64> {
         self.inner.approximate_size(keyspace, from, to)
+    }
+
+    /// Writes a checkpoint of everything applied so far into the empty volume `to`; the position
+    /// that it shows. Always sealed, read-only, never at `fresh` (R21); see [`crate::Checkpoint`].
+    pub fn checkpoint(&self, to: &Arc<dyn Disk>) -> Result<Seq> {
+        self.inner.checkpoint(to)
     }
 
     /// What the store counts about itself.
@@ -320,16 +353,37 @@ impl Store {
 pub struct Iter {
     inner: Arc<Inner>,
     iter: VisibleIter,
+    reverse: bool,
     _snapshot: Snapshot,
+}
+
+impl Iter {
+    /// The present entry, borrowed from where it lives; `None` behind the last one.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.iter.valid().then(|| (self.iter.key(), self.iter.value()))
+    }
+
+    /// Moves on, in the iterator's direction.
+    pub fn advance(&mut self) -> Result<()> {
+        let moved = if self.reverse { self.iter.prev() } else { self.iter.next() };
+        moved.map_err(|error| self.inner.refuse(error))
+    }
+
+    /// The highest sequence number that what was shown so far depends on, gaps and tombstones
+    /// included (R6).
+    #[must_use]
+    pub fn depends(&self) -> Seq {
+        self.iter.depends()
+    }
 }
 
 impl Iterator for Iter {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.iter.next_entry() {
-            Ok(entry) => entry.map(|(key, value)| Ok((key.to_vec(), value.to_vec()))),
-            Err(error) => Some(Err(self.inner.refuse(error))),
-        }
+        let (key, value) = self.entry()?;
+        let entry = (key.to_vec(), value.to_vec());
+        Some(self.advance().map(|()| entry))
     }
 }

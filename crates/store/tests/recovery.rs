@@ -2,9 +2,10 @@
 
 mod common;
 use common::*;
-use ringfort_base::{ErrorKind, Level};
+use ringfort_base::{ErrorKind, EvidenceKind, Level};
 use ringfort_fault::memory::CrashChoice;
-use ringfort_store::{KeyspaceOptions, WriteBatch};
+use ringfort_store::{KeyspaceOptions, Store, WriteBatch};
+use std::sync::Arc;
 
 #[test]
 fn what_was_closed_cleanly_is_all_there_in_every_mode() {
@@ -94,4 +95,98 @@ fn a_store_in_use_is_busy_and_a_wrong_mode_is_refused() {
     options.mode = Some(common::MODES[2]);
     let error = ringfort_store::Store::open(machine.world(), options).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+}
+
+#[test]
+fn destroying_forgets_the_name_and_only_this_store() {
+    let machine = Machine::new(common::MODES[0], 5);
+    assert_eq!(Store::destroy(&machine.world(), "default").unwrap_err().kind(), ErrorKind::NotFound);
+    let store = machine.open().unwrap();
+    assert_eq!(Store::destroy(&machine.world(), "default").unwrap_err().kind(), ErrorKind::Busy);
+    drop(store);
+    let other = Machine::new(common::MODES[0], 6);
+    drop(other.open().unwrap());
+    let foreign = machine.world_over(Arc::new(other.data.clone()), Arc::new(other.trusted.clone()));
+    let error = Store::destroy(&foreign, "default").unwrap_err();
+    assert_eq!(error.proof().map(|p| p.kind), Some(EvidenceKind::BadSeal), "{error}");
+    let emptied = machine.with_disks(ringfort_fault::memory::MemDisk::new(), machine.trusted.clone());
+    let error = emptied.open().err().unwrap();
+    assert!(error.message().contains("ringfort destroy"), "{error}");
+    Store::destroy(&machine.world(), "default").unwrap();
+    assert!(machine.data.files().keys().all(|file| file == "LOCK"), "files are left");
+    machine.open().unwrap();
+}
+
+/// R15: the key of a dropped keyspace leaves the MANIFEST when the log no longer holds its records.
+#[test]
+fn r15_a_dropped_keyspace_is_replayed_over_and_its_key_forgotten() {
+    let machine = Machine::new(common::MODES[0], 7);
+    let store = machine.open().unwrap();
+    let gone = store.create_keyspace("gone", small()).unwrap();
+    let kept = store.create_keyspace("kept", small()).unwrap();
+    put(&store, gone, b"k", b"v", Level::Buffered).unwrap();
+    put(&store, kept, b"k", b"v", Level::Fresh).unwrap();
+    store.drop_keyspace("gone").unwrap();
+    drop(store);
+    let machine = machine.after_kill();
+    let store = machine.open().unwrap();
+    assert_eq!(store.keyspace("gone"), None);
+    assert_eq!(get(&store, kept, b"k").unwrap().as_deref(), Some(b"v".as_slice()));
+    let again = store.create_keyspace("gone", small()).unwrap();
+    assert_ne!(again, gone, "ids are never reused (R10)");
+    assert_eq!(get(&store, again, b"k").unwrap(), None);
+    for i in 0..3000u32 {
+        put(&store, kept, &i.to_be_bytes(), &[1; 100], Level::Buffered).unwrap();
+        if i % 100 == 0 {
+            settle(&store).unwrap();
+        }
+    }
+    store.flush(None).unwrap();
+    settle(&store).unwrap();
+    drop(store);
+    assert_eq!(dump(&machine.after_kill().open().unwrap(), kept).unwrap().len(), 3001);
+}
+
+/// R21: a checkpoint is sealed whatever its source, opens read-only, and never as the store.
+#[test]
+fn r21_a_checkpoint_is_a_consistent_sealed_copy_and_no_store() {
+    for mode in MODES {
+        let machine = Machine::new(mode, 8);
+        let store = machine.open().unwrap();
+        let a = store.create_keyspace("a", small()).unwrap();
+        let b = store.create_keyspace("b", small()).unwrap();
+        for i in 0..500u32 {
+            let mut batch = WriteBatch::new();
+            batch.put(a, i.to_be_bytes(), b"canary canary canary canary".as_slice());
+            batch.put(b, i.to_be_bytes(), i.to_le_bytes());
+            store.apply(batch).unwrap();
+        }
+        let mut batch = WriteBatch::new();
+        batch.delete_range(a, 100u32.to_be_bytes(), 200u32.to_be_bytes());
+        store.apply(batch).unwrap();
+        let expected = (dump(&store, a).unwrap(), dump(&store, b).unwrap());
+        let copy = ringfort_fault::memory::MemDisk::new();
+        store.checkpoint(&(Arc::new(copy.clone()) as Arc<dyn ringfort_base::world::Disk>)).unwrap();
+        put(&store, a, b"later", b"x", Level::Fresh).unwrap();
+
+        for (path, bytes) in copy.files() {
+            assert!(!bytes.windows(13).any(|w| w == b"canary canary"), "{mode}: {path} holds plaintext");
+        }
+        let world = machine.world_over(Arc::new(copy.clone()), Arc::new(machine.trusted.clone()));
+        let checkpoint = ringfort_store::Checkpoint::open(&world, 8 << 20).unwrap();
+        let all =
+            |ks| checkpoint.iter(ks, b"", None).unwrap().collect::<ringfort_base::Result<Vec<_>>>().unwrap();
+        assert_eq!((all(a), all(b)), expected);
+        assert_eq!(checkpoint.get(a, &150u32.to_be_bytes()).unwrap(), None);
+        drop(store);
+        if mode == MODES[0] {
+            let error = Store::open(world, machine.options()).err().unwrap();
+            assert!(error.proof().is_some(), "a checkpoint was taken for the store: {error}");
+        } // else the log and the MANIFEST are on the trusted volume: what lies here decides nothing
+        let error = ringfort_store::Checkpoint::open(&machine.after_kill().world(), 8 << 20).err().unwrap();
+        assert!(
+            error.proof().is_some() || error.kind() == ErrorKind::Refused,
+            "{mode}: a store was taken for a checkpoint"
+        );
+    }
 }

@@ -76,7 +76,12 @@ impl Inner {
         }
         let found = read.map_or_else(
             || "it is empty".to_owned(),
-            |r| format!("it holds incarnation {}, log position {}", r.anchor.incarnation, r.anchor.wal.position),
+            |r| {
+                format!(
+                    "it holds incarnation {}, log position {}",
+                    r.anchor.incarnation, r.anchor.wal.position
+                )
+            },
         );
         Err(self.stop(Error::evidence(
             EvidenceKind::SecondCopy,

@@ -7,10 +7,11 @@ use crate::engine::lsm::tree::Tree;
 use crate::store::{Step, Ticket};
 use crate::wal::writer::{Entry, WalWriter};
 use parking_lot::MutexGuard;
-use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{
+    BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX,
+};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Error, ErrorKind, FileNo, KeyspaceId, Level, Result, Seq};
-use ringfort_trust::Head;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -276,7 +277,9 @@ fn check_batch(batch: &WriteBatch) -> Result<()> {
             return Err(Error::invalid(format!("a key of {key} bytes: at most {KEY_BYTES_MAX} are allowed")));
         }
         if value > VALUE_BYTES_MAX {
-            return Err(Error::invalid(format!("a value of {value} bytes: at most {VALUE_BYTES_MAX} are allowed")));
+            return Err(Error::invalid(format!(
+                "a value of {value} bytes: at most {VALUE_BYTES_MAX} are allowed"
+            )));
         }
         if op.keyspace() == KeyspaceId::SYSTEM {
             return Err(Error::invalid("keyspace 0 is the store itself"));
@@ -288,9 +291,4 @@ fn check_batch(batch: &WriteBatch) -> Result<()> {
 /// The head that recovery starts from.
 pub(crate) fn initial_log(writer: WalWriter, segments: VecDeque<Segment>) -> Log {
     Log { writer, unsynced: Vec::new(), dir_unsynced: false, segments, group: Vec::new() }
-}
-
-/// A head as a position.
-pub(crate) fn position(head: Head) -> Seq {
-    Seq(head.position)
 }

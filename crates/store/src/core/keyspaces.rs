@@ -1,15 +1,12 @@
 //! Creating and dropping keyspaces: security state, committed at `fresh` before the reply (R19).
 
 use super::Inner;
-use super::purge::Freed;
-use crate::engine::lsm::table;
 use crate::engine::lsm::tree::Tree;
 use crate::manifest::edit::{Entry, check_options};
 use crate::options::KeyspaceOptions;
 use ringfort_base::limits::{KEYSPACES_MAX, NAME_BYTES_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
 use ringfort_trust::keys::Secret;
-use ringfort_trust::volume::Class;
 use std::sync::Arc;
 
 impl Inner {
@@ -24,12 +21,16 @@ impl Inner {
             return Ok(tree.id);
         }
         if manifest.state.keyspaces.len() >= KEYSPACES_MAX {
-            return Err(Error::new(ErrorKind::Exhausted, format!("a store has at most {KEYSPACES_MAX} keyspaces")));
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                format!("a store has at most {KEYSPACES_MAX} keyspaces"),
+            ));
         }
         let id = manifest.state.next_keyspace;
         let key = Secret::random(&*self.world.entropy)?;
         let flushed = self.frontiers.get(Level::Buffered);
-        let create = Entry::CreateKeyspace { id, name: name.to_owned(), options, key: key.clone(), flushed, count: 0 };
+        let create =
+            Entry::CreateKeyspace { id, name: name.to_owned(), options, key: key.clone(), flushed, count: 0 };
         let mut counters = self.counters_entry();
         if let Entry::Counters { next_keyspace, .. } = &mut counters {
             *next_keyspace = id.next();
@@ -60,15 +61,9 @@ impl Inner {
         {
             let mut manifest = self.manifest.lock();
             let head = self.edit_manifest(&mut manifest, vec![Entry::DropKeyspace { id: tree.id, at }])?;
-            let (disk, _) = self.volumes.place(Class::Table);
             let view = tree.view();
-            let files = view.version.levels.iter().flatten().map(|open| Freed {
-                disk: Arc::clone(disk),
-                dir: table::DIR,
-                path: table::path(open.meta().file),
-                edit: head.position,
-                user: Some(Arc::downgrade(&(Arc::clone(open) as Arc<dyn std::any::Any + Send + Sync>))),
-            });
+            let files: Vec<_> =
+                view.version.levels.iter().flatten().map(|table| self.freed_table(table, head)).collect();
             self.purge.lock().files.extend(files);
         }
         self.anchor_now()?;

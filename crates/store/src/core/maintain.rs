@@ -5,25 +5,31 @@
 //! still there.
 
 use super::Inner;
-use super::commit::Log;
+use super::commit::{Log, Segment};
 use super::purge::Freed;
+use super::read::{level_source, table_source};
 use crate::engine::lsm::compaction::merge::{Rules, merge};
 use crate::engine::lsm::compaction::pick::{self, Choice};
 use crate::engine::lsm::iter::Source;
-use crate::engine::lsm::table::meta::TableMeta;
-use crate::engine::lsm::table::writer::TableWriter;
-use crate::engine::lsm::table::{self, Table};
+use crate::engine::lsm::table;
+use crate::engine::lsm::table::TableMeta;
+use crate::engine::lsm::table::format::Place;
+use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
 use crate::engine::lsm::tombstone::FragmentedTombstones;
-use crate::engine::lsm::tree::{Mem, Tree, Version};
+use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
+use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
+use crate::options::KeyspaceOptions;
 use crate::store::Step;
 use crate::{manifest, wal};
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
+use ringfort_base::world::Disk;
 use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
-use ringfort_trust::Head;
+use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
+use ringfort_trust::{Head, Protection};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -71,10 +77,8 @@ impl Inner {
             }
             total += bytes;
         }
-        if total > self.options.memory_budget / MEMTABLE_SHARE {
-            if let Some((_, tree)) = largest {
-                frozen |= tree.freeze(position).unwrap_or(false);
-            }
+        if let (true, Some((_, tree))) = (total > self.options.memory_budget / MEMTABLE_SHARE, largest) {
+            frozen |= tree.freeze(position).unwrap_or(false);
         }
         if frozen {
             self.wake_maintenance();
@@ -94,7 +98,8 @@ impl Inner {
             return Ok(());
         }
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        let pinning = trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
+        let pinning =
+            trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
         match pinning {
             Some((_, tree)) if tree.oldest_frozen().is_none() => self.freeze_now(tree).map(drop),
             _ => Ok(()),
@@ -116,7 +121,7 @@ impl Inner {
         }
     }
 
-    fn flush_mem(&self, tree: &Tree, mem: &Arc<Mem>) -> Result<()> {
+    pub(crate) fn flush_mem(&self, tree: &Tree, mem: &Arc<Mem>) -> Result<()> {
         let through = mem.frozen_at();
         // R9: the log first, through the memtable's last position.
         while self.frontiers.get(Level::Durable) < through {
@@ -124,7 +129,7 @@ impl Inner {
         }
         let rules = self.rules(tree, false, u64::MAX);
         let tombstones = mem.table.range_tombstones();
-        let sources = vec![Source::memtable(Arc::clone(&mem.table))];
+        let sources = vec![Source::Memtable(mem.table.cursor())];
         let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
         let mut manifest = self.manifest.lock();
         let mut entries = self.added(tree.id, 0, &tables);
@@ -132,16 +137,17 @@ impl Inner {
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
         entries.push(self.counters_entry());
         let freed = self.free_segments(tree, mem, &mut entries);
+        let forgotten = self.forget_dropped(&manifest.state, &freed, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let opened = self.open_all(&tables)?;
-        let added: Vec<_> = opened.into_iter().map(|table| (0, table)).collect();
+        let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
         tree.install_flush(mem, tree.view().version.with(&[], &added));
         drop(manifest);
+        self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
         let (disk, _) = self.volumes.place(Class::Wal);
         let freed = freed.into_iter().map(|segment| Freed {
             disk: Arc::clone(disk),
             dir: wal::DIR,
-            path: wal::path(segment),
+            path: wal::path(segment.number),
             edit: head.position,
             user: None,
         });
@@ -155,10 +161,11 @@ impl Inner {
 
     /// R10: segments that every keyspace has flushed past, once `mem` is a table. They leave the
     /// list here; their files go with the purge.
-    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<FileNo> {
+    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<Segment> {
         let mut log = self.log.lock();
         let trees = self.trees.read();
-        let pinned = trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
+        let pinned =
+            trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
         let pinned = pinned.min().unwrap_or(Seq(u64::MAX));
         let durable = self.frontiers.get(Level::Durable);
         let mut freed = Vec::new();
@@ -167,13 +174,23 @@ impl Inner {
             if oldest.end >= pinned || oldest.end > durable {
                 break;
             }
-            freed.push(oldest.number);
-            log.segments.pop_front();
+            freed.extend(log.segments.pop_front());
         }
         if let (false, Some(first)) = (freed.is_empty(), log.segments.front()) {
             entries.push(Entry::LogStart { segment: first.number });
         }
         freed
+    }
+
+    /// Keys of dropped keyspaces that no record of the log needs any more go with the segments that
+    /// held the last ones.
+    fn forget_dropped(&self, state: &State, freed: &[Segment], entries: &mut Vec<Entry>) -> Vec<KeyspaceId> {
+        let Some(through) = freed.last().map(|segment| segment.end) else { return Vec::new() };
+        let dropped =
+            state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_some_and(|at| at <= through));
+        let forgotten: Vec<KeyspaceId> = dropped.map(|(id, _)| *id).collect();
+        entries.extend(forgotten.iter().map(|&id| Entry::ForgetKeyspace { id }));
+        forgotten
     }
 
     // --- compaction ----------------------------------------------------------------------------------
@@ -197,43 +214,48 @@ impl Inner {
             Choice::Nothing => Ok(()),
             Choice::Move { level, tables } => {
                 self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                let metas: Vec<_> = tables.iter().map(|table| Arc::clone(table.meta_arc())).collect();
-                self.replace(tree, &[(level, &tables)], level + 1, &metas, Some(&tables))
+                self.replace(tree, &[(level, &tables)], level + 1, &tables)
             }
             Choice::Merge { level, inputs, below } => {
                 let target = level + 1;
                 let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
                 let rules = self.rules(tree, bottom, tree.options().table_bytes);
                 let mut sources: Vec<Source> = if level == 0 {
-                    inputs.iter().rev().cloned().map(Source::table).collect()
+                    let newest_first = inputs.iter().rev();
+                    newest_first.map(|meta| table_source(meta, &self.tables, false)).collect::<Result<_>>()?
                 } else {
-                    vec![Source::level(inputs.clone())]
+                    vec![level_source(inputs.clone(), &self.tables, false)]
                 };
                 if !below.is_empty() {
-                    sources.push(Source::level(below.clone()));
+                    sources.push(level_source(below.clone(), &self.tables, false));
                 }
                 let mut tombstones = FragmentedTombstones::default();
-                for table in inputs.iter().chain(&below) {
-                    tombstones = tombstones.merged(&table.tombstones()?);
+                for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
+                    tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
                 }
                 let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
-                let read = inputs.iter().chain(&below).map(|table| table.meta().file_bytes).sum();
+                let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum();
                 self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
                 let written = tables.iter().map(|meta| meta.file_bytes).sum();
                 self.stats.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
                 self.stats.compactions.fetch_add(1, Ordering::Relaxed);
-                if let Some(last) = inputs.iter().map(|table| &table.meta().largest).max() {
+                if let Some(last) = inputs.iter().map(|table| &table.largest).max() {
                     tree.cursors.lock()[level].clone_from(last);
                 }
-                self.replace(tree, &[(level, &inputs), (target, &below)], target, &tables, None)
+                self.replace(tree, &[(level, &inputs), (target, &below)], target, &tables)
             }
         }
     }
 
     /// Nothing below `level` touches the keys of `tables`.
-    fn is_bottom<'t>(&self, version: &Version, level: usize, tables: impl Iterator<Item = &'t Arc<Table>> + Clone) -> bool {
-        let smallest = tables.clone().map(|table| table.meta().smallest.as_slice()).min();
-        let largest = tables.map(|table| table.meta().largest.as_slice()).max();
+    fn is_bottom<'t>(
+        &self,
+        version: &Version,
+        level: usize,
+        tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone,
+    ) -> bool {
+        let smallest = tables.clone().map(|table| table.smallest.as_slice()).min();
+        let largest = tables.map(|table| table.largest.as_slice()).max();
         (level + 1..LEVELS).all(|deeper| version.overlapping(deeper, smallest, largest).is_empty())
     }
 
@@ -241,10 +263,9 @@ impl Inner {
     fn replace(
         &self,
         tree: &Tree,
-        removed: &[(usize, &Vec<Arc<Table>>)],
+        removed: &[(usize, &Vec<Arc<TableMeta>>)],
         target: usize,
         added: &[Arc<TableMeta>],
-        reuse: Option<&Vec<Arc<Table>>>,
     ) -> Result<()> {
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
@@ -254,31 +275,23 @@ impl Inner {
         let mut files = Vec::new();
         for (level, tables) in removed {
             for table in *tables {
-                files.push(table.meta().file);
-                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.meta().file });
+                files.push(table.file);
+                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.file });
             }
         }
         entries.extend(self.added(tree.id, target, added));
         entries.push(self.counters_entry());
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let opened = match reuse {
-            Some(tables) => tables.clone(),
-            None => self.open_all(added)?,
-        };
-        let added: Vec<_> = opened.into_iter().map(|table| (target, table)).collect();
-        tree.install_version(tree.view().version.with(&files, &added));
+        let new: Vec<_> = added.iter().map(|table| (target, Arc::clone(table))).collect();
+        tree.install_version(tree.view().version.with(&files, &new));
         drop(manifest);
-        if reuse.is_none() {
-            let (disk, _) = self.volumes.place(Class::Table);
-            let freed = removed.iter().flat_map(|(_, tables)| *tables).map(|old| Freed {
-                disk: Arc::clone(disk),
-                dir: table::DIR,
-                path: table::path(old.meta().file),
-                edit: head.position,
-                user: Some(Arc::downgrade(&(Arc::clone(old) as Arc<dyn std::any::Any + Send + Sync>))),
-            });
-            self.purge.lock().files.extend(freed);
-        }
+        // A table that only moved stays.
+        let gone = removed
+            .iter()
+            .flat_map(|(_, tables)| *tables)
+            .filter(|old| !added.iter().any(|t| t.file == old.file));
+        let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
+        self.purge.lock().files.extend(freed);
         self.wake_maintenance();
         Ok(())
     }
@@ -301,12 +314,32 @@ impl Inner {
         rules: &Rules,
     ) -> Result<Vec<Arc<TableMeta>>> {
         let options = tree.options();
-        let mut open = || TableWriter::create(&self.tables, self.new_file(), &options, &*self.world.entropy);
+        let mut open =
+            || self.table_writer(&*self.tables.disk, self.tables.protection, self.new_file(), &options);
         let tables = merge(sources, tombstones, rules, &mut open)?;
         if !tables.is_empty() {
-            self.tables.disk.sync_dir(table::DIR).map_err(|e| Error::io("sync", table::DIR, &e))?;
+            self.tables
+                .disk
+                .sync_dir(table::TABLE_DIR)
+                .map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
         }
         Ok(tables.into_iter().map(Arc::new).collect())
+    }
+
+    /// A new table under its own random key.
+    pub(crate) fn table_writer(
+        &self,
+        disk: &dyn Disk,
+        protection: Protection,
+        file: FileNo,
+        options: &KeyspaceOptions,
+    ) -> Result<TableWriter> {
+        let place = Place { store: self.tables.store, file };
+        let key = Secret::random(&*self.world.entropy)?;
+        let identity = TableIdentity { place, protection, key, epoch: self.context.epoch };
+        let path = table::table_path(file);
+        let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
+        Ok(TableWriter::new(file, identity, options.into()))
     }
 
     fn added(&self, keyspace: KeyspaceId, level: usize, tables: &[Arc<TableMeta>]) -> Vec<Entry> {
@@ -314,8 +347,16 @@ impl Inner {
         tables.iter().map(|meta| Entry::AddTable { keyspace, level, meta: Arc::clone(meta) }).collect()
     }
 
-    fn open_all(&self, tables: &[Arc<TableMeta>]) -> Result<Vec<Arc<Table>>> {
-        tables.iter().map(|meta| self.tables.open(meta)).collect()
+    /// A table that the edit at `head` freed: it goes when nobody holds its record any more.
+    pub(crate) fn freed_table(&self, meta: &Arc<TableMeta>, head: Head) -> Freed {
+        self.tables.open.remove(meta.file);
+        Freed {
+            disk: Arc::clone(&self.tables.disk),
+            dir: table::TABLE_DIR,
+            path: table::table_path(meta.file),
+            edit: head.position,
+            user: Some(Arc::downgrade(meta)),
+        }
     }
 
     pub(crate) fn counters_entry(&self) -> Entry {
@@ -328,7 +369,11 @@ impl Inner {
     }
 
     /// Appends an edit and, when the MANIFEST has grown large, goes on in a new one.
-    pub(crate) fn edit_manifest(&self, manifest: &mut MutexGuard<'_, ManifestWriter>, entries: Vec<Entry>) -> Result<Head> {
+    pub(crate) fn edit_manifest(
+        &self,
+        manifest: &mut MutexGuard<'_, ManifestWriter>,
+        entries: Vec<Entry>,
+    ) -> Result<Head> {
         self.or_stop(|| {
             let head = manifest.append(&self.context, entries)?;
             if manifest.is_large() {
@@ -343,7 +388,8 @@ impl Inner {
         let (disk, protection) = self.volumes.place(Class::Manifest);
         let (old, number, continues) = (manifest.number, self.new_file(), manifest.head());
         let state = manifest.state.clone();
-        **manifest = ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
+        **manifest =
+            ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
         let edit = manifest.head().position;
         let path = manifest::path(old);
         self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, user: None });
@@ -368,7 +414,12 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn compact_range(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<()> {
+    pub(crate) fn compact_range(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<()> {
         self.flush(Some(keyspace))?;
         let tree = self.tree(keyspace)?;
         let _compacting = self.compacting.lock();
@@ -377,12 +428,15 @@ impl Inner {
         // Even the deepest level is rewritten, so that what it need not keep goes.
         for level in 0..=deepest.min(LEVELS - 2) {
             let version = Arc::clone(&tree.view().version);
-            let inputs = if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
+            let inputs =
+                if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
             let last = level == deepest;
             match pick::plan(&version, level, inputs) {
                 Choice::Move { level, tables } if last => {
                     let below = Vec::new();
-                    self.or_stop(|| self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below }))?;
+                    self.or_stop(|| {
+                        self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below })
+                    })?;
                 }
                 choice => self.or_stop(|| self.execute(&tree, &version, choice))?,
             }
@@ -396,17 +450,24 @@ impl Inner {
         let mut bytes = 0;
         for tree in trees {
             for table in tree.view().version.levels.iter().flatten() {
-                bytes += table.verify().map_err(|error| self.refuse(error))?;
+                self.tables.get(table).and_then(|open| open.verify()).map_err(|error| self.refuse(error))?;
+                bytes += table.file_bytes;
             }
         }
         Ok(bytes)
     }
 
-    pub(crate) fn approximate_size(&self, keyspace: KeyspaceId, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<u64> {
+    pub(crate) fn approximate_size(
+        &self,
+        keyspace: KeyspaceId,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<u64> {
         let tree = self.tree(keyspace)?;
         let view = tree.view();
         let tables = (0..LEVELS).flat_map(|level| view.version.overlapping(level, from, to));
-        let tables: u64 = tables.map(|table| table.approximate_bytes(from, to)).sum();
+        let tables =
+            tables.map(|table| approximate_bytes(&table, from, to, &self.tables)).sum::<Result<u64>>()?;
         Ok(tables + view.memtables().map(|mem| mem.table.approximate_bytes() as u64).sum::<u64>())
     }
 
@@ -422,4 +483,28 @@ impl Inner {
         self.frontiers.stop(Error::new(ringfort_base::ErrorKind::Stopped, "the store was closed"));
         Ok(())
     }
+}
+
+/// Two lists of range tombstones as one.
+fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> FragmentedTombstones {
+    let mut all = one.clone();
+    for fragment in other.fragments() {
+        for &seq in &fragment.seqs {
+            all = all.with(seq, &fragment.from, &fragment.to);
+        }
+    }
+    all
+}
+
+/// About how many bytes of a table lie in `from..=to`.
+fn approximate_bytes(
+    meta: &Arc<TableMeta>,
+    from: Option<&[u8]>,
+    to: Option<&[u8]>,
+    tables: &Tables,
+) -> Result<u64> {
+    let table = tables.get(meta)?;
+    let start = from.map_or(Ok(0), |from| table.approximate_offset(from, &tables.blocks))?;
+    let end = to.map_or(Ok(meta.file_bytes), |to| table.approximate_offset(to, &tables.blocks))?;
+    Ok(end.saturating_sub(start))
 }

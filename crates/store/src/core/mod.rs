@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) compacting: Mutex<()>,
     pub(crate) filter: RwLock<Option<Arc<dyn crate::engine::lsm::compaction::Filter>>>,
     pub(crate) hooks: OnceLock<(Hook, Hook)>,
+    pub(crate) recovery: open::Recovery,
     pub(crate) stats: Counters,
     pub(crate) closed: AtomicBool,
     pub(crate) _locks: Vec<Box<dyn DiskLock>>,

@@ -5,19 +5,19 @@
 //! MANIFEST, synced; advance. Dying anywhere before the advance leaves files that no life claims
 //! and that the next open ignores and removes; dying behind it leaves a complete new life.
 
+use super::Inner;
 use super::anchoring::AnchorState;
 use super::commit::{Queue, Segment, initial_log};
 use super::purge::{Freed, PurgeList};
-use super::Inner;
 use crate::clock::StoreClock;
 use crate::engine::lsm::key::Kind;
 use crate::engine::lsm::table;
 use crate::engine::lsm::tree::{Tables, Tree};
 use crate::files;
 use crate::frontier::Frontiers;
+use crate::manifest;
 use crate::manifest::state::{Life, State};
 use crate::manifest::writer::ManifestWriter;
-use crate::manifest;
 use crate::options::{StoreOptions, World};
 use crate::stats::Counters;
 use crate::txn::latch::Latches;
@@ -27,9 +27,12 @@ use crate::wal::replay::{Group, Sink, replay};
 use crate::wal::writer::{LogContext, WalWriter};
 use parking_lot::{Mutex, RwLock};
 use ringfort_base::world::{Disk, DiskLock};
-use ringfort_base::{Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId};
+use ringfort_base::{
+    Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId,
+};
 use ringfort_trust::counter::slot::VolumeCounter;
 use ringfort_trust::counter::{Counter, advance_confirmed};
+use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
 use ringfort_trust::platform::Known;
 use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
@@ -51,7 +54,10 @@ pub(crate) fn open(world: World, options: StoreOptions) -> Result<Arc<Inner>> {
         Known::No => {
             refuse_unknown_data(&world, &name)?;
             if !options.create_if_missing {
-                return Err(Error::new(ErrorKind::NotFound, format!("the platform knows no store named '{name}'")));
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("the platform knows no store named '{name}'"),
+                ));
             }
             let locks = lock(&world)?;
             create(world, options, locks)
@@ -72,9 +78,31 @@ pub(crate) fn open(world: World, options: StoreOptions) -> Result<Arc<Inner>> {
     }
 }
 
+/// Destroys the store `name`: the platform forgets it first, so that from then on nothing of it is
+/// believed, then its files go. Logically deleted (R15): older copies of the files may exist, and on
+/// the simulated platform what sealed them is not gone.
+pub(crate) fn destroy(world: &World, name: &str) -> Result<()> {
+    let _locks = if holds_store(&*world.data)? { lock(world)? } else { Vec::new() };
+    match world.platform.known(name)? {
+        Known::No => Err(Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "the platform knows no store named '{name}', so nothing was touched; \
+                 files that a destroyed store left behind can be removed by hand"
+            ),
+        )),
+        Known::Creating(id) | Known::Live(id) => {
+            refuse_other_store(world, id).map_err(|e| {
+                e.context("not destroyed; to give the store up all the same, empty the directory and run destroy again")
+            })?;
+            world.platform.forget(name)?;
+            remove_files(world)
+        }
+    }
+}
+
 fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
     let lock = |disk: &Arc<dyn Disk>| {
-        disk.create_dir("").map_err(|e| Error::io("create", &disk.describe(), &e))?;
         disk.lock(LOCK).map_err(|e| match e.kind() {
             std::io::ErrorKind::WouldBlock => Error::new(
                 ErrorKind::Busy,
@@ -87,11 +115,15 @@ fn lock(world: &World) -> Result<Vec<Box<dyn DiskLock>>> {
 }
 
 fn is_store_file(name: &str) -> bool {
-    name.starts_with("KEYS.") || name.starts_with("MANIFEST-") || name == manifest::CURRENT || name == wal::DIR || name == table::DIR
+    name.starts_with("KEYS.") || name.starts_with("MANIFEST-") || name.starts_with(manifest::CURRENT)
 }
 
+/// Whether a directory holds files of a store. Empty subdirectories are what a destroyed one leaves.
 fn holds_store(disk: &dyn Disk) -> Result<bool> {
-    Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)))
+    let in_dirs = || -> Result<bool> {
+        Ok(!files::list(disk, wal::DIR)?.is_empty() || !files::list(disk, table::TABLE_DIR)?.is_empty())
+    };
+    Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)) || in_dirs()?)
 }
 
 fn emptied(world: &World, name: &str, id: StoreId) -> Error {
@@ -123,24 +155,30 @@ fn refuse_unknown_data(world: &World, name: &str) -> Result<()> {
 
 /// Removes what an unfinished creation left, unless it is something else.
 fn remove_unfinished(world: &World, id: StoreId) -> Result<()> {
+    refuse_other_store(world, id)?;
+    remove_files(world)
+}
+
+/// Refuses if the directory holds another store than `id`.
+fn refuse_other_store(world: &World, id: StoreId) -> Result<()> {
     match KeyFile::open_unanchored(&*world.data, &*world.platform) {
         Ok(key_file) if key_file.store != id => {
-            return Err(Error::evidence(
-                EvidenceKind::Foreign,
-                "KEYS",
-                0,
-                format!("the directory holds store {}, but {id} was being created", key_file.store),
-            ));
+            let detail = format!("the directory holds store {}, not {id}", key_file.store);
+            Err(Error::evidence(EvidenceKind::Foreign, "KEYS", 0, detail))
         }
-        Ok(_) => {}
-        Err(e) if e.proof().is_some_and(|p| p.kind == EvidenceKind::Missing) || e.kind() == ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
+        Ok(_) => Ok(()),
+        Err(e) if e.proof().is_some_and(|p| p.kind == EvidenceKind::Missing) => Ok(()),
+        Err(e) => Err(e),
     }
+}
+
+/// Removes every file of a store.
+fn remove_files(world: &World) -> Result<()> {
     for disk in std::iter::once(&world.data).chain(world.trusted.as_ref()) {
-        for dir in [wal::DIR, table::DIR, ""] {
+        for dir in [wal::DIR, table::TABLE_DIR, ""] {
             for file in files::list(&**disk, dir)? {
                 let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
-                let ours = !dir.is_empty() || (is_store_file(&file) && file != wal::DIR && file != table::DIR);
+                let ours = !dir.is_empty() || is_store_file(&file);
                 if ours {
                     disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
                 }
@@ -160,7 +198,13 @@ fn volumes(world: &World, mode: Mode) -> Result<Volumes> {
     Ok(Volumes { data: Arc::clone(&world.data), trusted, mode })
 }
 
-fn counter(world: &World, volumes: &Volumes, settings: &Settings, name: &str, id: StoreId) -> Result<Arc<dyn Counter>> {
+fn counter(
+    world: &World,
+    volumes: &Volumes,
+    settings: &Settings,
+    name: &str,
+    id: StoreId,
+) -> Result<Arc<dyn Counter>> {
     match (settings.counter.as_str(), &volumes.trusted) {
         ("volume", Some(disk)) => Ok(Arc::new(VolumeCounter::new(Arc::clone(disk), id))),
         ("sim", _) => world.platform.counter(name, id),
@@ -205,7 +249,7 @@ impl Basis {
     }
 
     fn create_dirs(&self) -> Result<()> {
-        for (class, dir) in [(Class::Wal, wal::DIR), (Class::Table, table::DIR)] {
+        for (class, dir) in [(Class::Wal, wal::DIR), (Class::Table, table::TABLE_DIR)] {
             let (disk, _) = self.volumes.place(class);
             disk.create_dir(dir).map_err(|e| Error::io("create", dir, &e))?;
             disk.sync_dir("").map_err(|e| Error::io("sync", &disk.describe(), &e))?;
@@ -236,13 +280,26 @@ fn create(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>) ->
     let state = State { next_file: FileNo(1), next_keyspace: KeyspaceId(1), ..State::default() };
     let epoch = basis.key_file.ring.current();
     let platform = Arc::clone(&basis.world.platform);
-    let start = Start { state, trees: BTreeMap::new(), tail: Vec::new(), end: Head::default(), segments: VecDeque::new(), time_ms: 0 };
+    let start = Start {
+        state,
+        trees: BTreeMap::new(),
+        tail: Vec::new(),
+        end: Head::default(),
+        segments: VecDeque::new(),
+        time_ms: 0,
+        recovery: Recovery::default(),
+    };
     let inner = claim(basis, None, epoch, start, None)?;
     platform.commit(&name, id)?;
     Ok(inner)
 }
 
-fn recover(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>, id: StoreId) -> Result<Arc<Inner>> {
+fn recover(
+    world: World,
+    options: StoreOptions,
+    locks: Vec<Box<dyn DiskLock>>,
+    id: StoreId,
+) -> Result<Arc<Inner>> {
     let settings = {
         // Only to learn where to look; the anchored version is opened below.
         let key_file = KeyFile::open_unanchored(&*world.data, &*world.platform)?;
@@ -317,6 +374,16 @@ fn open_tables(basis: &Basis) -> Tables {
     Tables::new(Arc::clone(disk), protection, basis.key_file.store, basis.options.memory_budget)
 }
 
+/// What an opening found behind the anchored head.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recovery {
+    /// Commit groups that were durable at the most and were kept.
+    pub tail_groups: usize,
+    /// Where the log ends in bytes that do not verify: a torn write, as a crash leaves it. They were
+    /// never anchored, and are dropped.
+    pub torn: Option<(String, u64)>,
+}
+
 /// What a life starts with.
 struct Start {
     state: State,
@@ -327,6 +394,7 @@ struct Start {
     /// Old segments that are still needed.
     segments: VecDeque<Segment>,
     time_ms: u64,
+    recovery: Recovery,
 }
 
 /// Replays the log into fresh memtables.
@@ -335,11 +403,17 @@ fn rebuild(context: &LogContext, anchor: &Anchor, state: State, tables: &Arc<Tab
     for (&id, keyspace) in state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none()) {
         trees.insert(id, Arc::new(Tree::open(id, keyspace, tables)?));
     }
-    let mut rebuild =
-        Rebuild { trees: &trees, anchor, tail: Vec::new(), segments: VecDeque::new(), time_ms: state.time_ms };
+    let mut rebuild = Rebuild {
+        trees: &trees,
+        anchor,
+        tail: Vec::new(),
+        segments: VecDeque::new(),
+        time_ms: state.time_ms,
+    };
     let replayed = replay(context, state.log_start, &state.lives, anchor, &mut rebuild)?;
     let Rebuild { tail, segments, time_ms, .. } = rebuild;
-    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms })
+    let recovery = Recovery { tail_groups: tail.len(), torn: replayed.torn };
+    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms, recovery })
 }
 
 struct Rebuild<'a> {
@@ -353,7 +427,12 @@ struct Rebuild<'a> {
 impl Rebuild<'_> {
     fn run(&mut self, run: &Run, end: Head) -> Result<()> {
         let inconsistent = |why: &dyn std::fmt::Display| {
-            Error::evidence(EvidenceKind::Inconsistent, wal::DIR, end.position, format!("a verified log record: {why}"))
+            Error::evidence(
+                EvidenceKind::Inconsistent,
+                wal::DIR,
+                end.position,
+                format!("a verified log record: {why}"),
+            )
         };
         let tree = self.trees.get(&run.keyspace);
         let mut reader = RunReader::new(&run.bytes).map_err(|e| inconsistent(&e))?;
@@ -420,15 +499,15 @@ fn claim(
     start: Start,
     tables: Option<Arc<Tables>>,
 ) -> Result<Arc<Inner>> {
-    let Start { mut state, trees, tail, end, mut segments, time_ms } = start;
+    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery } = start;
     let incarnation = previous.as_ref().map_or(Incarnation(1), |anchor| anchor.incarnation.next());
     let continues = previous.as_ref().map(|anchor| anchor.wal).unwrap_or_default();
     let context = basis.context(incarnation, epoch, &state);
     let clock = StoreClock::new(Arc::clone(&basis.world.clock), time_ms, basis.options.clock_step_max);
     let listing = Listing::read(&basis.volumes)?;
-    let mut next_file = state.next_file.max(listing.highest()).next();
-    let mut number = || std::mem::replace(&mut next_file, next_file.next());
-    let (segment, manifest_number) = (number(), number());
+    let segment = state.next_file.max(listing.highest()).next();
+    let manifest_number = segment.next();
+    let next_file = manifest_number.next();
 
     let mut writer = WalWriter::create(Arc::clone(&context), segment, continues)?;
     for (runs, head) in &tail {
@@ -451,8 +530,14 @@ fn claim(
     state.time_ms = claim.time_ms;
     let (disk, protection) = basis.volumes.place(Class::Manifest);
     let manifest_continues = previous.as_ref().map(|anchor| anchor.manifest).unwrap_or_default();
-    let manifest =
-        ManifestWriter::create(&context, Arc::clone(disk), protection, manifest_number, manifest_continues, state)?;
+    let manifest = ManifestWriter::create(
+        &context,
+        Arc::clone(disk),
+        protection,
+        manifest_number,
+        manifest_continues,
+        state,
+    )?;
     let anchor = Anchor {
         store: basis.key_file.store,
         lineage: basis.key_file.lineage,
@@ -464,11 +549,32 @@ fn claim(
         key_file_version: basis.key_file.version,
         key_file_digest: basis.key_file.digest,
     };
-    advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
+    let anchor = match previous {
+        Some(previous) if !defence::on(Defence::Claim) => previous,
+        previous => {
+            advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
+            anchor
+        }
+    };
     clock.logged(claim.time_ms);
     let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
     let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
-    Ok(Arc::new(assemble(basis, Parts { context, clock, writer, segments, manifest, anchor, trees, tables, purge, next_file })))
+    Ok(Arc::new(assemble(
+        basis,
+        Parts {
+            context,
+            clock,
+            writer,
+            segments,
+            manifest,
+            anchor,
+            trees,
+            tables,
+            purge,
+            next_file,
+            recovery,
+        },
+    )))
 }
 
 struct Parts {
@@ -482,6 +588,7 @@ struct Parts {
     tables: Arc<Tables>,
     purge: PurgeList,
     next_file: FileNo,
+    recovery: Recovery,
 }
 
 fn assemble(basis: Basis, parts: Parts) -> Inner {
@@ -504,6 +611,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         trees: RwLock::new(parts.trees),
         tables: parts.tables,
         next_file: AtomicU64::new(parts.next_file.0),
+        recovery: parts.recovery,
         clock: parts.clock,
         latches: Latches::new(LATCH_STRIPES),
         snapshots: Mutex::default(),
@@ -538,7 +646,7 @@ impl Listing {
         Ok(Self {
             wal: numbers(Class::Wal, wal::DIR, wal::parse_name)?,
             manifests: numbers(Class::Manifest, "", manifest::parse_name)?,
-            tables: numbers(Class::Table, table::DIR, table::parse_name)?,
+            tables: numbers(Class::Table, table::TABLE_DIR, files::parse_table_name)?,
         })
     }
 
@@ -548,7 +656,12 @@ impl Listing {
     }
 
     /// Files that the claimed state does not need.
-    fn garbage(&self, volumes: &Volumes, manifest: &ManifestWriter, segments: &VecDeque<Segment>) -> Vec<Freed> {
+    fn garbage(
+        &self,
+        volumes: &Volumes,
+        manifest: &ManifestWriter,
+        segments: &VecDeque<Segment>,
+    ) -> Vec<Freed> {
         let edit = manifest.head().position;
         let freed = |class, dir, path| {
             let disk = Arc::clone(volumes.place(class).0);
@@ -556,12 +669,14 @@ impl Listing {
         };
         let live: HashSet<FileNo> = segments.iter().map(|segment| segment.number).collect();
         let keyspaces = manifest.state.keyspaces.values();
-        let tables: HashSet<FileNo> = keyspaces.flat_map(|k| k.levels.iter().flatten()).map(|t| t.file).collect();
-        let wal = self.wal.iter().filter(|n| !live.contains(n)).map(|n| freed(Class::Wal, wal::DIR, wal::path(*n)));
+        let tables: HashSet<FileNo> =
+            keyspaces.flat_map(|k| k.levels.iter().flatten()).map(|t| t.file).collect();
+        let wal =
+            self.wal.iter().filter(|n| !live.contains(n)).map(|n| freed(Class::Wal, wal::DIR, wal::path(*n)));
         let manifests = self.manifests.iter().filter(|n| **n != manifest.number);
         let manifests = manifests.map(|n| freed(Class::Manifest, "", manifest::path(*n)));
         let tables = self.tables.iter().filter(|n| !tables.contains(n));
-        let tables = tables.map(|n| freed(Class::Table, table::DIR, table::path(*n)));
+        let tables = tables.map(|n| freed(Class::Table, table::TABLE_DIR, table::table_path(*n)));
         wal.chain(manifests).chain(tables).collect()
     }
 }

@@ -2,11 +2,12 @@
 //! freed it is covered by an anchor that the platform synced, and nobody reads it any more.
 
 use super::Inner;
+use crate::engine::lsm::table::TableMeta;
 use crate::store::Step;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, Result};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// A file that an edit freed.
 pub(crate) struct Freed {
@@ -16,7 +17,7 @@ pub(crate) struct Freed {
     /// The position of the edit that freed it.
     pub(crate) edit: u64,
     /// Held by readers while they need it.
-    pub(crate) user: Option<std::sync::Weak<dyn std::any::Any + Send + Sync>>,
+    pub(crate) user: Option<Weak<TableMeta>>,
 }
 
 /// What waits to be deleted.

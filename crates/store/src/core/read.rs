@@ -1,8 +1,9 @@
 //! Reading: point reads, snapshots, iterators.
 
 use super::Inner;
-use crate::engine::lsm::iter::{Source, VisibleIter};
-use crate::engine::lsm::tree::{GetOutcome, View};
+use crate::engine::lsm::iter::{LevelCursor, Source, VisibleIter};
+use crate::engine::lsm::table::{TableCursor, TableMeta};
+use crate::engine::lsm::tree::{GetOutcome, Tables, View};
 use crate::store::{Answer, Snapshot};
 use ringfort_base::{KeyspaceId, Level, Result, Seq};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl Inner {
         // The view first: a version that a later view lacks may be the one that an earlier position needs.
         let view = tree.view();
         let at = at.unwrap_or_else(|| self.visible());
-        let outcome = view.get(key, at, resident_only).map_err(|error| self.refuse(error))?;
+        let outcome = view.get(key, at, &self.tables, resident_only).map_err(|error| self.refuse(error))?;
         Ok(match outcome {
             GetOutcome::Found(value, depends) => Some(Answer { value: Some(value.to_vec()), depends }),
             GetOutcome::Absent(depends) => Some(Answer { value: None, depends }),
@@ -72,7 +73,16 @@ impl Inner {
         self.check()?;
         self.stats.iterators.fetch_add(1, Ordering::Relaxed);
         let tree = self.tree(keyspace)?;
-        VisibleIter::new(sources(&tree.view(), from, to), at, from, to, reverse).map_err(|error| self.refuse(error))
+        let open = || {
+            let mut iter = VisibleIter::new(sources(&tree.view(), from, to, &self.tables)?, at, from, to)?;
+            if reverse {
+                iter.seek_to_last()?
+            } else {
+                iter.seek_to_first()?
+            }
+            Ok(iter)
+        };
+        open().map_err(|error| self.refuse(error))
     }
 
     /// Evidence met while reading stops the store: nothing more is written (fail closed).
@@ -81,16 +91,28 @@ impl Inner {
     }
 }
 
-/// All sources of a view that may touch `from..to`.
-fn sources(view: &View, from: &[u8], to: Option<&[u8]>) -> Vec<Source> {
-    let mut sources: Vec<Source> = view.memtables().map(|mem| Source::memtable(Arc::clone(&mem.table))).collect();
+/// All sources of a view that may touch `from..to`, newest first.
+pub(crate) fn sources(view: &View, from: &[u8], to: Option<&[u8]>, tables: &Tables) -> Result<Vec<Source>> {
+    let mut sources: Vec<Source> = view.memtables().map(|mem| Source::Memtable(mem.table.cursor())).collect();
     let low = Some(from);
-    sources.extend(view.version.overlapping(0, low, to).into_iter().map(Source::table));
+    for meta in view.version.overlapping(0, low, to).iter().rev() {
+        sources.push(table_source(meta, tables, true)?);
+    }
     for level in 1..view.version.levels.len() {
-        let tables = view.version.overlapping(level, low, to);
-        if !tables.is_empty() {
-            sources.push(Source::level(tables));
+        let overlapping = view.version.overlapping(level, low, to);
+        if !overlapping.is_empty() {
+            sources.push(level_source(overlapping, tables, true));
         }
     }
-    sources
+    Ok(sources)
+}
+
+/// One table. `fill_cache`: keep its blocks, as a reader wants and a compaction does not.
+pub(crate) fn table_source(meta: &Arc<TableMeta>, tables: &Tables, fill_cache: bool) -> Result<Source> {
+    Ok(Source::Table(TableCursor::new(tables.get(meta)?, Arc::clone(&tables.blocks), fill_cache)))
+}
+
+/// Disjoint tables in order.
+pub(crate) fn level_source(metas: Vec<Arc<TableMeta>>, tables: &Tables, fill_cache: bool) -> Source {
+    Source::Level(LevelCursor::new(metas.into(), Arc::clone(&tables.open), fill_cache))
 }

@@ -13,6 +13,7 @@
 //!          | 9 |                                                                            snapshot begins
 //!          | 10 | keyspace u32                                                              forget keyspace
 //!          | 11 | options of an existing keyspace: keyspace u32 | options
+//!          | 12 | at varint                                                                checkpoint marker (R21)
 //! options := write buffer varint | block varint | restart varint | bloom varint | codec u8
 //!          | table bytes varint | level 0 tables varint | level 1 bytes varint
 //! ```
@@ -40,18 +41,49 @@ pub(crate) enum Entry {
         count: i64,
     },
     /// Logically dropped at a position; its key stays until the log no longer needs it.
-    DropKeyspace { id: KeyspaceId, at: Seq },
+    DropKeyspace {
+        id: KeyspaceId,
+        at: Seq,
+    },
     /// Its key is gone as well.
-    ForgetKeyspace { id: KeyspaceId },
-    SetOptions { id: KeyspaceId, options: KeyspaceOptions },
-    AddTable { keyspace: KeyspaceId, level: u8, meta: Arc<TableMeta> },
-    RemoveTable { keyspace: KeyspaceId, level: u8, file: FileNo },
-    Flushed { keyspace: KeyspaceId, through: Seq, count: i64 },
-    LogStart { segment: FileNo },
+    ForgetKeyspace {
+        id: KeyspaceId,
+    },
+    SetOptions {
+        id: KeyspaceId,
+        options: KeyspaceOptions,
+    },
+    AddTable {
+        keyspace: KeyspaceId,
+        level: u8,
+        meta: Arc<TableMeta>,
+    },
+    RemoveTable {
+        keyspace: KeyspaceId,
+        level: u8,
+        file: FileNo,
+    },
+    Flushed {
+        keyspace: KeyspaceId,
+        through: Seq,
+        count: i64,
+    },
+    LogStart {
+        segment: FileNo,
+    },
     Life(Life),
-    Counters { next_file: FileNo, next_keyspace: KeyspaceId, last_seq: Seq, time_ms: u64 },
+    Counters {
+        next_file: FileNo,
+        next_keyspace: KeyspaceId,
+        last_seq: Seq,
+        time_ms: u64,
+    },
     /// What follows replaces everything before.
     Snapshot,
+    /// The MANIFEST is a checkpoint's.
+    Checkpoint {
+        at: Seq,
+    },
 }
 
 /// Appends one entry.
@@ -110,6 +142,10 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
             out.put_varint(*time_ms);
         }
         Entry::Snapshot => out.put_u8(9),
+        Entry::Checkpoint { at } => {
+            out.put_u8(12);
+            out.put_varint(at.0);
+        }
         Entry::ForgetKeyspace { id } => {
             out.put_u8(10);
             out.put_u32(id.0);
@@ -151,7 +187,9 @@ fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
             meta.finish()?;
             Entry::AddTable { keyspace, level, meta: Arc::new(table) }
         }
-        4 => Entry::RemoveTable { keyspace: KeyspaceId(r.u32()?), level: level(r)?, file: FileNo(r.varint()?) },
+        4 => {
+            Entry::RemoveTable { keyspace: KeyspaceId(r.u32()?), level: level(r)?, file: FileNo(r.varint()?) }
+        }
         5 => Entry::Flushed {
             keyspace: KeyspaceId(r.u32()?),
             through: Seq(r.varint()?),
@@ -172,6 +210,7 @@ fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
         9 => Entry::Snapshot,
         10 => Entry::ForgetKeyspace { id: KeyspaceId(r.u32()?) },
         11 => Entry::SetOptions { id: KeyspaceId(r.u32()?), options: decode_options(r)? },
+        12 => Entry::Checkpoint { at: Seq(r.varint()?) },
         other => return Err(DecodeError::Variant(other)),
     })
 }

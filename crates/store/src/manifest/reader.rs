@@ -7,7 +7,8 @@ use crate::wal::writer::LogContext;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, EvidenceKind, FileNo, Result};
 use ringfort_trust::chain::{ChainReader, EndReason, LogKind, SegmentHeader};
-use ringfort_trust::{Anchor, Protection};
+use ringfort_trust::defence::{self, Defence};
+use ringfort_trust::{Anchor, Head, Protection};
 
 /// Largest MANIFEST that is read, bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
@@ -17,7 +18,7 @@ enum Found {
     /// It holds the anchored head: the state there.
     State(Box<State>),
     /// It does not; where and why it ends.
-    Not { ends_at: u64, reason: EndReason, offset: u64 },
+    Not { ends_at: u64, reason: EndReason, offset: u64, state: Box<State> },
     /// It is not of this store and lineage, or unreadable.
     Foreign,
 }
@@ -34,9 +35,10 @@ pub(crate) fn recover(
     numbers.sort_unstable();
     let mut nearest: Option<(FileNo, u64, EndReason, u64)> = None;
     for &number in numbers.iter().rev() {
-        match read(context, disk, protection, anchor, number)? {
+        match read(context, disk, protection, Some(anchor.manifest), number)? {
             Found::State(state) => return Ok(*state),
-            Found::Not { ends_at, reason, offset } => {
+            Found::Not { state, .. } if !defence::on(Defence::AnchorCompare) => return Ok(*state),
+            Found::Not { ends_at, reason, offset, .. } => {
                 if nearest.is_none_or(|(_, best, ..)| ends_at > best) {
                     nearest = Some((number, ends_at, reason, offset));
                 }
@@ -69,16 +71,39 @@ fn refusal(anchor: &Anchor, nearest: Option<(FileNo, u64, EndReason, u64)>) -> E
             EvidenceKind::Rollback,
             super::path(number),
             ends_at,
-            format!("the newest MANIFEST ends at edit {ends_at}, but {expected}: an older state was put in place"),
+            format!(
+                "the newest MANIFEST ends at edit {ends_at}, but {expected}: an older state was put in place"
+            ),
         ),
     }
 }
 
+/// The state at the end of the newest MANIFEST, all of which must verify: a checkpoint's.
+pub(crate) fn whole(context: &LogContext, disk: &dyn Disk, protection: Protection) -> Result<State> {
+    let numbers = files::list(disk, "")?;
+    let newest = numbers.iter().filter_map(|name| super::parse_name(name)).max();
+    let newest = newest
+        .ok_or_else(|| Error::evidence(EvidenceKind::Missing, "MANIFEST", 0, "no MANIFEST is there"))?;
+    match read(context, disk, protection, None, newest)? {
+        Found::Not { state, reason: EndReason::Zeros | EndReason::Short, ends_at, .. } if ends_at > 0 => {
+            Ok(*state)
+        }
+        Found::Not { offset, .. } => {
+            let detail = "an edit does not verify (altered, moved or damaged)";
+            Err(Error::evidence(EvidenceKind::BadSeal, super::path(newest), offset, detail))
+        }
+        _ => {
+            Err(Error::evidence(EvidenceKind::Foreign, super::path(newest), 0, "of another store or lineage"))
+        }
+    }
+}
+
+/// Reads a MANIFEST up to the head `stop`, or to its end.
 fn read(
     context: &LogContext,
     disk: &dyn Disk,
     protection: Protection,
-    anchor: &Anchor,
+    stop: Option<Head>,
     number: FileNo,
 ) -> Result<Found> {
     let path = super::path(number);
@@ -112,11 +137,13 @@ fn read(
                 edit_bytes.clear();
                 state.apply(entries).map_err(inconsistent)?;
                 ends_at = record.head.position;
-                if record.head == anchor.manifest {
+                if Some(record.head) == stop {
                     return Ok(Found::State(Box::new(state)));
                 }
             }
-            Err((reason, offset)) => return Ok(Found::Not { ends_at, reason, offset }),
+            Err((reason, offset)) => {
+                return Ok(Found::Not { ends_at, reason, offset, state: Box::new(state) });
+            }
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) next_keyspace: KeyspaceId,
     pub(crate) last_seq: Seq,
     pub(crate) time_ms: u64,
+    /// This is a checkpoint of the store at a position, and no store (R21).
+    pub(crate) checkpoint: Option<Seq>,
 }
 
 impl State {
@@ -98,6 +100,7 @@ impl State {
             }
             Entry::LogStart { segment } => self.log_start = segment,
             Entry::Life(life) => self.lives.push(life),
+            Entry::Checkpoint { at } => self.checkpoint = Some(at),
             Entry::Counters { next_file, next_keyspace, last_seq, time_ms } => {
                 self.next_file = self.next_file.max(next_file);
                 self.next_keyspace = self.next_keyspace.max(next_keyspace);
@@ -126,6 +129,7 @@ impl State {
         ];
         let needed = self.lives.iter().rposition(|life| life.first_segment <= self.log_start).unwrap_or(0);
         entries.extend(self.lives.iter().skip(needed).copied().map(Entry::Life));
+        entries.extend(self.checkpoint.map(|at| Entry::Checkpoint { at }));
         for (&id, keyspace) in &self.keyspaces {
             let KeyspaceState { name, options, key, flushed, count, levels, dropped } = keyspace.clone();
             entries.push(Entry::CreateKeyspace { id, name, options, key, flushed, count });

@@ -48,9 +48,10 @@ impl ManifestWriter {
             salt: draw_salt(&*context.entropy, context.incarnation)?,
             continues,
         };
-        let sealer = context.ring.log_sealer(protection, &header, LogKind::Manifest, None).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, format!("the key file has no epoch {}", header.epoch))
-        })?;
+        let sealer =
+            context.ring.log_sealer(protection, &header, LogKind::Manifest, None).ok_or_else(|| {
+                Error::new(ErrorKind::Internal, format!("the key file has no epoch {}", header.epoch))
+            })?;
         let path = super::path(number);
         let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
         let bytes = header.encode();
@@ -70,7 +71,9 @@ impl ManifestWriter {
     pub(crate) fn append(&mut self, context: &LogContext, entries: Vec<Entry>) -> Result<Head> {
         let mut plain = Vec::new();
         entries.iter().for_each(|entry| edit::encode(&mut plain, entry));
-        self.state.apply(entries).map_err(|why| Error::new(ErrorKind::Internal, format!("MANIFEST edit: {why}")))?;
+        self.state
+            .apply(entries)
+            .map_err(|why| Error::new(ErrorKind::Internal, format!("MANIFEST edit: {why}")))?;
         let position = self.chain.head().position + 1;
         let mut out = Vec::with_capacity(plain.len() + 256);
         let mut pieces = plain.chunks(RECORD_BYTES_MAX).peekable();

@@ -44,13 +44,21 @@ impl Latches {
             keys.into_iter().map(|key| self.hasher.hash_one(key) as usize & mask).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        Acquire { guard: Some(LatchGuard { latches: Arc::clone(self), held: Vec::with_capacity(wanted.len()) }), wanted, waiting: None }
+        Acquire {
+            guard: Some(LatchGuard { latches: Arc::clone(self), held: Vec::with_capacity(wanted.len()) }),
+            wanted,
+            waiting: None,
+        }
     }
 
     /// Acquires all stripes: for commands that touch a whole keyspace.
     pub fn acquire_all(self: &Arc<Self>) -> Acquire {
         let wanted = (0..self.stripes.len()).collect();
-        Acquire { guard: Some(LatchGuard { latches: Arc::clone(self), held: Vec::new() }), wanted, waiting: None }
+        Acquire {
+            guard: Some(LatchGuard { latches: Arc::clone(self), held: Vec::new() }),
+            wanted,
+            waiting: None,
+        }
     }
 
     /// Passes a stripe on to the first in its queue, or frees it.
@@ -119,7 +127,8 @@ impl Drop for Acquire {
         let mut stripe = guard.latches.stripes[index].lock();
         stripe.queue.retain(|place| place.0 != id);
         // Our wake-up may have been spent already: pass it on.
-        let waker = if stripe.held { None } else { stripe.queue.front_mut().and_then(|place| place.1.take()) };
+        let waker =
+            if stripe.held { None } else { stripe.queue.front_mut().and_then(|place| place.1.take()) };
         drop(stripe);
         if let Some(waker) = waker {
             waker.wake();

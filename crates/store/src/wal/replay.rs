@@ -9,6 +9,7 @@ use ringfort_base::codec::DecodeError;
 use ringfort_base::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result};
 use ringfort_trust::chain::{ChainReader, EndReason, LogKind, Record, SegmentHeader};
+use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::{Anchor, Head, Sealer};
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +46,15 @@ pub(crate) fn replay(
     sink: &mut dyn Sink,
 ) -> Result<Replayed> {
     let segments = claimed_segments(context, start, lives)?;
-    let mut walk = Walk { context, anchor, lives, sink, head: None, reached: false, torn: None };
+    let mut walk = Walk {
+        context,
+        anchor,
+        lives,
+        sink,
+        head: None,
+        reached: !defence::on(Defence::AnchorCompare),
+        torn: None,
+    };
     for (number, (life, path)) in &segments {
         if !walk.segment(*number, *life, path)? {
             break;
@@ -99,7 +108,8 @@ impl Walk<'_> {
             return Ok(true); // behind the head that the next life continued from
         }
         let file = self.context.disk.open(path).map_err(|e| Error::io("open", path, &e))?;
-        let max = self.context.segment_bytes.max(64 << 20) + 2 * BATCH_BYTES_MAX as u64 + (RECORD_BYTES_MAX as u64);
+        let max =
+            self.context.segment_bytes.max(64 << 20) + 2 * BATCH_BYTES_MAX as u64 + (RECORD_BYTES_MAX as u64);
         let bytes = files::read_all(&*file, path, max)?;
         let header = match SegmentHeader::claimed(&bytes) {
             Ok(header) => header,
@@ -175,9 +185,8 @@ impl Walk<'_> {
     }
 
     fn record(&mut self, record: Record, group: &mut Vec<Run>, path: &str) -> Result<()> {
-        let inconsistent = |detail: String| {
-            Error::evidence(EvidenceKind::Inconsistent, path, record.offset, detail)
-        };
+        let inconsistent =
+            |detail: String| Error::evidence(EvidenceKind::Inconsistent, path, record.offset, detail);
         let payload: &[u8] = &record.payload;
         let (kind, body) = payload.split_first().ok_or_else(|| inconsistent("empty record".to_owned()))?;
         let done = match *kind {
@@ -200,7 +209,8 @@ impl Walk<'_> {
         if let Some(done) = done {
             let anchored = !self.reached;
             self.head = Some(record.head);
-            if anchored && record.head.position >= self.anchor.wal.position && record.head != self.anchor.wal {
+            if anchored && record.head.position >= self.anchor.wal.position && record.head != self.anchor.wal
+            {
                 return Err(self.fork(path, record.head));
             }
             self.sink.group(&done, anchored)?;

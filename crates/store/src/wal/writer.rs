@@ -6,7 +6,9 @@ use parking_lot::RwLock;
 use ringfort_base::codec::Write;
 use ringfort_base::limits::{RECORD_BYTES_MAX, SEGMENT_RECORDS_MAX};
 use ringfort_base::world::{Disk, DiskFile, Entropy};
-use ringfort_base::{Epoch, Error, ErrorKind, FileNo, Incarnation, KeyspaceId, Lineage, Result, Seq, StoreId};
+use ringfort_base::{
+    Epoch, Error, ErrorKind, FileNo, Incarnation, KeyspaceId, Lineage, Result, Seq, StoreId,
+};
 use ringfort_trust::chain::{ChainWriter, LogKind, SegmentHeader, draw_salt};
 use ringfort_trust::keys::{KeyRing, Secret};
 use ringfort_trust::{Head, Protection, Sealer};
@@ -66,7 +68,16 @@ impl WalWriter {
         let bytes = header.encode();
         file.write_at(&bytes, 0).map_err(|e| Error::io("write", &path, &e))?;
         let chain = ChainWriter::new(&header);
-        Ok(Self { context, header, file, chain, sealers: HashMap::new(), len: bytes.len() as u64, records: 0, buf: Vec::new() })
+        Ok(Self {
+            context,
+            header,
+            file,
+            chain,
+            sealers: HashMap::new(),
+            len: bytes.len() as u64,
+            records: 0,
+            buf: Vec::new(),
+        })
     }
 
     pub(crate) fn number(&self) -> FileNo {
@@ -173,17 +184,23 @@ impl WalWriter {
 }
 
 /// The sealer of a key domain in a segment.
-pub(crate) fn derive_sealer(context: &LogContext, header: &SegmentHeader, domain: KeyspaceId) -> Result<Sealer> {
+pub(crate) fn derive_sealer(
+    context: &LogContext,
+    header: &SegmentHeader,
+    domain: KeyspaceId,
+) -> Result<Sealer> {
     let keys = context.domain_keys.read();
     let key = match domain {
         KeyspaceId::SYSTEM => None,
-        other => Some(keys.get(&other).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("keyspace {other} does not exist"))
-        })?),
+        other => Some(
+            keys.get(&other)
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("keyspace {other} does not exist")))?,
+        ),
     };
-    context.ring.log_sealer(context.protection, header, LogKind::Wal, key).ok_or_else(|| {
-        Error::new(ErrorKind::Internal, format!("the key file has no epoch {}", header.epoch))
-    })
+    context
+        .ring
+        .log_sealer(context.protection, header, LogKind::Wal, key)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, format!("the key file has no epoch {}", header.epoch)))
 }
 
 /// The keyspace, if all operations are of one and the group fits one record.

@@ -95,9 +95,9 @@ fn judge(
     if kept_stripe == Some(stripe) {
         return Verdict::Drop; // a newer version hides it from everybody
     }
-    let covered = tombstones.covering(key).is_some_and(|fragment| {
-        fragment.seqs.iter().any(|t| *t > seq && rules.stripe(*t) == stripe)
-    });
+    let covered = tombstones
+        .covering(key)
+        .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && rules.stripe(*t) == stripe));
     if covered {
         return Verdict::Drop;
     }
@@ -107,7 +107,11 @@ fn judge(
     match trailer.kind() {
         Ok(Kind::Delete) if rules.bottom => Verdict::Drop,
         Ok(Kind::Put) if kept_stripe.is_none() && is_garbage(rules, key, value) => {
-            if rules.bottom { Verdict::Drop } else { Verdict::Bury }
+            if rules.bottom {
+                Verdict::Drop
+            } else {
+                Verdict::Bury
+            }
         }
         _ => Verdict::Keep,
     }
@@ -139,7 +143,7 @@ impl Output<'_> {
 
     /// Versions of one key stay in one table: a table is cut only before a new key.
     fn cut_if_full(&mut self, next: &[u8]) -> Result<()> {
-        if self.writer.as_ref().is_some_and(|writer| writer.estimated_bytes() >= self.rules.table_bytes) {
+        if self.writer.as_ref().is_some_and(|writer| writer.approximate_bytes() >= self.rules.table_bytes) {
             self.close(Some(next))?;
             self.from = Some(next.to_vec());
         }

@@ -1,6 +1,6 @@
 //! Choosing a compaction: a pure function of version, options and cursors.
 
-use crate::engine::lsm::table::Table;
+use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::tree::Version;
 use crate::options::KeyspaceOptions;
 use ringfort_base::limits::LEVELS;
@@ -11,9 +11,9 @@ pub(crate) enum Choice {
     /// Nothing is due.
     Nothing,
     /// Tables go one level down as they are: an edit of the MANIFEST, no byte is read.
-    Move { level: usize, tables: Vec<Arc<Table>> },
+    Move { level: usize, tables: Vec<Arc<TableMeta>> },
     /// `inputs` of `level` and `below` of `level + 1` become new tables of `level + 1`.
-    Merge { level: usize, inputs: Vec<Arc<Table>>, below: Vec<Arc<Table>> },
+    Merge { level: usize, inputs: Vec<Arc<TableMeta>>, below: Vec<Arc<TableMeta>> },
 }
 
 /// The target size of a level, bytes.
@@ -41,22 +41,22 @@ pub(crate) fn choose(version: &Version, options: &KeyspaceOptions, cursors: &[Ve
         version.levels[0].clone()
     } else {
         let tables = &version.levels[level];
-        let at = tables.partition_point(|table| table.meta().smallest <= cursors[level]);
+        let at = tables.partition_point(|table| table.smallest.as_slice() <= cursors[level].as_slice());
         tables.get(at).or_else(|| tables.first()).cloned().into_iter().collect()
     };
     plan(version, level, inputs)
 }
 
 /// A compaction of `inputs` into the level below.
-pub(crate) fn plan(version: &Version, level: usize, mut inputs: Vec<Arc<Table>>) -> Choice {
+pub(crate) fn plan(version: &Version, level: usize, mut inputs: Vec<Arc<TableMeta>>) -> Choice {
     if inputs.is_empty() {
         return Choice::Nothing;
     }
     if level > 0 {
         widen_over_touching(version, level, &mut inputs);
     }
-    let smallest = inputs.iter().map(|table| table.meta().smallest.as_slice()).min();
-    let largest = inputs.iter().map(|table| table.meta().largest.as_slice()).max();
+    let smallest = inputs.iter().map(|table| table.smallest.as_slice()).min();
+    let largest = inputs.iter().map(|table| table.largest.as_slice()).max();
     let below = version.overlapping(level + 1, smallest, largest);
     let disjoint = level > 0 || inputs.len() == 1;
     if below.is_empty() && disjoint {
@@ -67,10 +67,10 @@ pub(crate) fn plan(version: &Version, level: usize, mut inputs: Vec<Arc<Table>>)
 
 /// Neighbours that share a boundary key go together, so that no older version of a key is left
 /// above a newer one.
-fn widen_over_touching(version: &Version, level: usize, inputs: &mut Vec<Arc<Table>>) {
+fn widen_over_touching(version: &Version, level: usize, inputs: &mut Vec<Arc<TableMeta>>) {
     loop {
-        let smallest = inputs.iter().map(|table| table.meta().smallest.clone()).min();
-        let largest = inputs.iter().map(|table| table.meta().largest.clone()).max();
+        let smallest = inputs.iter().map(|table| table.smallest.clone()).min();
+        let largest = inputs.iter().map(|table| table.largest.clone()).max();
         let all = version.overlapping(level, smallest.as_deref(), largest.as_deref());
         if all.len() == inputs.len() {
             return;

@@ -1,9 +1,10 @@
 //! Point reads: newest source first, the newest version that the reader may see.
 
-use super::View;
+use super::{Tables, View};
+use crate::engine::lsm::filter::hash_key;
 use crate::engine::lsm::key::Kind;
 use crate::engine::lsm::memtable::PinnedValue;
-use crate::engine::lsm::table::{PinnedSlice, TableLookup};
+use crate::engine::lsm::table::{self, PinnedSlice};
 use ringfort_base::{Result, Seq};
 
 /// A value that is borrowed from where it lives: reading copies nothing.
@@ -36,8 +37,15 @@ pub(crate) enum GetOutcome {
 impl View {
     /// Reads `key` as of `snapshot`. The newest range tombstone seen on the way down covers every
     /// older entry.
-    pub(crate) fn get(&self, key: &[u8], snapshot: Seq, resident_only: bool) -> Result<GetOutcome> {
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        snapshot: Seq,
+        tables: &Tables,
+        resident_only: bool,
+    ) -> Result<GetOutcome> {
         let mut covered = Seq::ZERO;
+        let hash = hash_key(key);
         for mem in self.memtables() {
             if let Some(seq) = mem.table.max_covering_seq(key, snapshot) {
                 covered = covered.max(seq);
@@ -46,17 +54,22 @@ impl View {
                 return Ok(decide(seq, kind, covered, || Lookup::Memtable(value)));
             }
         }
-        for table in self.version.candidates(key) {
-            if covered >= table.meta().largest_seq {
+        for meta in self.version.candidates(key) {
+            if covered >= meta.largest_seq {
                 continue; // everything in it is covered
             }
-            match table.get(key, snapshot, resident_only)? {
-                TableLookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
-                TableLookup::Found { seq, kind, value, tombstone } => {
-                    let covered = covered.max(tombstone.unwrap_or_default());
+            let table = match tables.open.resident(meta.file) {
+                Some(table) => table,
+                None if resident_only => return Ok(GetOutcome::NeedsIo),
+                None => tables.get(meta)?,
+            };
+            covered = covered.max(table.max_covering_seq(key, snapshot).unwrap_or_default());
+            match table.get_hashed(key, hash, snapshot, &tables.blocks, resident_only)? {
+                table::Lookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
+                table::Lookup::Found(seq, kind, value) => {
                     return Ok(decide(seq, kind, covered, || Lookup::Table(value)));
                 }
-                TableLookup::Absent { tombstone } => covered = covered.max(tombstone.unwrap_or_default()),
+                table::Lookup::Absent => {}
             }
         }
         Ok(GetOutcome::Absent(covered))

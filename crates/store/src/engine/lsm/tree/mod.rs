@@ -9,7 +9,7 @@
 mod get;
 mod version;
 
-pub(crate) use get::{GetOutcome, Lookup};
+pub(crate) use get::GetOutcome;
 pub(crate) use version::{Tables, Version};
 
 use super::key::Kind;
@@ -92,7 +92,11 @@ pub(crate) struct Tree {
 impl Tree {
     /// The tree of a keyspace as the MANIFEST knows it; its memtables are empty.
     pub(crate) fn open(id: KeyspaceId, state: &KeyspaceState, tables: &Tables) -> Result<Self> {
-        let version = Arc::new(Version::open(&state.levels, tables)?);
+        // Opening proves each table's footer: a table that is missing, cut, old or swapped fails here.
+        for meta in state.levels.iter().flatten() {
+            tables.get(meta)?;
+        }
+        let version = Arc::new(Version { levels: state.levels.clone() });
         let active = Mem::new(u64::from(id.0))?;
         Ok(Self {
             id,

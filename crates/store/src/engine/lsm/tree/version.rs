@@ -1,33 +1,50 @@
 //! A version: an immutable set of tables, by level.
 
 use crate::engine::lsm::cache::BlockCache;
-use crate::engine::lsm::table::Table;
-use crate::engine::lsm::table::meta::TableMeta;
+use crate::engine::lsm::table::{Table, TableMeta};
+use crate::engine::lsm::table_cache::TableCache;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
 use ringfort_base::{FileNo, Result, StoreId};
 use ringfort_trust::Protection;
 use std::sync::Arc;
 
+/// Most tables that are kept open.
+const OPEN_TABLES_MAX: usize = 4096;
+
 /// What all tables of a store share.
 pub(crate) struct Tables {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) protection: Protection,
     pub(crate) store: StoreId,
-    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) blocks: Arc<BlockCache>,
+    pub(crate) open: Arc<TableCache>,
 }
 
 impl Tables {
     /// `memory_budget` is the store's: memtables get a third of it (see `core::maintain`), the
-    /// cache, with the indexes and filters that it holds, the rest.
-    pub(crate) fn new(disk: Arc<dyn Disk>, protection: Protection, store: StoreId, memory_budget: usize) -> Self {
-        let cache = Arc::new(BlockCache::new(memory_budget / 3 * 2));
-        Self { disk, protection, store, cache }
+    /// block cache the rest; what open tables pin is taken off the cache's share.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        protection: Protection,
+        store: StoreId,
+        memory_budget: usize,
+    ) -> Self {
+        let share = memory_budget / 3 * 2;
+        let blocks = Arc::new(BlockCache::new(share));
+        let open = Arc::new(TableCache::new(
+            store,
+            Arc::clone(&disk),
+            Arc::clone(&blocks),
+            OPEN_TABLES_MAX,
+            share / 2,
+        ));
+        Self { disk, protection, store, blocks, open }
     }
 
-    /// Opens a table: its footer must be the one that the MANIFEST names.
-    pub(crate) fn open(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
-        Table::open(&*self.disk, self.store, Arc::clone(meta), Arc::clone(&self.cache)).map(Arc::new)
+    /// A table: its footer is the one that the MANIFEST names.
+    pub(crate) fn get(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+        self.open.get(meta)
     }
 }
 
@@ -35,49 +52,46 @@ impl Tables {
 /// and disjoint.
 #[derive(Clone)]
 pub(crate) struct Version {
-    pub(crate) levels: [Vec<Arc<Table>>; LEVELS],
+    pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
 }
 
 impl Version {
-    pub(crate) fn open(levels: &[Vec<Arc<TableMeta>>; LEVELS], tables: &Tables) -> Result<Self> {
-        let mut opened: [Vec<Arc<Table>>; LEVELS] = Default::default();
-        for (to, from) in opened.iter_mut().zip(levels) {
-            *to = from.iter().map(|meta| tables.open(meta)).collect::<Result<_>>()?;
-        }
-        Ok(Self { levels: opened })
-    }
-
     /// The tables that may hold `key`, newest first.
-    pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<Table>> {
-        let level0 = self.levels[0].iter().rev().filter(move |table| table.meta().covers(key));
-        // Two neighbours may touch at a key where a range tombstone of the first one ends.
-        let deeper = self.levels[1..].iter().flat_map(move |tables| {
-            let at = tables.partition_point(|table| table.meta().largest.as_slice() < key);
-            tables[at..].iter().take_while(|table| table.meta().smallest.as_slice() <= key)
+    pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<TableMeta>> {
+        let level0 = self.levels[0].iter().rev().filter(move |table| table.contains(key));
+        let deeper = self.levels[1..].iter().filter_map(move |tables| {
+            let at = tables.partition_point(|table| table.is_before(key));
+            tables.get(at).filter(|table| table.contains(key))
         });
         level0.chain(deeper)
     }
 
     /// The tables of a level that touch `from..=to` (`None` = unbounded).
-    pub(crate) fn overlapping(&self, level: usize, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<Arc<Table>> {
-        let touches = |meta: &TableMeta| {
-            from.is_none_or(|from| meta.largest.as_slice() >= from) && to.is_none_or(|to| meta.smallest.as_slice() <= to)
+    pub(crate) fn overlapping(
+        &self,
+        level: usize,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Vec<Arc<TableMeta>> {
+        let touches = |table: &TableMeta| {
+            from.is_none_or(|from| !table.is_before(from))
+                && to.is_none_or(|to| table.smallest.as_slice() <= to)
         };
-        self.levels[level].iter().filter(|table| touches(table.meta())).cloned().collect()
+        self.levels[level].iter().filter(|table| touches(table)).cloned().collect()
     }
 
     /// The version without `removed` and with `added` (level, table).
-    pub(crate) fn with(&self, removed: &[FileNo], added: &[(usize, Arc<Table>)]) -> Self {
+    pub(crate) fn with(&self, removed: &[FileNo], added: &[(usize, Arc<TableMeta>)]) -> Self {
         let mut new = self.clone();
         for tables in &mut new.levels {
-            tables.retain(|table| !removed.contains(&table.meta().file));
+            tables.retain(|table| !removed.contains(&table.file));
         }
         for (level, table) in added {
             let tables = &mut new.levels[*level];
             let at = if *level == 0 {
-                tables.partition_point(|t| t.meta().file < table.meta().file)
+                tables.partition_point(|t| t.file < table.file)
             } else {
-                tables.partition_point(|t| t.meta().smallest < table.meta().smallest)
+                tables.partition_point(|t| t.smallest < table.smallest)
             };
             tables.insert(at, Arc::clone(table));
         }
@@ -86,6 +100,6 @@ impl Version {
 
     /// Bytes of a level.
     pub(crate) fn level_bytes(&self, level: usize) -> u64 {
-        self.levels[level].iter().map(|table| table.meta().file_bytes).sum()
+        self.levels[level].iter().map(|table| table.file_bytes).sum()
     }
 }

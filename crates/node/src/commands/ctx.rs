@@ -1,0 +1,415 @@
+//! [`Ctx`]: what a command has at hand, and the few ways in which commands touch the store.
+//!
+//! - Reading commands use [`Ctx::load`] and [`Ctx::scan`]; whatever is read is noted for the gate.
+//! - Writing commands take [`Ctx::latch`] first, read, collect [`Changes`] and [`Ctx::commit`]
+//!   them, and let the latch go; the wait for the level comes at the end of the turn.
+//! - Nothing waits for the byte budget while it holds a latch.
+
+use crate::budget::Charge;
+use crate::clients::Client;
+use crate::door;
+use crate::model::{Changes, Kind, Record, Slot, USER_KEY_BYTES_MAX, meta_key_into};
+use crate::server::Server;
+use crate::server::turn::{Shows, Turn};
+use crate::session::Session;
+use crate::stats::add;
+use ringfort_base::limits::VALUE_BYTES_MAX;
+use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
+use ringfort_protocol::front::resp::error::{KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE};
+use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
+use ringfort_store::Snapshot;
+use ringfort_store::txn::latch::LatchGuard;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest string, bytes: with the head of its record it is a value of the store.
+pub const STRING_BYTES_MAX: usize = VALUE_BYTES_MAX - 16;
+/// Longest reply, bytes: a reply is held whole until it may be shown, so it is bounded.
+pub const REPLY_BYTES_MAX: usize = 512 << 20;
+/// Scans of up to this many entries run inline, longer ones in the pool.
+pub const INLINE_ENTRIES_MAX: usize = 256;
+/// Entries per visit to the pool.
+const SLICE_ENTRIES: usize = 4096;
+/// Records from this size on are charged to the budget before they are kept.
+const CHARGED_BYTES_MIN: usize = 16 * 1024;
+
+/// R20: physical removal waits as well; see the reaper.
+const CLOCK_SUSPECT: ReplyError = ReplyError::fixed(
+    "ERR the host's clock is further ahead than can be believed: new expiries are refused until it is set right",
+);
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub enum Fail {
+    /// It answers with this error.
+    Reply(ReplyError),
+    /// The store could not read.
+    Read(Error),
+    /// The store could not write: the outcome may be unknown.
+    Write(Error),
+}
+
+impl From<ReplyError> for Fail {
+    fn from(error: ReplyError) -> Self {
+        Self::Reply(error)
+    }
+}
+
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// A consistent view of the store, which the pool can share.
+pub(crate) type View = Arc<Snapshot>;
+
+/// What a command returns: its reply is written, or it failed.
+pub type Done<T = ()> = Result<T, Fail>;
+
+/// A range of stored keys.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The first key.
+    pub from: Vec<u8>,
+    /// The first key beyond.
+    pub to: Vec<u8>,
+    /// From the end to the beginning.
+    pub reverse: bool,
+}
+
+/// What a scan collects.
+#[derive(Default)]
+pub struct Found {
+    /// Keys and values, as the visitor made them.
+    pub items: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Their size.
+    pub bytes: usize,
+    /// The last stored key that was visited.
+    pub last: Option<Vec<u8>>,
+    /// Whether the visitor stopped the scan before its end.
+    pub stopped: bool,
+}
+
+impl Found {
+    /// Keeps an entry.
+    pub fn keep(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.bytes += key.len() + value.len() + 16;
+        self.items.push((key, value));
+    }
+}
+
+/// What a command has at hand.
+pub struct Ctx<'a> {
+    pub(crate) server: &'a Arc<Server>,
+    pub(crate) client: &'a Arc<Client>,
+    pub(crate) session: &'a mut Session,
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) turn: &'a mut Turn,
+    pub(crate) charge: &'a mut Charge,
+    /// A buffer for keys.
+    pub(crate) scratch: &'a mut Vec<u8>,
+    /// Bytes of the request and its buffer.
+    pub(crate) base_bytes: usize,
+    /// What the reply depends on so far.
+    pub(crate) shows: Shows,
+    /// When the command began.
+    pub(crate) now: Duration,
+    /// Whether the connection is to close after the reply.
+    pub(crate) close: bool,
+    /// The name of the last command, from the table.
+    pub(crate) name: Option<&'static str>,
+}
+
+impl Ctx<'_> {
+    /// The writer of the reply.
+    pub(crate) fn reply(&mut self) -> ReplyWriter<'_> {
+        ReplyWriter::new(self.out, self.session.version)
+    }
+
+    /// The keyspace of the selected database.
+    pub(crate) fn keyspace(&self) -> KeyspaceId {
+        self.keyspace_of(self.session.db)
+    }
+
+    /// The keyspace of database `db`.
+    pub(crate) fn keyspace_of(&self, db: usize) -> KeyspaceId {
+        // The session's database is checked by SELECT; 0 is the one that always exists.
+        self.server.databases().get(db).copied().unwrap_or(KeyspaceId::SYSTEM)
+    }
+
+    // --- reading -----------------------------------------------------------------------------------
+
+    /// Reads a stored key: from memory inline, else in the pool (R23).
+    pub(crate) async fn fetch(
+        &mut self,
+        keyspace: KeyspaceId,
+        stored: &[u8],
+        at: Option<&View>,
+    ) -> Done<Option<Vec<u8>>> {
+        let store = self.server.store();
+        let answer = match store.get_resident(keyspace, stored, at.map(|at| &**at))? {
+            Some(answer) => answer,
+            None => {
+                add(&self.server.stats().pool_reads, 1);
+                let (store, stored, at) = (store.clone(), stored.to_vec(), at.cloned());
+                door::blocking(move || store.get(keyspace, &stored, at.as_deref())).await?
+            }
+        };
+        self.shows.read(answer.depends);
+        Ok(answer.value)
+    }
+
+    /// What stands under a user key of the selected database, for a writer that holds its latch.
+    pub(crate) async fn load_latched(&mut self, key: &[u8]) -> Done<Slot> {
+        self.load_in(self.keyspace(), key, None).await
+    }
+
+    /// [`Ctx::load_latched`] in another database, or at a snapshot.
+    pub(crate) async fn load_in(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&View>,
+    ) -> Done<Slot> {
+        check_key(key)?;
+        let mut stored = std::mem::take(self.scratch);
+        meta_key_into(&mut stored, key);
+        let value = self.fetch(keyspace, &stored, at).await;
+        *self.scratch = stored;
+        Ok(Slot::decode(value?, || self.server.store().now_ms())?)
+    }
+
+    /// What commands see under a user key of the selected database. Its size is charged to the
+    /// budget, so this may wait: not for holders of latches.
+    pub(crate) async fn load(&mut self, key: &[u8], at: Option<&View>) -> Done<Option<Record>> {
+        loop {
+            let slot = self.load_in(self.keyspace(), key, at).await?;
+            let Some(record) = slot.into_live() else {
+                add(&self.server.stats().misses, 1);
+                return Ok(None);
+            };
+            let bytes = record.stored_len();
+            // The value is held twice for a moment: as it was read, and in the reply.
+            let total = self.base_bytes + self.out.capacity() + 2 * bytes;
+            if bytes < CHARGED_BYTES_MIN || self.charge.try_cover(total) {
+                add(&self.server.stats().hits, 1);
+                return Ok(Some(record));
+            }
+            drop(record);
+            self.charge.cover(total).await;
+        }
+    }
+
+    /// [`Ctx::load`] for a command on strings.
+    pub(crate) async fn load_string(&mut self, key: &[u8]) -> Done<Option<Record>> {
+        of_kind(self.load(key, None).await?, Kind::String)
+    }
+
+    /// [`Ctx::load`] for a command on hashes, which reads record and fields at one snapshot.
+    pub(crate) async fn load_hash(&mut self, key: &[u8], at: &View) -> Done<Option<Record>> {
+        of_kind(self.load(key, Some(at)).await?, Kind::Hash)
+    }
+
+    /// The newest visible state.
+    pub(crate) fn snapshot(&self) -> View {
+        Arc::new(self.server.store().snapshot())
+    }
+
+    /// Scans `span` at a snapshot, in slices in the pool unless at most [`INLINE_ENTRIES_MAX`] entries
+    /// are to be visited. The visitor keeps what it wants and says when to stop.
+    pub(crate) async fn scan(
+        &mut self,
+        at: &View,
+        keyspace: KeyspaceId,
+        mut span: Span,
+        entries_max: usize,
+        visit: impl Fn(Vec<u8>, Vec<u8>, &mut Found) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Done<Found> {
+        self.shows.read(at.position());
+        let mut found = Found::default();
+        let visit = Arc::new(visit);
+        let mut left = entries_max;
+        if left <= INLINE_ENTRIES_MAX {
+            slice(self.server.store(), at, keyspace, &span, left, &mut found, &*visit)?;
+            self.check_reply(found.bytes)?;
+            return Ok(found);
+        }
+        while left > 0 {
+            let (store, at, visit, this) =
+                (self.server.store().clone(), at.clone(), Arc::clone(&visit), span.clone());
+            let take = left.min(SLICE_ENTRIES);
+            let (state, visited) = door::blocking(move || {
+                let visited = slice(&store, &at, keyspace, &this, take, &mut found, &*visit)?;
+                Ok((found, visited))
+            })
+            .await?;
+            found = state;
+            self.check_reply(found.bytes)?;
+            left -= take;
+            if visited < take || found.stopped {
+                break;
+            }
+            if self.client.is_closing() {
+                return Err(ReplyError::fixed("ERR the connection is being closed").into());
+            }
+            // The next slice continues behind (or, in reverse, below) the last visited key.
+            match found.last.clone() {
+                Some(last) if span.reverse => span.to = last,
+                Some(mut last) => {
+                    last.push(0);
+                    span.from = last;
+                }
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether `bytes` more of reply are bearable.
+    pub(crate) fn check_reply(&self, bytes: usize) -> Done {
+        if self.out.len().saturating_add(bytes) > REPLY_BYTES_MAX { Err(OVER_BUDGET.into()) } else { Ok(()) }
+    }
+
+    /// Charges `bytes` of reply that are about to be written; may wait.
+    pub(crate) async fn charge_reply(&mut self, bytes: usize) -> Done {
+        self.check_reply(bytes)?;
+        self.charge.cover(self.base_bytes + self.out.capacity() + 2 * bytes).await;
+        Ok(())
+    }
+
+    // --- writing -------------------------------------------------------------------------------------
+
+    /// The latches of user keys of one keyspace, after the pause that a write stall asks for.
+    pub(crate) async fn latch<'k>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> LatchGuard {
+        let acquire = self.server.store().latches().acquire(keys.into_iter().map(|key| (keyspace, key)));
+        self.stall().await;
+        acquire.await
+    }
+
+    /// Waits as long as a write stall asks for.
+    pub(crate) async fn stall(&self) {
+        let delay = self.server.store().write_delay();
+        if !delay.is_zero() {
+            door::sleep(delay).await;
+        }
+    }
+
+    /// An empty set of changes to the selected database.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes::new(self.keyspace())
+    }
+
+    /// Applies changes: on return they are visible.
+    pub(crate) fn commit(&mut self, changes: Changes) -> Done {
+        self.commit_all([changes])
+    }
+
+    /// Applies changes to several databases as one.
+    pub(crate) fn commit_all(&mut self, all: impl IntoIterator<Item = Changes>) -> Done {
+        let mut batch = ringfort_store::WriteBatch::new();
+        let mut earliest: Option<u64> = None;
+        for changes in all {
+            let (more, expiry) = changes.finish();
+            batch.append(more);
+            earliest = earliest.into_iter().chain(expiry).min();
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let ticket = self.server.store().apply(batch).map_err(Fail::Write)?;
+        self.shows.wrote(ticket.position);
+        self.session.last_write = self.session.last_write.max(ticket.position);
+        self.server.note_unanchored();
+        if let Some(expiry_ms) = earliest {
+            self.server.alarm().note(expiry_ms, self.server.reaper_signal());
+        }
+        Ok(())
+    }
+
+    /// A generation for a hash that is being created under a latch; see [`crate::model`].
+    pub(crate) fn new_generation(&self) -> u64 {
+        let Seq(visible) = self.server.store().snapshot().position();
+        visible
+    }
+
+    /// The store's time for a new expiry, Unix milliseconds. Refused while the host's clock is not
+    /// believed (R20): the key would live too long or not at all.
+    pub(crate) fn now_for_expiry_ms(&self) -> Done<u64> {
+        let time = self.server.store().time();
+        if time.suspect { Err(CLOCK_SUSPECT.into()) } else { Ok(time.now_ms) }
+    }
+
+    /// The store's time, Unix milliseconds (R20).
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.server.store().now_ms()
+    }
+}
+
+/// Visits up to `entries_max` entries; returns how many there were.
+fn slice(
+    store: &ringfort_store::Store,
+    at: &View,
+    keyspace: KeyspaceId,
+    span: &Span,
+    entries_max: usize,
+    found: &mut Found,
+    visit: &(impl Fn(Vec<u8>, Vec<u8>, &mut Found) -> ControlFlow<()> + ?Sized),
+) -> StoreResult<usize> {
+    let mut visited = 0;
+    if span.from >= span.to {
+        return Ok(0);
+    }
+    for entry in store.iter(keyspace, &span.from, Some(&span.to), span.reverse, at)?.take(entries_max) {
+        let (key, value) = entry?;
+        visited += 1;
+        match &mut found.last {
+            Some(last) => last.clone_from(&key),
+            last => *last = Some(key.clone()),
+        }
+        if visit(key, value, found).is_break() {
+            found.stopped = true;
+            break;
+        }
+        if found.bytes > REPLY_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(visited)
+}
+
+/// Refuses keys that are too long.
+pub(crate) fn check_key(key: &[u8]) -> Done {
+    if key.len() > USER_KEY_BYTES_MAX { Err(KEY_TOO_LONG.into()) } else { Ok(()) }
+}
+
+/// Refuses fields that are too long with their key.
+pub(crate) fn check_field(key: &[u8], field: &[u8]) -> Done {
+    if key.len() + field.len() > USER_KEY_BYTES_MAX { Err(KEY_TOO_LONG.into()) } else { Ok(()) }
+}
+
+/// Refuses strings that are too long.
+pub(crate) fn check_string(bytes: usize) -> Done {
+    if bytes > STRING_BYTES_MAX { Err(STRING_TOO_LONG.into()) } else { Ok(()) }
+}
+
+/// Refuses a record of another type.
+pub(crate) fn of_kind(record: Option<Record>, kind: Kind) -> Done<Option<Record>> {
+    match record {
+        Some(record) if record.kind() != kind => Err(WRONG_TYPE.into()),
+        record => Ok(record),
+    }
+}
+
+/// The visible record under a latch, which must be of `kind`.
+pub(crate) fn live_of_kind(slot: &Slot, kind: Kind) -> Done<Option<&Record>> {
+    match slot.live() {
+        Some(record) if record.kind() != kind => Err(WRONG_TYPE.into()),
+        record => Ok(record),
+    }
+}

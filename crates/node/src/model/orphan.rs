@@ -1,0 +1,30 @@
+//! Which fields nobody can reach any more.
+
+use super::keys::{meta_key, parse_field_key};
+use super::record::{Kind, Record};
+use ringfort_base::{KeyspaceId, Level};
+use ringfort_store::Store;
+
+/// Whether a stored key is a field of a hash that is gone, so that compaction may drop it.
+///
+/// It answers "no" in every doubt: for keys of other families, on an error, and as long as the deletion of the hash is
+/// not anchored: dropping a field is irrevocable, while an un-anchored deletion may be lost with the
+/// tail of the log, and the hash that would then be back must still have its fields. The caller
+/// keeps what a snapshot still sees.
+#[must_use]
+pub fn is_orphan_field(store: &Store, keyspace: KeyspaceId, stored: &[u8]) -> bool {
+    let Some((key, generation, _)) = parse_field_key(stored) else {
+        return false;
+    };
+    let Ok(answer) = store.get(keyspace, &meta_key(key), None) else {
+        return false;
+    };
+    if answer.depends > store.frontier(Level::Fresh) {
+        return false;
+    }
+    match answer.value.map(Record::decode) {
+        None => true,
+        Some(Ok(record)) => record.kind() != Kind::Hash || record.hash().generation != generation,
+        Some(Err(_)) => false,
+    }
+}

@@ -1,0 +1,252 @@
+//! One client's connection: read, run a turn, write, again.
+//!
+//! It never holds more than its share: the request buffer grows only as far as the server's byte
+//! budget lets it (a connection that may not grow does not read: back-pressure), a turn ends when
+//! its replies reach [`TURN_REPLY_BYTES`], and what is not needed between turns is given back.
+
+use super::Server;
+use super::turn::{Shows, Turn};
+use crate::budget::Charge;
+use crate::clients::{Client, Peer};
+use crate::commands::{self, Ctx, Flow};
+use crate::door;
+use crate::session::Session;
+use crate::stats::add;
+use ringfort_protocol::front::resp::error::TOO_MANY_CLIENTS;
+use ringfort_protocol::front::resp::{Buffer, Limits, Parser, ReplyError, ReplyWriter, Version};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// A turn ends when its replies have this size.
+const TURN_REPLY_BYTES: usize = 256 * 1024;
+/// A turn ends after this many requests, so that one pipeline does not hold up the others.
+const TURN_REQUESTS_MAX: usize = 1024;
+/// Read at once, normally and within a large request.
+const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES_LARGE: usize = 256 * 1024;
+/// Longest request: the largest batch with its keys and the protocol's own bytes.
+const REQUEST_BYTES_MAX: usize = ringfort_base::limits::BATCH_BYTES_MAX + (16 << 20);
+
+/// Serves `stream` until it ends.
+pub(super) async fn serve<S>(server: &Arc<Server>, mut stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let stats = server.stats();
+    let max = server.settings().maxclients.load(Ordering::Relaxed);
+    let Some(registration) = server.clients().register(peer, max, server.monotonic()) else {
+        add(&stats.rejected_connections, 1);
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, Version::V2).error(&TOO_MANY_CLIENTS);
+        let refused = door::within(Some(Duration::from_secs(1)), stream.write_all(&out)).await;
+        drop(refused);
+        return;
+    };
+    add(&stats.connections, 1);
+    let client = Arc::clone(&registration.client);
+    let session = Session::new(server.config());
+    client.authenticated.store(session.authenticated, Ordering::Relaxed);
+    let mut connection = Connection {
+        parser: Parser::new(limits(session.authenticated)),
+        charge: server.budget().charge(),
+        server: Arc::clone(server),
+        client,
+        session,
+        stream,
+        buffer: Buffer::new(),
+        out: Vec::new(),
+        turn: Turn::default(),
+        scratch: Vec::new(),
+    };
+    // How a connection ends is the client's business: there is nobody to tell.
+    if let Err(error) = connection.run().await {
+        tracing::debug!(client = connection.client.id, %error, "connection ended");
+    }
+    drop(registration);
+}
+
+fn limits(authenticated: bool) -> Limits {
+    if authenticated { Limits::authenticated(REQUEST_BYTES_MAX) } else { Limits::unauthenticated() }
+}
+
+struct Connection<S> {
+    server: Arc<Server>,
+    client: Arc<Client>,
+    session: Session,
+    stream: S,
+    buffer: Buffer,
+    parser: Parser,
+    out: Vec<u8>,
+    turn: Turn,
+    charge: Charge,
+    scratch: Vec<u8>,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All requests that have arrived are answered.
+    Drained,
+    /// There may be more requests in the buffer.
+    Full,
+    /// The connection is to be closed after the replies.
+    Close,
+    /// The connection is to be closed at once, without replies.
+    Drop,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            let ended = self.run_turn().await;
+            if ended == Ended::Drop {
+                return Ok(());
+            }
+            self.write().await?;
+            if ended == Ended::Close || self.client.is_closing() {
+                return self.stream.shutdown().await;
+            }
+            if ended == Ended::Drained && !self.read().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Carries out requests that have arrived, in order, and waits until their replies may be shown.
+    async fn run_turn(&mut self) -> Ended {
+        let mut ended = Ended::Full;
+        let mut last_command = None;
+        let mut now = self.server.monotonic();
+        while self.turn.len() < TURN_REQUESTS_MAX && self.out.len() < TURN_REPLY_BYTES {
+            let request = match self.parser.next(&mut self.buffer) {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    ended = Ended::Drained;
+                    break;
+                }
+                Err(error) => {
+                    add(&self.server.stats().errors, 1);
+                    ReplyWriter::new(&mut self.out, self.session.version).error(&ReplyError::from(error));
+                    self.turn.reply(self.out.len(), Shows::Nothing, self.session.level);
+                    ended = Ended::Close;
+                    break;
+                }
+            };
+            if request.is_http() {
+                tracing::warn!(client = %self.client.peer.remote, "an HTTP request on the RESP port: closed");
+                ended = Ended::Drop;
+                break;
+            }
+            let was_authenticated = self.session.authenticated;
+            let base_bytes = self.buffer.capacity() + request.held_bytes();
+            let mut ctx = Ctx {
+                server: &self.server,
+                client: &self.client,
+                session: &mut self.session,
+                out: &mut self.out,
+                turn: &mut self.turn,
+                charge: &mut self.charge,
+                scratch: &mut self.scratch,
+                base_bytes,
+                shows: Shows::Nothing,
+                now,
+                close: false,
+                name: None,
+            };
+            let flow = commands::execute(&mut ctx, &request).await;
+            now = ctx.now;
+            last_command = ctx.name.or(last_command);
+            self.parser.recycle(request);
+            if self.session.authenticated != was_authenticated {
+                self.parser.set_limits(limits(self.session.authenticated));
+            }
+            if flow == Flow::Close {
+                ended = Ended::Close;
+                break;
+            }
+        }
+        self.client.reply_bytes.store(self.out.len(), Ordering::Relaxed);
+        self.turn.gate(&self.server, &mut self.out).await;
+        if let Some(name) = last_command {
+            self.client.active(now, name);
+        }
+        ended
+    }
+
+    /// Sends the replies; a client that takes none for too long is left.
+    async fn write(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        add(&self.server.stats().output_bytes, self.out.len() as u64);
+        let limit = Some(self.server.config().write_timeout);
+        let mut rest = self.out.as_slice();
+        while !rest.is_empty() {
+            let n = match door::within(limit, self.stream.write(rest)).await {
+                None => return Err(io::ErrorKind::TimedOut.into()),
+                Some(n) => n?,
+            };
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = rest.get(n..).unwrap_or_default();
+        }
+        door::within(limit, self.stream.flush())
+            .await
+            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+        self.out.clear();
+        if self.out.capacity() > READ_BYTES {
+            self.out = Vec::new();
+        }
+        self.client.reply_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads what has arrived; false at the end of the stream or when the connection is to close.
+    async fn read(&mut self) -> io::Result<bool> {
+        self.buffer.release(READ_BYTES);
+        let mid_request = self.parser.is_mid_request() || !self.buffer.is_empty();
+        let held = self.parser.held_bytes();
+        let want = if held > READ_BYTES { READ_BYTES_LARGE } else { READ_BYTES };
+        let bytes = self.buffer.capacity() + held + self.out.capacity();
+        let unfinished = self.buffer.len() + if mid_request { held } else { 0 };
+        self.client.request_bytes.store(unfinished, Ordering::Relaxed);
+        self.charge.shrink(bytes + want);
+        let client = Arc::clone(&self.client);
+        tokio::select! {
+            () = self.charge.cover(bytes + want) => {}
+            () = client.closed() => return Ok(false),
+        }
+        let limit = self.idle_limit(mid_request);
+        let space = self.buffer.space(want);
+        let read = door::within(limit, self.stream.read(space));
+        let n = tokio::select! {
+            n = read => match n {
+                Some(n) => n?,
+                None => return Ok(false),
+            },
+            () = client.closed() => return Ok(false),
+        };
+        if n == 0 {
+            return Ok(false);
+        }
+        self.buffer.commit(n);
+        add(&self.server.stats().input_bytes, n as u64);
+        Ok(true)
+    }
+
+    /// How long to wait for bytes. Who stops in the middle of a request while others wait for the
+    /// memory that it holds is not waited for without end.
+    fn idle_limit(&self, mid_request: bool) -> Option<Duration> {
+        let timeout_s = self.server.settings().timeout_s.load(Ordering::Relaxed);
+        let idle = (timeout_s > 0).then(|| Duration::from_secs(timeout_s));
+        let stall = (mid_request && self.charge.held() > 0).then(|| self.server.config().write_timeout);
+        match (idle, stall) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A server over a world in memory: disks, a clock that is set by hand, entropy from a seed, the
+//! simulated platform; and clients over in-memory streams that speak RESP.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use ringfort_base::Level;
+use ringfort_base::world::{Clock, Entropy};
+use ringfort_fault::clock::ManualClock;
+use ringfort_fault::entropy::SeededEntropy;
+use ringfort_fault::memory::MemDisk;
+use ringfort_node::jobs::{Jobs, Spawner};
+use ringfort_node::{Peer, Server, ServerConfig, door};
+use ringfort_protocol::front::resp::{Buffer, Decoder, Value, client::append_command};
+use ringfort_store::{Store, StoreOptions, World};
+use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// Long enough for a loaded machine, short enough to notice a hang.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server. Its background workers have threads; without [`Rig::jobs`] stopped they end with
+/// the process.
+pub struct Rig {
+    pub server: Arc<Server>,
+    pub clock: Arc<ManualClock>,
+    pub data: MemDisk,
+    pub jobs: Jobs,
+    clients: AtomicU64,
+}
+
+impl Rig {
+    /// With default settings.
+    pub fn new() -> Self {
+        Self::with(ServerConfig::default())
+    }
+
+    /// With settings.
+    pub fn with(config: ServerConfig) -> Self {
+        let data = MemDisk::new();
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
+        let device = SimDevice::new(Arc::new(MemDisk::new()), Arc::clone(&entropy));
+        let world = World {
+            data: Arc::new(data.clone()),
+            trusted: None,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            entropy: Arc::clone(&entropy),
+            platform: Arc::new(SimPlatform::new(Arc::new(device))),
+        };
+        let options = StoreOptions { memory_budget: 32 << 20, ..StoreOptions::default() };
+        let store = Store::open(world, options).expect("opens");
+        let server =
+            Server::new(store, config, Arc::clone(&clock) as Arc<dyn Clock>, &*entropy).expect("starts");
+        let jobs = Jobs::start(&server, Duration::from_millis(20), &spawner());
+        Self { server, clock, data, jobs, clients: AtomicU64::new(0) }
+    }
+
+    /// At a level, which makes tests of other things than levels fast.
+    pub fn at(level: Level) -> Self {
+        Self::with(ServerConfig { default_level: level, ..ServerConfig::default() })
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Client {
+        let (ours, theirs) = duplex(64 * 1024);
+        let n = self.clients.fetch_add(1, Ordering::Relaxed) + 1;
+        let peer = Peer { remote: format!("10.0.0.1:{n}"), local: "10.0.0.2:6379".to_owned() };
+        let server = Arc::clone(&self.server);
+        door::spawn(async move { server.serve_connection(theirs, peer).await });
+        Client { stream: ours, buffer: Buffer::new(), decoder: Decoder::new(1 << 30) }
+    }
+}
+
+/// Threads for the workers.
+pub fn spawner() -> Spawner {
+    Arc::new(|name, work| {
+        #[expect(clippy::disallowed_methods, reason = "tests have no host to ask for threads")]
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        drop(thread.expect("a thread"));
+    })
+}
+
+/// A client.
+pub struct Client {
+    pub stream: DuplexStream,
+    buffer: Buffer,
+    decoder: Decoder,
+}
+
+impl Client {
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("sends");
+    }
+
+    /// The next `n` bytes.
+    pub async fn take(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        let read = door::within(Some(PATIENCE), self.stream.read_exact(&mut bytes)).await;
+        match read {
+            Some(Ok(_)) => bytes,
+            Some(Err(error)) => panic!("the stream ended before {n} bytes: {error}"),
+            None => panic!("no {n} bytes in time"),
+        }
+    }
+
+    /// Everything up to the end of the stream.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        door::within(Some(PATIENCE), self.stream.read_to_end(&mut bytes))
+            .await
+            .expect("ends in time")
+            .expect("ends");
+        bytes
+    }
+
+    /// The next reply; `None` at the end of the stream.
+    pub async fn reply(&mut self) -> Option<Value> {
+        loop {
+            if let Some(value) = self.decoder.next(&mut self.buffer).expect("valid replies") {
+                return Some(value);
+            }
+            let space = self.buffer.space(16 * 1024);
+            let n = door::within(Some(PATIENCE), self.stream.read(space)).await.expect("in time").ok()?;
+            if n == 0 {
+                return None;
+            }
+            self.buffer.commit(n);
+        }
+    }
+
+    /// Sends a command and waits for its reply.
+    pub async fn call(&mut self, args: &[&[u8]]) -> Value {
+        let mut bytes = Vec::new();
+        append_command(&mut bytes, args);
+        self.send(&bytes).await;
+        self.reply().await.expect("a reply")
+    }
+
+    /// [`Client::call`] with words.
+    pub async fn run(&mut self, line: &str) -> Value {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.call(&args).await
+    }
+}
+
+/// The text of a bulk, status or error; the digits of an integer.
+pub fn text(value: &Value) -> String {
+    if let Some(error) = value.as_error() {
+        return error;
+    }
+    if let Some(n) = value.as_integer() {
+        return n.to_string();
+    }
+    value.as_bytes().map_or_else(|| format!("{value:?}"), |b| String::from_utf8_lossy(b).into_owned())
+}
+
+/// The texts of an array.
+pub fn texts(value: &Value) -> Vec<String> {
+    value.as_array().expect("an array").iter().map(text).collect()
+}
+
+/// Runs a test on a runtime as the binary builds it: one thread, and a small pool.
+pub fn on_runtime(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(test);
+}

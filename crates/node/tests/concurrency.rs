@@ -1,0 +1,234 @@
+//! Many connections at once: read-modify-write is atomic, scans keep their guarantee, pipelines
+//! keep their order.
+mod common;
+
+use common::{Client, Rig, on_runtime, text, texts};
+use ringfort_base::Level;
+use ringfort_node::door;
+use ringfort_protocol::front::resp::Value;
+use ringfort_protocol::front::resp::client::append_command;
+use std::collections::HashSet;
+use std::sync::Arc;
+use tokio::sync::Barrier;
+
+const CONNECTIONS: usize = 16;
+const ROUNDS: usize = 50;
+
+/// Runs `work` for each of [`CONNECTIONS`] clients at once and waits for all.
+async fn all_at_once<F: Future<Output = ()> + Send + 'static>(rig: &Rig, work: impl Fn(usize, Client) -> F) {
+    let done = Arc::new(Barrier::new(CONNECTIONS + 1));
+    for n in 0..CONNECTIONS {
+        let (task, done) = (work(n, rig.connect()), Arc::clone(&done));
+        door::spawn(async move {
+            task.await;
+            done.wait().await;
+        });
+    }
+    let waited = door::within(Some(common::PATIENCE * 3), done.wait()).await;
+    assert!(waited.is_some(), "a connection did not finish");
+}
+
+#[test]
+fn incr_from_many_connections_is_exact() {
+    on_runtime(async {
+        let rig = Rig::new();
+        all_at_once(&rig, |n, mut client| async move {
+            for _ in 0..ROUNDS {
+                client.run("INCR counter").await;
+                client.run("HINCRBY hash field 2").await;
+                client.run(&format!("HSET wide f{n} 1")).await;
+                client.run("APPEND text x").await;
+            }
+        })
+        .await;
+        let total = CONNECTIONS * ROUNDS;
+        let mut client = rig.connect();
+        assert_eq!(text(&client.run("GET counter").await), total.to_string());
+        assert_eq!(text(&client.run("HGET hash field").await), (2 * total).to_string());
+        assert_eq!(text(&client.run("HLEN wide").await), CONNECTIONS.to_string());
+        assert_eq!(text(&client.run("STRLEN text").await), total.to_string());
+        assert_eq!(text(&client.run("DBSIZE").await), "4");
+        rig.jobs.stop();
+    });
+}
+
+/// Two keys that every MSET sets alike are never seen apart, and the key count stays exact while
+/// keys come and go.
+#[test]
+fn batches_are_seen_whole() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        rig.connect().run("MSET left 0 right 0").await;
+        all_at_once(&rig, |n, mut client| async move {
+            for round in 0..ROUNDS {
+                if n % 2 == 0 {
+                    client.run(&format!("MSET left {n}.{round} right {n}.{round}")).await;
+                    client.run(&format!("SET extra{} 1", round % 5)).await;
+                } else {
+                    let both = texts(&client.run("MGET left right").await);
+                    assert_eq!(both[0], both[1]);
+                    client.run(&format!("DEL extra{}", round % 5)).await;
+                }
+            }
+        })
+        .await;
+        let mut client = rig.connect();
+        let keys = texts(&client.run("KEYS *").await).len();
+        assert_eq!(text(&client.run("DBSIZE").await), keys.to_string());
+        rig.jobs.stop();
+    });
+}
+
+/// FLUSHALL against writers: whatever is left afterwards is counted.
+#[test]
+fn flushing_under_writers_keeps_the_count() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        all_at_once(&rig, |n, mut client| async move {
+            for round in 0..ROUNDS {
+                match n {
+                    0 => client.run("FLUSHALL").await,
+                    1 => client.run("FLUSHDB").await,
+                    _ if round % 3 == 0 => client.run(&format!("HSET h{n} f{round} v")).await,
+                    _ => client.run(&format!("SET k{n}.{round} v")).await,
+                };
+            }
+        })
+        .await;
+        let mut client = rig.connect();
+        let keys = texts(&client.run("KEYS *").await);
+        assert_eq!(text(&client.run("DBSIZE").await), keys.len().to_string());
+        for key in keys.iter().filter(|key| key.starts_with('h')) {
+            let fields = texts(&client.run(&format!("HKEYS {key}")).await).len();
+            assert_eq!(text(&client.run(&format!("HLEN {key}")).await), fields.to_string());
+        }
+        rig.jobs.stop();
+    });
+}
+
+/// A whole iteration; the names that it returned.
+async fn iterate(client: &mut Client, command: &str, between: &mut impl AsyncFnMut(usize)) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut cursor = "0".to_owned();
+    for page in 0.. {
+        let reply = client.run(&command.replace("CURSOR", &cursor)).await;
+        let Some([next, page_names]) = reply.as_array() else { panic!("a cursor and names: {reply:?}") };
+        names.extend(texts(page_names));
+        cursor = text(next);
+        if cursor == "0" {
+            break;
+        }
+        between(page).await;
+    }
+    names
+}
+
+/// Redis's guarantee: what is there from the beginning to the end is returned, what never was is
+/// not; here also: nothing twice.
+#[test]
+fn scan_keeps_its_guarantee_under_concurrent_deletes() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        let (mut writer, mut reader) = (rig.connect(), rig.connect());
+        for n in 0..400 {
+            writer.run(&format!("SET stay{n:03} v")).await;
+            writer.run(&format!("SET gone{n:03} v")).await;
+            writer.run(&format!("HSET big s{n:03} v g{n:03} v")).await;
+        }
+        let mut between = async |page: usize| {
+            for n in [page, 399 - page] {
+                writer.run(&format!("DEL gone{:03} new{page}", n % 400)).await;
+                writer.run(&format!("SET stay{:03} changed", n % 400)).await;
+                writer.run(&format!("SET new{page} v")).await;
+            }
+            writer.run(&format!("HDEL big g{:03}", page % 400)).await;
+            writer.run(&format!("HSET big n{page} v")).await;
+        };
+        let names = iterate(&mut reader, "SCAN CURSOR COUNT 7", &mut between).await;
+        let distinct: HashSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "nothing twice");
+        assert_eq!(names.iter().filter(|name| name.starts_with("stay")).count(), 400);
+        assert!(names.iter().all(|name| ["stay", "gone", "new", "big"].iter().any(|p| name.starts_with(p))));
+        let matching = iterate(&mut reader, "SCAN CURSOR MATCH stay?5* COUNT 3", &mut between).await;
+        assert_eq!(matching.len(), 40);
+        let fields = iterate(&mut reader, "HSCAN big CURSOR COUNT 9 NOVALUES", &mut between).await;
+        let distinct: HashSet<&String> = fields.iter().collect();
+        assert_eq!(distinct.len(), fields.len(), "nothing twice");
+        assert_eq!(fields.iter().filter(|name| name.starts_with('s')).count(), 400);
+        rig.jobs.stop();
+    });
+}
+
+/// A large database goes through the pool in slices and comes out whole and in order.
+#[test]
+fn long_scans_come_in_slices() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        let mut client = rig.connect();
+        let mut bytes = Vec::new();
+        for n in 0..10_000 {
+            append_command(&mut bytes, &[b"SET", format!("k{n:05}").as_bytes(), b"v"]);
+        }
+        let (mut out, mut replies) = (bytes.as_slice(), 0);
+        while !out.is_empty() {
+            let (now, later) = out.split_at(out.len().min(30_000));
+            client.send(now).await;
+            out = later;
+            while replies < 10_000 && !out.is_empty() && replies * 34 + 60_000 < bytes.len() - out.len() {
+                assert!(client.reply().await.expect("a reply").is_ok());
+                replies += 1;
+            }
+        }
+        while replies < 10_000 {
+            assert!(client.reply().await.expect("a reply").is_ok());
+            replies += 1;
+        }
+        let keys = texts(&client.run("KEYS *").await);
+        let expected: Vec<String> = (0..10_000).map(|n| format!("k{n:05}")).collect();
+        assert_eq!(keys, expected);
+        let mut backwards = texts(&client.run("RANGE k00100 k09000 REV LIMIT 5000").await);
+        assert_eq!(backwards.len(), 10_000);
+        backwards.retain(|word| word != "v");
+        assert_eq!(backwards, expected[4000..9000].iter().rev().cloned().collect::<Vec<_>>());
+        let random: HashSet<String> = {
+            let mut seen = HashSet::new();
+            for _ in 0..50 {
+                seen.insert(text(&client.run("RANDOMKEY").await));
+            }
+            seen
+        };
+        assert!(random.len() > 10 && random.iter().all(|key| expected.contains(key)), "{random:?}");
+        rig.jobs.stop();
+    });
+}
+
+/// A pipeline that arrives in any pieces is answered in order, errors and silent ones included.
+#[test]
+fn pipelines_keep_their_order() {
+    on_runtime(async {
+        let rig = Rig::new();
+        for piece in [1, 7, 100, 100_000] {
+            let mut client = rig.connect();
+            let mut bytes = Vec::new();
+            append_command(&mut bytes, &[b"FLUSHALL"]);
+            for n in 0..200 {
+                append_command(&mut bytes, &[b"INCR", b"n"]);
+                append_command(&mut bytes, &[b"ECHO", n.to_string().as_bytes()]);
+                append_command(&mut bytes, &[b"GET", b"n", b"too many"]);
+            }
+            append_command(&mut bytes, &[b"QUIT"]);
+            for piece in bytes.chunks(piece) {
+                client.send(piece).await;
+            }
+            assert!(client.reply().await.expect("FLUSHALL").is_ok());
+            for n in 0..200 {
+                assert_eq!(client.reply().await.expect("INCR"), Value::Integer(n + 1));
+                assert_eq!(text(&client.reply().await.expect("ECHO")), n.to_string());
+                assert!(client.reply().await.expect("GET").as_error().is_some());
+            }
+            assert!(client.reply().await.expect("QUIT").is_ok());
+            assert!(client.reply().await.is_none(), "closed");
+        }
+        rig.jobs.stop();
+    });
+}

@@ -1,0 +1,340 @@
+//! What a client cannot do to the others, and how a server ends.
+mod common;
+
+use common::{Rig, on_runtime, text};
+use ringfort_base::{ErrorKind, Level};
+use ringfort_node::admin::serve_admin;
+use ringfort_node::budget::FREE_BYTES;
+use ringfort_node::{ServerConfig, door};
+use ringfort_protocol::front::resp::client::append_command;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+/// Waits until `done`, or fails.
+async fn eventually(what: &str, done: impl Fn() -> bool) {
+    let waiting = async {
+        while !done() {
+            door::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(door::within(Some(common::PATIENCE), waiting).await.is_some(), "{what} in time");
+}
+
+#[test]
+fn maxclients_is_a_limit() {
+    on_runtime(async {
+        let rig = Rig::with(ServerConfig { maxclients: 2, ..ServerConfig::default() });
+        let (mut a, mut b) = (rig.connect(), rig.connect());
+        a.run("PING").await;
+        b.run("PING").await;
+        let mut c = rig.connect();
+        assert_eq!(String::from_utf8_lossy(&c.rest().await), "-ERR max number of clients reached\r\n");
+        drop(a);
+        eventually("the place is free", || rig.server.clients().len() == 1).await;
+        assert_eq!(text(&rig.connect().run("PING").await), "PONG");
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn idle_connections_are_closed() {
+    on_runtime(async {
+        let rig = Rig::with(ServerConfig { idle_timeout: Duration::from_secs(1), ..ServerConfig::default() });
+        let mut client = rig.connect();
+        client.run("PING").await;
+        assert!(client.rest().await.is_empty());
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn clients_see_and_kill_each_other() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let (mut a, mut b) = (rig.connect(), rig.connect());
+        b.run("CLIENT SETNAME victim").await;
+        let list = text(&a.run("CLIENT LIST").await);
+        assert_eq!(list.lines().count(), 2, "{list}");
+        assert!(list.contains(
+            "id=2 addr=10.0.0.1:2 laddr=10.0.0.2:6379 fd=-1 name=victim age=0 idle=0 flags=N db=0"
+        ));
+        let info = text(&b.run("CLIENT INFO").await);
+        assert!(
+            info.starts_with("id=2 ") && info.contains(" cmd=client|setname ") && info.ends_with('\n'),
+            "{info}"
+        );
+        assert_eq!(text(&a.run("CLIENT LIST ID 1").await).lines().count(), 1);
+        assert_eq!(text(&a.run("CLIENT LIST TYPE replica").await), "");
+        assert_eq!(text(&a.run("CLIENT KILL ID 2").await), "1");
+        assert!(b.rest().await.is_empty());
+        assert_eq!(text(&a.run("CLIENT KILL ID 1 SKIPME yes").await), "0");
+        assert_eq!(text(&a.run("CLIENT KILL ID 1 SKIPME no").await), "1", "answered before it closes");
+        assert!(a.rest().await.is_empty());
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn strangers_get_little_memory() {
+    on_runtime(async {
+        let rig = Rig::with(ServerConfig { requirepass: Some(b"pw".to_vec()), ..ServerConfig::default() });
+        let mut client = rig.connect();
+        client.send(b"*2\r\n$4\r\nAUTH\r\n$1000000\r\n").await;
+        let reply = client.rest().await;
+        assert_eq!(String::from_utf8_lossy(&reply), "-ERR Protocol error: unauthenticated bulk length\r\n");
+        let mut client = rig.connect();
+        client.send(b"*100\r\n").await;
+        let reply = client.rest().await;
+        assert_eq!(
+            String::from_utf8_lossy(&reply),
+            "-ERR Protocol error: unauthenticated multibulk length\r\n"
+        );
+        let mut client = rig.connect();
+        client.run("AUTH pw").await;
+        let big = vec![b'x'; 1_000_000];
+        assert!(client.call(&[b"SET", b"k", &big]).await.is_ok(), "afterwards it is welcome");
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn nonsense_and_browsers_are_shown_the_door() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let mut client = rig.connect();
+        client.send(b"*1\r\n+PING\r\n").await;
+        assert_eq!(
+            String::from_utf8_lossy(&client.rest().await),
+            "-ERR Protocol error: expected '$', got '+'\r\n"
+        );
+        let mut client = rig.connect();
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\n\r\nSET pwned 1\r\n").await;
+        assert!(client.rest().await.is_empty());
+        assert_eq!(text(&rig.connect().run("EXISTS pwned").await), "0");
+        rig.jobs.stop();
+    });
+}
+
+/// With a budget of one value, many connections with a value each all get through, one after the
+/// other, and at the end nothing is charged.
+#[test]
+fn the_byte_budget_makes_large_requests_take_turns() {
+    on_runtime(async {
+        let total = 600_000;
+        let config = ServerConfig {
+            connection_memory_bytes: total,
+            default_level: Level::Buffered,
+            ..ServerConfig::default()
+        };
+        let rig = Rig::with(config);
+        let budget = Arc::clone(rig.server.budget());
+        let done = Arc::new(tokio::sync::Barrier::new(9));
+        for n in 0..8 {
+            let (mut client, done) = (rig.connect(), Arc::clone(&done));
+            door::spawn(async move {
+                let value = vec![b'a' + n; 500_000];
+                for _ in 0..3 {
+                    let key = [b'k', n];
+                    assert!(client.call(&[b"SET", &key, &value]).await.is_ok());
+                    assert_eq!(client.call(&[b"GET", &key]).await.as_bytes(), Some(&value[..]));
+                }
+                done.wait().await;
+                client.run("PING").await;
+            });
+        }
+        let finished = door::within(Some(common::PATIENCE * 2), done.wait()).await;
+        assert!(finished.is_some(), "no deadlock; {} charged, {} wait", budget.used(), budget.waiting());
+        eventually("everything is given back", || budget.used() == 0).await;
+        rig.jobs.stop();
+    });
+}
+
+/// A client that sends a large request and does not read the replies holds up itself, not others.
+#[test]
+fn a_client_that_does_not_read_is_left() {
+    on_runtime(async {
+        let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
+        let rig = Rig::with(config);
+        let mut client = rig.connect();
+        client.call(&[b"SET", b"k", &vec![b'x'; 1_000_000]]).await;
+        let mut bytes = Vec::new();
+        (0..20).for_each(|_| append_command(&mut bytes, &[b"GET", b"k"]));
+        client.send(&bytes).await;
+        assert_eq!(text(&rig.connect().run("PING").await), "PONG");
+        eventually("the connection is dropped", || rig.server.clients().is_empty()).await;
+        assert_eq!(rig.server.budget().used(), 0);
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn long_keys_and_values_are_refused_in_words() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        let mut client = rig.connect();
+        let key = vec![b'k'; 64 * 1024];
+        for args in
+            [&[&b"GET"[..], &key][..], &[b"SET", &key, b"v"], &[b"HSET", b"h", &key, b"v"], &[b"DEL", &key]]
+        {
+            let reply = client.call(args).await;
+            assert_eq!(text(&reply), "ERR key exceeds maximum allowed size (64 KiB)");
+        }
+        let value = vec![b'v'; ringfort_base::limits::VALUE_BYTES_MAX + 1];
+        let reply = client.call(&[b"SET", b"k", &value]).await;
+        assert_eq!(text(&reply), "ERR string exceeds maximum allowed size (64 MiB)");
+        assert_eq!(text(&client.run("DBSIZE").await), "0");
+        assert_eq!(FREE_BYTES % 1024, 0);
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn the_minimum_level_holds() {
+    on_runtime(async {
+        let config = ServerConfig {
+            default_level: Level::Buffered,
+            minimum_level: Level::Durable,
+            ..ServerConfig::default()
+        };
+        let rig = Rig::with(config);
+        let mut client = rig.connect();
+        assert_eq!(text(&client.run("LEVEL").await), "durable");
+        let refusal = client.run("LEVEL buffered").await;
+        assert_eq!(text(&refusal), "ERR level 'buffered' is below the store's minimum 'durable'");
+        assert!(client.run("LEVEL fresh").await.is_ok());
+        rig.jobs.stop();
+    });
+}
+
+/// R7: what nobody waits for is anchored within the window; and an idle server does not advance.
+#[test]
+fn r7_unanchored_writes_are_anchored_in_the_background() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        let mut client = rig.connect();
+        let store = rig.server.store().clone();
+        for n in 0..5 {
+            client.run(&format!("SET k{n} v")).await;
+            let written = store.frontier(Level::Buffered);
+            eventually("the write is anchored", || store.frontier(Level::Fresh) >= written).await;
+        }
+        rig.jobs.stop();
+    });
+}
+
+/// R5: a fresh reply needs the counter, for reads and refusals as well; without the workers there is
+/// none.
+#[test]
+fn r5_r6_nothing_is_shown_before_it_has_its_level() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let mut client = rig.connect();
+        client.run("SET k v").await;
+        rig.jobs.stop();
+        for command in [
+            "GET k\r\n",
+            "GET none\r\n",
+            "INCR k\r\n",
+            "DBSIZE\r\n",
+            "KEYS *\r\n",
+            "HGET k f\r\n",
+            "SET k w\r\n",
+        ] {
+            let mut client = rig.connect();
+            client.send(command.as_bytes()).await;
+            let shown = door::within(Some(Duration::from_millis(50)), client.reply()).await;
+            assert!(shown.is_none(), "{command} was answered: {shown:?}");
+        }
+        let mut client = rig.connect();
+        assert_eq!(text(&client.run("PING").await), "PONG", "what shows nothing waits for nothing");
+        client.send(b"PING\r\nGET k\r\nPING\r\n").await;
+        let shown = door::within(Some(Duration::from_millis(50)), client.reply()).await;
+        assert!(shown.is_none(), "replies keep their order");
+    });
+}
+
+#[test]
+fn a_clean_shutdown_finishes_turns_and_refuses_newcomers() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let mut client = rig.connect();
+        client.send(b"SET k v\r\n").await;
+        assert!(client.reply().await.expect("a reply").is_ok());
+        let idle = rig.connect();
+        door::sleep(Duration::from_millis(20)).await;
+        door::within(Some(common::PATIENCE), rig.server.shut_down()).await.expect("in time");
+        assert!(rig.server.clients().is_empty());
+        assert!(client.rest().await.is_empty());
+        drop(idle);
+        assert!(rig.server.health().is_err());
+        let mut late = rig.connect();
+        assert!(!late.rest().await.is_empty(), "told why");
+        rig.jobs.stop();
+        rig.server.store().close().expect("closes");
+        assert!(rig.server.failure().is_none(), "an end that was wanted is no failure");
+    });
+}
+
+/// R11: after a failed sync a write is "outcome unknown", then nothing is answered but evidence,
+/// and the server asks to be shut down.
+#[test]
+fn r11_a_failed_sync_stops_the_server() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let mut client = rig.connect();
+        assert!(client.run("SET k v").await.is_ok());
+        for path in rig.data.files().keys() {
+            rig.data.fail_sync(path).expect("a file");
+        }
+        let replies = [client.run("SET k w").await, client.run("GET k").await, client.run("SET k x").await];
+        let [write, read, again] = replies.map(|reply| text(&reply));
+        assert!(write.starts_with("OUTCOMEUNKNOWN "), "{write}");
+        assert!(read.starts_with("STOPPED ") && again.starts_with("STOPPED "), "{read} / {again}");
+        assert_eq!(text(&client.run("PING").await), "PONG");
+        door::within(Some(common::PATIENCE), rig.server.shutdown_requested())
+            .await
+            .expect("asks to be shut down");
+        assert!(rig.server.failure().is_some_and(|e| e.kind() != ErrorKind::Invalid));
+        let (mut ours, theirs) = duplex(4096);
+        ours.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.expect("sends");
+        serve_admin(&rig.server, theirs).await.expect("answers");
+        let mut page = String::new();
+        ours.read_to_string(&mut page).await.expect("reads");
+        assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn the_admin_endpoint_answers_and_is_bounded() {
+    on_runtime(async {
+        let rig = Rig::new();
+        rig.connect().run("SET secret-key secret-value").await;
+        let ask = async |request: &[u8]| {
+            let (mut ours, theirs) = duplex(64 * 1024);
+            ours.write_all(request).await.expect("sends");
+            serve_admin(&rig.server, theirs).await.expect("answers");
+            let mut page = String::new();
+            ours.read_to_string(&mut page).await.expect("reads");
+            page
+        };
+        assert!(ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("\r\n\r\nok\n"));
+        let metrics = ask(b"GET /metrics HTTP/1.0\r\n\r\n").await;
+        assert!(metrics.contains("\nringfort_up 1\n"), "{metrics}");
+        assert!(metrics.contains("\nringfort_commands_total{command=\"set\"} 1\n"));
+        assert!(metrics.contains("\nringfort_position{level=\"fresh\"} "));
+        assert!(!metrics.contains("secret"), "no keys, no values");
+        let body = metrics.split_once("\r\n\r\n").expect("a body").1;
+        assert!(metrics.contains(&format!("Content-Length: {}\r\n", body.len())));
+        for line in body.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.split_once(' ').expect("name and value");
+            assert!(name.starts_with("ringfort_") && value.parse::<f64>().is_ok(), "{line}");
+        }
+        assert!(ask(b"POST /metrics HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 405 "));
+        assert!(ask(b"GET /etc/passwd HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404 "));
+        assert!(ask(b"nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+        assert!(ask(&[b'x'; 10_000]).await.starts_with("HTTP/1.1 431 "));
+        rig.jobs.stop();
+    });
+}

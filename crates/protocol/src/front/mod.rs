@@ -1,0 +1,3 @@
+//! The protocols that plain clients speak.
+
+pub mod resp;

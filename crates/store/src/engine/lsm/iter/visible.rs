@@ -1,0 +1,279 @@
+//! What a snapshot sees: of each key the newest version at or below it, unless that is a deletion
+//! or a range tombstone covers it.
+
+use super::merging::MergingIter;
+use super::source::Source;
+use super::tombstones::VisibleTombstones;
+use crate::engine::lsm::key::Trailer;
+use crate::engine::lsm::table::PinnedSlice;
+use ringfort_base::{Result, Seq};
+
+/// The visible entries of `from..to`, in one direction chosen by the first move:
+/// [`VisibleIter::seek_to_first`], [`VisibleIter::seek`] or [`VisibleIter::seek_to_last`],
+/// [`VisibleIter::seek_before`], and changed by [`VisibleIter::next`] and [`VisibleIter::prev`].
+///
+/// # Invariants
+/// - On an entry, going forward: the merge stands on it; its key is in `key`.
+/// - On an entry, going backward: the merge stands on the newest entry of the next smaller user
+///   key (or on none); key and value of the entry are in `key` and `held`.
+pub struct VisibleIter {
+    merge: MergingIter,
+    snapshot: Seq,
+    from: Vec<u8>,
+    to: Option<Vec<u8>>,
+    tombstones: VisibleTombstones,
+    reverse: bool,
+    valid: bool,
+    key: Vec<u8>,
+    held: Option<PinnedSlice>,
+    newest: Seq,
+}
+
+impl VisibleIter {
+    /// The entries of `sources` (newest first) in `from..to` (`None`: no end), as of `snapshot`.
+    /// Stands on no entry.
+    ///
+    /// # Errors
+    /// As opening the tables that have range tombstones there.
+    pub fn new(sources: Vec<Source>, snapshot: Seq, from: &[u8], to: Option<&[u8]>) -> Result<Self> {
+        let mut lists = Vec::new();
+        for source in &sources {
+            source.collect_tombstones((from, to), &mut lists)?;
+        }
+        let newest = lists
+            .iter()
+            .flat_map(|list| list.overlapping(from, to))
+            .filter_map(|fragment| fragment.newest_at(snapshot))
+            .max()
+            .unwrap_or_default();
+        Ok(Self {
+            merge: MergingIter::new(sources),
+            snapshot,
+            from: from.to_vec(),
+            to: to.map(<[u8]>::to_vec),
+            tombstones: VisibleTombstones::new(&lists, snapshot, (from, to)),
+            reverse: false,
+            valid: false,
+            key: Vec::new(),
+            held: None,
+            newest,
+        })
+    }
+
+    /// Whether it stands on an entry. The accessors mean something only then.
+    #[inline]
+    #[must_use]
+    pub fn valid(&self) -> bool {
+        self.valid
+    }
+
+    /// The user key.
+    #[inline]
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The value.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        match &self.held {
+            Some(held) => held,
+            None if self.valid => self.merge.value(),
+            None => &[],
+        }
+    }
+
+    /// The value, without a copy, for as long as it is wanted.
+    #[must_use]
+    pub fn pin_value(&self) -> Option<PinnedSlice> {
+        if self.held.is_some() { self.held.clone() } else { self.merge.pin_value().filter(|_| self.valid) }
+    }
+
+    /// The highest sequence number that what was shown so far depends on: entries, deletions and
+    /// range tombstones alike (R6).
+    #[must_use]
+    pub fn depends(&self) -> Seq {
+        self.newest
+    }
+
+    /// Moves to the first entry.
+    ///
+    /// # Errors
+    /// As [`Source::next`]; the iterator then stands on no entry for good. So for all moves.
+    pub fn seek_to_first(&mut self) -> Result<()> {
+        let from = std::mem::take(&mut self.from);
+        let result = self.merge.seek(&from, Trailer::FIRST);
+        self.from = from;
+        self.begin(false);
+        result?;
+        self.find_forward(false)
+    }
+
+    /// Moves to the first entry at or behind `key`.
+    ///
+    /// # Errors
+    /// See [`VisibleIter::seek_to_first`].
+    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
+        if key <= self.from.as_slice() {
+            return self.seek_to_first();
+        }
+        self.begin(false);
+        self.merge.seek(key, Trailer::FIRST)?;
+        self.find_forward(false)
+    }
+
+    /// Moves to the last entry.
+    ///
+    /// # Errors
+    /// See [`VisibleIter::seek_to_first`].
+    pub fn seek_to_last(&mut self) -> Result<()> {
+        self.begin(true);
+        match &self.to {
+            Some(to) => self.merge.seek_before(to, Trailer::FIRST)?,
+            None => self.merge.seek_to_last()?,
+        }
+        self.find_backward()
+    }
+
+    /// Moves to the last entry before `key`.
+    ///
+    /// # Errors
+    /// See [`VisibleIter::seek_to_first`].
+    pub fn seek_before(&mut self, key: &[u8]) -> Result<()> {
+        if self.to.as_ref().is_some_and(|to| key >= to.as_slice()) {
+            return self.seek_to_last();
+        }
+        self.begin(true);
+        self.merge.seek_before(key, Trailer::FIRST)?;
+        self.find_backward()
+    }
+
+    /// Moves to the next entry.
+    ///
+    /// # Errors
+    /// See [`VisibleIter::seek_to_first`].
+    #[inline]
+    pub fn next(&mut self) -> Result<()> {
+        if !self.valid {
+            return Ok(());
+        }
+        if self.reverse {
+            let key = std::mem::take(&mut self.key);
+            self.begin(false);
+            let moved = self.merge.seek(&key, Trailer::LAST);
+            self.key = key;
+            moved?;
+            return self.find_forward(true);
+        }
+        self.valid = false;
+        self.merge.next()?;
+        self.find_forward(true)
+    }
+
+    /// Moves to the entry before.
+    ///
+    /// # Errors
+    /// See [`VisibleIter::seek_to_first`].
+    #[inline]
+    pub fn prev(&mut self) -> Result<()> {
+        if !self.valid {
+            return Ok(());
+        }
+        if !self.reverse {
+            let key = std::mem::take(&mut self.key);
+            self.begin(true);
+            let moved = self.merge.seek_before(&key, Trailer::FIRST);
+            self.key = key;
+            moved?;
+        }
+        self.find_backward()
+    }
+
+    fn begin(&mut self, reverse: bool) {
+        self.reverse = reverse;
+        self.valid = false;
+        self.held = None;
+    }
+
+    fn note(&mut self, seq: Seq) {
+        self.newest = self.newest.max(seq);
+    }
+
+    /// From the merge's place to the next visible entry. `skip`: versions of `key` are done with.
+    fn find_forward(&mut self, mut skip: bool) -> Result<()> {
+        while self.merge.valid() {
+            let key = self.merge.key();
+            if self.to.as_ref().is_some_and(|to| key >= to.as_slice()) {
+                break;
+            }
+            let trailer = self.merge.trailer();
+            if trailer.seq() > self.snapshot || (skip && key == self.key) {
+                self.merge.next()?;
+                continue;
+            }
+            if !self.tombstones.is_empty()
+                && let Some(range) = self.tombstones.covering(key)
+                && range.seq > trailer.seq()
+            {
+                // Older versions of the key are covered as well. A source without anything newer
+                // than the tombstone has nothing to show before its end.
+                if self.merge.source_largest_seq() < range.seq {
+                    self.merge.skip_source_to(&range.to)?;
+                } else {
+                    self.merge.next()?;
+                }
+                continue;
+            }
+            self.key.clear();
+            self.key.extend_from_slice(key);
+            self.note(trailer.seq());
+            if trailer.is_delete() {
+                skip = true;
+                self.merge.next()?;
+                continue;
+            }
+            self.valid = true;
+            return Ok(());
+        }
+        self.valid = false;
+        Ok(())
+    }
+
+    /// From the merge's place, which is the oldest entry of a user key (or inside it), to the next
+    /// smaller visible entry. Going backward, versions come oldest first: the last one met at or
+    /// below the snapshot is the newest.
+    fn find_backward(&mut self) -> Result<()> {
+        self.valid = false;
+        self.held = None;
+        while self.merge.valid() && self.merge.key() >= self.from.as_slice() {
+            self.key.clear();
+            self.key.extend_from_slice(self.merge.key());
+            let covered = match self.tombstones.covering(&self.key) {
+                Some(range) if self.merge.source_largest_seq() < range.seq => {
+                    self.merge.skip_source_to(&range.from)?;
+                    continue;
+                }
+                Some(range) => range.seq,
+                None => Seq::ZERO,
+            };
+            let mut newest: Option<Trailer> = None;
+            while self.merge.valid() && self.merge.key() == self.key.as_slice() {
+                let trailer = self.merge.trailer();
+                if trailer.seq() <= self.snapshot && trailer.seq() >= covered {
+                    newest = Some(trailer);
+                    self.held = if trailer.is_delete() { None } else { self.merge.pin_value() };
+                }
+                self.merge.prev()?;
+            }
+            let Some(newest) = newest else { continue };
+            self.note(newest.seq());
+            if !newest.is_delete() {
+                self.valid = true;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! The memtable: the newest entries of a keyspace, in memory, ordered, until a flush.
+//!
+//! Point entries live in a [`skiplist`] over an [`arena`]; range tombstones, which are rare, in an
+//! immutable fragmented list that is swapped under a lock. A memtable is written by any number of
+//! threads and read by any number at the same time; it decides nothing about visibility: a writer
+//! publishes a sequence number only after its entries are in, and readers bring a snapshot.
+//!
+//! Entries are never changed or removed. All memory is freed when the memtable drops.
+
+mod arena;
+mod skiplist;
+
+pub use skiplist::{Cursor, Holder, PinnedValue};
+
+use super::key::{Kind, Trailer};
+use super::tombstone::FragmentedTombstones;
+use parking_lot::RwLock;
+use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
+use ringfort_base::{Error, ErrorKind, Result, Seq};
+use skiplist::{Refused, SkipList};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// What a memtable takes beside its entries: the table of chunk addresses and the like.
+const FIXED_BYTES: usize = 34 << 10;
+
+/// See the module's chapter.
+pub struct Memtable {
+    list: SkipList,
+    entries: AtomicUsize,
+    first_seq: AtomicU64,
+    last_seq: AtomicU64,
+    count: AtomicI64,
+    /// Bytes of `tombstones`; 0 means none, which spares readers the lock.
+    tombstone_bytes: AtomicUsize,
+    tombstones: RwLock<Arc<FragmentedTombstones>>,
+}
+
+impl Memtable {
+    /// An empty memtable. `seed` moves the skiplist's random heights; any number will do.
+    ///
+    /// # Errors
+    /// `Exhausted` if there is no memory for the first chunk.
+    pub fn new(seed: u64) -> Result<Self> {
+        let list = SkipList::new(seed).ok_or_else(|| no_room("there is no memory for a memtable"))?;
+        Ok(Self {
+            list,
+            entries: AtomicUsize::new(0),
+            first_seq: AtomicU64::new(u64::MAX),
+            last_seq: AtomicU64::new(0),
+            count: AtomicI64::new(0),
+            tombstone_bytes: AtomicUsize::new(0),
+            tombstones: RwLock::default(),
+        })
+    }
+
+    /// Inserts an entry.
+    ///
+    /// # Errors
+    /// `Exhausted` if the memtable's 4 GiB are full: seal it and insert into a new one
+    /// ([`Memtable::has_room`] tells before). `Invalid` for a key or value above its limit or a
+    /// kind that is no point entry. `Internal` if the sequence number was used for this key before.
+    pub fn insert(&self, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+        if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX || seq.0 > SEQ_MAX {
+            return Err(Error::invalid("a key, a value or a sequence number is above its limit"));
+        }
+        if kind == Kind::RangeDelete {
+            return Err(Error::invalid("a range deletion is no point entry"));
+        }
+        self.list.insert(key, Trailer::new(seq, kind), value).map_err(|refused| match refused {
+            Refused::Full => no_room("the memtable is full"),
+            Refused::Duplicate => {
+                Error::new(ErrorKind::Internal, format!("sequence number {seq} was used twice for one key"))
+            }
+        })?;
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.note_seq(seq);
+        Ok(())
+    }
+
+    fn note_seq(&self, seq: Seq) {
+        if seq.0 > self.last_seq.load(Ordering::Relaxed) {
+            self.last_seq.fetch_max(seq.0, Ordering::Relaxed);
+        }
+        if seq.0 < self.first_seq.load(Ordering::Relaxed) {
+            self.first_seq.fetch_min(seq.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether `entries` more entries with `bytes` of keys and values are certain to fit.
+    #[must_use]
+    pub fn has_room(&self, entries: usize, bytes: usize) -> bool {
+        // The largest node header with its alignment; and each large entry may waste a chunk's rest.
+        let waste = (bytes >> 18) + 2;
+        let need = bytes as u64 + entries as u64 * 96 + ((waste as u64) << 20);
+        need <= self.list.free_bytes()
+    }
+
+    /// The newest entry of `key` that a reader at `snapshot` sees, deletions included. Range
+    /// tombstones are the caller's to ask for ([`Memtable::max_covering_seq`]).
+    #[inline]
+    #[must_use]
+    pub fn get(&self, key: &[u8], snapshot: Seq) -> Option<(Seq, Kind, &[u8])> {
+        let (trailer, value) = self.list.get(key, Trailer::seek(snapshot))?;
+        let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
+        Some((trailer.seq(), kind, value))
+    }
+
+    /// As [`Memtable::get`]; the value stays where it is and keeps the memtable alive.
+    #[must_use]
+    pub fn get_pinned(self: &Arc<Self>, key: &[u8], snapshot: Seq) -> Option<(Seq, Kind, PinnedValue)> {
+        let (trailer, value) = PinnedValue::find(self, key, Trailer::seek(snapshot))?;
+        let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
+        Some((trailer.seq(), kind, value))
+    }
+
+    /// A cursor that borrows the memtable.
+    #[must_use]
+    pub fn iter(&self) -> Cursor<&Self> {
+        Cursor::new(self)
+    }
+
+    /// A cursor that keeps the memtable alive.
+    #[must_use]
+    pub fn cursor(self: &Arc<Self>) -> Cursor<Arc<Self>> {
+        Cursor::new(Arc::clone(self))
+    }
+
+    /// Adds a range tombstone over `from..to`.
+    pub fn add_range_tombstone(&self, seq: Seq, from: &[u8], to: &[u8]) {
+        let mut list = self.tombstones.write();
+        *list = Arc::new(list.with(seq, from, to));
+        // Release: a reader that sees a later published sequence number sees this too.
+        self.tombstone_bytes.store(list.bytes(), Ordering::Release);
+        drop(list);
+        self.note_seq(seq);
+    }
+
+    /// Whether any range tombstone is here: one atomic load.
+    #[inline]
+    #[must_use]
+    pub fn has_range_tombstones(&self) -> bool {
+        self.tombstone_bytes.load(Ordering::Acquire) != 0
+    }
+
+    /// The range tombstones as they are now.
+    #[must_use]
+    pub fn range_tombstones(&self) -> Arc<FragmentedTombstones> {
+        Arc::clone(&self.tombstones.read())
+    }
+
+    /// The newest range tombstone over `key` that a reader at `snapshot` sees.
+    #[inline]
+    #[must_use]
+    pub fn max_covering_seq(&self, key: &[u8], snapshot: Seq) -> Option<Seq> {
+        if !self.has_range_tombstones() {
+            return None;
+        }
+        self.tombstones.read().max_covering_seq(key, snapshot)
+    }
+
+    /// Adds to the keyspace's maintained count.
+    pub fn add_count(&self, delta: i64) {
+        self.count.fetch_add(delta, Ordering::Relaxed);
+    }
+
+    /// What this memtable adds to the keyspace's maintained count.
+    #[must_use]
+    pub fn count(&self) -> i64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// About how much memory it takes.
+    #[must_use]
+    pub fn approximate_bytes(&self) -> usize {
+        FIXED_BYTES + self.list.used_bytes() + self.tombstone_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many point entries it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Whether it holds neither entry nor range tombstone.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0 && !self.has_range_tombstones()
+    }
+
+    /// The lowest sequence number inside, if any.
+    #[must_use]
+    pub fn first_seq(&self) -> Option<Seq> {
+        let seq = self.first_seq.load(Ordering::Relaxed);
+        (seq != u64::MAX).then_some(Seq(seq))
+    }
+
+    /// The highest sequence number inside, if any.
+    #[must_use]
+    pub fn last_seq(&self) -> Option<Seq> {
+        self.first_seq().map(|_| Seq(self.last_seq.load(Ordering::Relaxed)))
+    }
+}
+
+fn no_room(message: &str) -> Error {
+    Error::new(ErrorKind::Exhausted, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! Engines: the structures that keep a keyspace's entries.
+
+pub mod lsm;
