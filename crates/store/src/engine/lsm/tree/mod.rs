@@ -19,7 +19,7 @@ use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
 use ringfort_base::{KeyspaceId, Result, Seq};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// A memtable with what the log needs to know about it.
 pub(crate) struct Mem {
@@ -76,6 +76,7 @@ pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     options: RwLock<KeyspaceOptions>,
+    write_buffer_bytes: AtomicUsize,
     current: RwLock<Arc<View>>,
     /// The maintained count, as of everything applied.
     count: AtomicI64,
@@ -102,6 +103,7 @@ impl Tree {
             id,
             name: state.name.clone(),
             options: RwLock::new(state.options.clone()),
+            write_buffer_bytes: AtomicUsize::new(state.options.write_buffer_bytes),
             current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
@@ -116,7 +118,7 @@ impl Tree {
     }
 
     pub(crate) fn write_buffer_bytes(&self) -> usize {
-        self.options.read().write_buffer_bytes
+        self.write_buffer_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
