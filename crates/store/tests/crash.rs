@@ -72,7 +72,10 @@ fn explore_sequences(mode: ringfort_trust::keyfile::Mode, len: usize, every: usi
     }
     println!(
         "{mode}: {} of {} sequences of {len} steps, {} states ({} more were the same)",
-        all.len().div_ceil(every), all.len(), explorer.states, explorer.known
+        all.len().div_ceil(every),
+        all.len(),
+        explorer.states,
+        explorer.known
     );
 }
 
@@ -120,7 +123,10 @@ fn every_cut_of_recovery_itself() {
             let some: Vec<_> = cuts.into_iter().step_by(every).collect();
             explorer.explore(&some, &format!("{mode}, {steps:?}")).unwrap();
         }
-        println!("{mode}: crashes in recovery, {} states ({} more were the same)", explorer.states, explorer.known);
+        println!(
+            "{mode}: crashes in recovery, {} states ({} more were the same)",
+            explorer.states, explorer.known
+        );
     }
 }
 
@@ -145,13 +151,17 @@ fn long_random_lives() {
                     outcome = run.step(step);
                 }
                 deaths += u32::from(outcome.is_err());
-                assert!(outcome.is_ok() || run.power.is_dead(), "{what}: {outcome:?} without a reason, {steps:?}");
+                assert!(
+                    outcome.is_ok() || run.power.is_dead(),
+                    "{what}: {outcome:?} without a reason, {steps:?}"
+                );
                 let (end, choice) = if rng.chance(30) {
                     (End::Kill, None)
                 } else {
                     (End::PowerCut, Some(CrashChoice::Seeded(rng.next_u64())))
                 };
-                let machine = run.machine.map(|disk| choice.map_or_else(|| disk.fork(), |choice| disk.crash(choice)));
+                let machine =
+                    run.machine.map(|disk| choice.map_or_else(|| disk.fork(), |choice| disk.crash(choice)));
                 // A look at a copy, then on with the machine itself.
                 let copy = machine.map(ringfort_fault::memory::MemDisk::fork);
                 let seen = examine(&copy, &run.history.lock(), end, life % 4 == 0);

@@ -52,6 +52,7 @@ pub(crate) fn replay(
         lives,
         sink,
         head: None,
+        proven: false,
         reached: !defence::on(Defence::AnchorCompare),
         torn: None,
     };
@@ -94,6 +95,9 @@ struct Walk<'a> {
     lives: &'a [Life],
     sink: &'a mut dyn Sink,
     head: Option<Head>,
+    /// A record verified, and with it the header of the first segment: before that, the head that
+    /// it claims to continue from is the word of whoever wrote the file.
+    proven: bool,
     /// The anchored head was passed.
     reached: bool,
     torn: Option<(String, u64)>,
@@ -120,16 +124,25 @@ impl Walk<'_> {
             }
             Err(e) => return Err(bad_header(path, e)),
         };
+        let first = self.head.is_none();
         if header.incarnation != self.lives[life].incarnation || header.segment != number {
+            if first {
+                // The MANIFEST names it as the start of the log, and no chain would miss it.
+                let detail =
+                    "the header of the segment where replay must start was altered, or is another file's";
+                return Err(Error::evidence(EvidenceKind::Foreign, path, 0, detail));
+            }
             // Of an attempt that never claimed, or another file's bytes: not part of the log. If it
             // stands where a claimed segment must be, the chain will miss that one.
             return Ok(true);
         }
-        let foreign = header.kind != LogKind::Wal
-            || header.store != self.context.store
-            || header.lineage != self.context.lineage;
-        if foreign {
-            return Err(Error::evidence(EvidenceKind::Foreign, path, 0, "of another store, lineage or log"));
+        if !self.is_ours(&header) {
+            if self.reached {
+                self.torn = Some((path.to_owned(), 0));
+                return Ok(false);
+            }
+            let detail = "of another store, lineage, log or key epoch";
+            return Err(Error::evidence(EvidenceKind::Foreign, path, 0, detail));
         }
         if let Some(head) = self.head.filter(|head| *head != header.continues) {
             if self.reached && is_last_life {
@@ -151,12 +164,25 @@ impl Walk<'_> {
         self.check_reached();
         let len = bytes.len() as u64;
         let carry_on = self.records(bytes, &header, path, stop)?;
+        if !self.proven {
+            let detail = "the segment where replay must start holds no record";
+            return Err(Error::evidence(EvidenceKind::Truncated, path, len, detail));
+        }
         self.sink.segment(number, header.continues, self.head.unwrap_or_default(), len);
         Ok(carry_on)
     }
 
+    /// Whether a header may be one of this log. Its word counts for nothing more until a record
+    /// under it verifies.
+    fn is_ours(&self, header: &SegmentHeader) -> bool {
+        header.kind == LogKind::Wal
+            && header.store == self.context.store
+            && header.lineage == self.context.lineage
+            && self.context.ring.epochs().iter().any(|known| known.epoch == header.epoch)
+    }
+
     fn check_reached(&mut self) {
-        self.reached |= self.head == Some(self.anchor.wal);
+        self.reached |= self.proven && self.head == Some(self.anchor.wal);
     }
 
     /// Reads the records of one segment, up to `stop` if the next life continues from a head in it.
@@ -174,7 +200,7 @@ impl Walk<'_> {
         }
         let mut group: Vec<Run> = Vec::new();
         loop {
-            if stop.is_some() && stop == self.head {
+            if self.proven && stop.is_some() && stop == self.head {
                 return Ok(true);
             }
             match reader.next(&mut |domain| sealers.get(&domain)) {
@@ -185,6 +211,11 @@ impl Walk<'_> {
     }
 
     fn record(&mut self, record: Record, group: &mut Vec<Run>, path: &str) -> Result<()> {
+        if !self.proven {
+            // The first record under the first header proves what the header continues from.
+            self.proven = true;
+            self.check_reached();
+        }
         let inconsistent =
             |detail: String| Error::evidence(EvidenceKind::Inconsistent, path, record.offset, detail);
         let payload: &[u8] = &record.payload;

@@ -181,8 +181,15 @@ fn difference(expected: &State, seen: &State) -> String {
         for key in expected.entries.keys().chain(seen.entries.keys()) {
             let (a, b) = (expected.entries.get(key), seen.entries.get(key));
             if a != b {
-                let short = |v: Option<&Vec<u8>>| v.map(|v| String::from_utf8_lossy(&v[..v.len().min(16)]).into_owned());
-                return format!("keyspace {index}, key {:?}: {:?} against {:?}", String::from_utf8_lossy(key), short(a), short(b));
+                let short = |v: Option<&Vec<u8>>| {
+                    v.map(|v| String::from_utf8_lossy(&v[..v.len().min(16)]).into_owned())
+                };
+                return format!(
+                    "keyspace {index}, key {:?}: {:?} against {:?}",
+                    String::from_utf8_lossy(key),
+                    short(a),
+                    short(b)
+                );
             }
         }
         if expected.count != seen.count {

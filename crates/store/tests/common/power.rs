@@ -126,7 +126,8 @@ impl Power {
             return Err(dead());
         }
         supply.mutating += u64::from(op.is_mutating());
-        let mut call = Call { disk, op, path: path.to_owned(), offset, len, nth: supply.mutating, fault: None };
+        let mut call =
+            Call { disk, op, path: path.to_owned(), offset, len, nth: supply.mutating, fault: None };
         call.fault = supply.plan.as_mut().and_then(|plan| plan(&call));
         let fault = call.fault;
         if let Some(journal) = &mut supply.journal {

@@ -212,9 +212,8 @@ impl Run {
                 ];
                 self.commit(batch, Level::Buffered)
             }
-            Step::DeleteRange => {
-                self.commit(vec![Change::DeleteRange(0, b"key 2".to_vec(), b"key 5".to_vec())], Level::Buffered)
-            }
+            Step::DeleteRange => self
+                .commit(vec![Change::DeleteRange(0, b"key 2".to_vec(), b"key 5".to_vec())], Level::Buffered),
             Step::FlushA => self.store().flush(Some(self.ids[0])),
             Step::Settle => {
                 self.store().flush(None)?;

@@ -34,7 +34,8 @@ impl Album {
         let (album, history) = (Arc::clone(&self.0), Arc::clone(&run.history));
         run.power.plan(move |call| {
             if call.is_mutating() {
-                let before = format!("{:?} {} of the {:?} disk (call {})", call.op, call.path, call.disk, call.nth);
+                let before =
+                    format!("{:?} {} of the {:?} disk (call {})", call.op, call.path, call.disk, call.nth);
                 let machine = machine.map(ringfort_fault::memory::MemDisk::fork);
                 album.lock().push(Cut { machine, history: history.lock().clone(), before });
             }
@@ -178,7 +179,8 @@ pub fn examine(machine: &Machine, history: &History, end: End, settle: bool) -> 
     if !ids.is_empty() {
         let changes: Vec<Change> =
             (0..ids.len()).map(|ks| Change::Put(ks, b"after".to_vec(), b"the crash".to_vec())).collect();
-        common::commit(&store, batch(&ids, &changes), Level::Fresh).map_err(|e| format!("cannot go on: {e}"))?;
+        common::commit(&store, batch(&ids, &changes), Level::Fresh)
+            .map_err(|e| format!("cannot go on: {e}"))?;
         history.commits.push(changes);
         (history.applied, history.durable) = (1, 1);
     }

@@ -47,7 +47,10 @@ fn is_counters(journal: &[Call], at: usize) -> bool {
 
 /// Calls that change something, the counter's left out.
 fn writes(journal: &[Call], range: std::ops::Range<usize>) -> Vec<&Call> {
-    range.filter(|at| journal[*at].is_mutating() && !is_counters(journal, *at)).map(|at| &journal[at]).collect()
+    range
+        .filter(|at| journal[*at].is_mutating() && !is_counters(journal, *at))
+        .map(|at| &journal[at])
+        .collect()
 }
 
 fn check_error(error: &Error, what: &str) {
@@ -136,7 +139,10 @@ fn r12_every_read_of_recovery_that_fails() {
             let outcome = Store::open(again.power.world(&again.machine), options(mode));
             let journal = again.power.journal();
             let Some(at) = journal.iter().position(|call| call.fault.is_some()) else { break };
-            let what = format!("{mode}: {:?} {} of the {:?} disk", journal[at].op, journal[at].path, journal[at].disk);
+            let what = format!(
+                "{mode}: {:?} {} of the {:?} disk",
+                journal[at].op, journal[at].path, journal[at].disk
+            );
             reads += 1;
             if let Err(error) = &outcome {
                 check_error(&error, &what);

@@ -3,7 +3,7 @@
 
 use crate::common::{MODES, Machine, put};
 use crate::driver::{Run, Step, options};
-use crate::explore::{Effort, Explorer, Album, examine};
+use crate::explore::{Album, Effort, Explorer, examine};
 use crate::model::End;
 use crate::power::Power;
 use ringfort_base::Level;
@@ -13,7 +13,11 @@ use ringfort_store::Store;
 use ringfort_trust::keyfile::Mode;
 
 /// The steps, all syncs for which `lies` holds being lies; then the power goes.
-fn with_lies(mode: Mode, steps: &[Step], lies: impl Fn(Op, &str) -> bool + Send + 'static) -> Result<(), String> {
+fn with_lies(
+    mode: Mode,
+    steps: &[Step],
+    lies: impl Fn(Op, &str) -> bool + Send + 'static,
+) -> Result<(), String> {
     let mut run = Run::new(Machine::new(mode, 9));
     run.open().unwrap();
     run.power.plan(move |call| lies(call.op, &call.path).then_some(Fault::LyingSync));
@@ -40,9 +44,8 @@ fn control_a_lying_sync_behind_the_anchor_is_refused_as_a_rollback() {
     for mode in MODES {
         let mut run = Run::new(Machine::new(mode, 9));
         run.open().unwrap();
-        run.power.plan(|call| {
-            (call.op == Op::Sync && call.path.starts_with("wal/")).then_some(Fault::LyingSync)
-        });
+        run.power
+            .plan(|call| (call.op == Op::Sync && call.path.starts_with("wal/")).then_some(Fault::LyingSync));
         run.steps(&[Step::Put(Level::Fresh)]).unwrap();
         // The counter's own memory is not the host's to lose.
         let machine = Machine {
@@ -97,7 +100,8 @@ fn a_segment_is_not_freed_before_its_successor_is_durable() {
         let mut run = Run::new(Machine::new(mode, 11));
         run.open().unwrap();
         // Fills and freezes a memtable, durable; then a new segment, not durable; then the flush.
-        let steps = [Step::Rotate(Level::Durable), Step::Rotate(Level::Buffered), Step::Background, Step::Anchor];
+        let steps =
+            [Step::Rotate(Level::Durable), Step::Rotate(Level::Buffered), Step::Background, Step::Anchor];
         run.steps(&steps).unwrap();
         let album = Album::default();
         album.take(&run, "the sync of the new segment");
@@ -122,7 +126,8 @@ fn a_creation_can_be_cut_again_and_again() {
                 let choice = [CrashChoice::LoseAll, CrashChoice::KeepAll, CrashChoice::Seeded(first)][round];
                 machine = machine.map(|disk| disk.crash(choice));
             }
-            let store = Store::open(machine.world(), options(mode)).unwrap_or_else(|e| panic!("{mode}, {first}: {e}"));
+            let store = Store::open(machine.world(), options(mode))
+                .unwrap_or_else(|e| panic!("{mode}, {first}: {e}"));
             let ks = store.create_keyspace("ks", crate::driver::tiny()).unwrap();
             put(&store, ks, b"k", b"v", Level::Fresh).unwrap();
         }

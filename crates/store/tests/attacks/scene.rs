@@ -1,0 +1,293 @@
+//! The store that is attacked: a history with everything in it that an attacker could touch, told
+//! the same way in every mode, and what an honest reader must see of it.
+//!
+//! ```text
+//! life 1   three keyspaces filled, flushed, compacted over several levels; closed
+//! life 2   overwritten, deleted (point and range), a stack of tables of level 0; then only log:
+//!          ── anchored commits over several segments ──┐ head ── durable commits ── killed
+//! ```
+//! The anchored part is what no attack may take away; the durable part behind it may be lost as in
+//! an honest crash, from its end only (R3).
+
+use crate::anatomy;
+use crate::common::{MODES, Machine, commit, dump, settle, small};
+use ringfort_base::{Error, KeyspaceId, Level, Result};
+use ringfort_fault::attack::{Image, capture};
+use ringfort_fault::memory::MemDisk;
+use ringfort_store::{Compression, KeyspaceOptions, Store, StoreOptions, WriteBatch};
+use ringfort_trust::keyfile::Mode;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+
+/// In every key and every value that a scene writes, so that a scan finds any that leaks.
+pub const KEY_CANARY: &str = "canary-key-5b1f9c73e2";
+pub const VALUE_CANARY: &str = "canary-value-a94d07e6bb";
+
+/// What a reader sees: one map per keyspace, in the order of [`NAMES`].
+pub type View = [BTreeMap<Vec<u8>, Vec<u8>>; 3];
+
+/// `ledger`: many small tables; `journal`: compressed; `wide`: keys so long that the index is partitioned.
+pub const NAMES: [&str; 3] = ["ledger", "journal", "wide"];
+
+/// The three disks at one moment.
+#[derive(Clone)]
+pub struct Moment {
+    pub data: Image,
+    pub trusted: Image,
+}
+
+impl Moment {
+    pub fn of(machine: &Machine) -> Self {
+        Self { data: capture(&machine.data).unwrap(), trusted: capture(&machine.trusted).unwrap() }
+    }
+
+    /// The volume that holds the tables.
+    pub fn tables(&self, mode: Mode) -> &Image {
+        if mode == Mode::Hardware { &self.trusted } else { &self.data }
+    }
+
+    /// The volume that holds log and MANIFEST.
+    pub fn log(&self, mode: Mode) -> &Image {
+        if mode == Mode::Software { &self.data } else { &self.trusted }
+    }
+}
+
+/// The attacked store; see the module.
+pub struct Scene {
+    pub mode: Mode,
+    /// Killed. Never opened itself: every attack works on a [`Scene::fork`].
+    pub machine: Machine,
+    pub keyspaces: [KeyspaceId; 3],
+    /// What was anchored, then the state behind each commit that was only durable.
+    pub views: Vec<View>,
+    /// The end of life 1, closed.
+    pub earlier_life: Moment,
+    /// The end of life 1 as a machine of its own, for honest controls.
+    pub earlier_view: View,
+    /// Moments of life 2, each before a later anchored commit, with a name for messages.
+    pub same_life: Vec<(String, Moment)>,
+    /// A checkpoint taken in life 2 (R21).
+    pub checkpoint: Image,
+}
+
+/// Writes to a store and keeps the book on what it must show.
+pub struct Author<'m> {
+    pub store: Store,
+    pub machine: &'m Machine,
+    pub keyspaces: [KeyspaceId; 3],
+    pub view: View,
+}
+
+impl<'m> Author<'m> {
+    pub fn open(machine: &'m Machine, view: View) -> Self {
+        let store = Store::open(machine.world(), options(machine)).unwrap();
+        let keyspaces = NAMES.map(|name| store.create_keyspace(name, keyspace_options(name)).unwrap());
+        Self { store, machine, keyspaces, view }
+    }
+
+    pub fn commit(&mut self, ops: &[Change], level: Level) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        for op in ops {
+            match op {
+                Change::Put(k, key, value) => {
+                    batch.put(self.keyspaces[*k], key.clone(), value.clone());
+                    self.view[*k].insert(key.clone(), value.clone());
+                }
+                Change::Delete(k, key) => {
+                    batch.delete(self.keyspaces[*k], key.clone());
+                    self.view[*k].remove(key);
+                }
+                Change::DeleteRange(k, from, to) => {
+                    batch.delete_range(self.keyspaces[*k], from.clone(), to.clone());
+                    self.view[*k].retain(|key, _| key < from || key >= to);
+                }
+            }
+        }
+        commit(&self.store, batch, level).map(drop)
+    }
+}
+
+pub fn is_table(path: &str) -> bool {
+    path.starts_with("tables/")
+}
+
+pub enum Change {
+    Put(usize, Vec<u8>, Vec<u8>),
+    Delete(usize, Vec<u8>),
+    DeleteRange(usize, Vec<u8>, Vec<u8>),
+}
+
+pub fn key(n: usize) -> Vec<u8> {
+    format!("{KEY_CANARY}-{n:05}").into_bytes()
+}
+
+/// Of one length, so that records and blocks can be exchanged without moving anything else.
+pub fn value(n: usize, version: usize) -> Vec<u8> {
+    format!("{VALUE_CANARY}-{n:05}-v{version:03}-{}", "x".repeat(60)).into_bytes()
+}
+
+/// Differs only at the end: separators in the index are as long.
+fn wide_key(n: usize) -> Vec<u8> {
+    format!("{KEY_CANARY}-{}-{n:05}", "w".repeat(1500)).into_bytes()
+}
+
+fn put(k: usize, n: usize, version: usize) -> Change {
+    Change::Put(k, key(n), value(n, version))
+}
+
+pub fn options(machine: &Machine) -> StoreOptions {
+    StoreOptions { segment_bytes: 4 << 10, ..machine.options() }
+}
+
+fn keyspace_options(name: &str) -> KeyspaceOptions {
+    let large = KeyspaceOptions { write_buffer_bytes: 1 << 20, table_bytes: 1 << 20, ..small() };
+    match name {
+        "journal" => KeyspaceOptions { compression: Compression::Lz4, ..small() },
+        "wide" => large,
+        _ => small(),
+    }
+}
+
+/// The scene of a mode, told once per process.
+pub fn scene(mode: Mode) -> &'static Scene {
+    static SCENES: [OnceLock<Scene>; 3] = [const { OnceLock::new() }; 3];
+    let at = MODES.iter().position(|m| *m == mode).unwrap();
+    SCENES[at].get_or_init(|| tell(mode, 40 + at as u64))
+}
+
+/// Tells the history from the beginning.
+pub fn tell(mode: Mode, seed: u64) -> Scene {
+    let machine = Machine::new(mode, seed);
+    let view = first_life(&machine);
+    let earlier_life = Moment::of(&machine);
+    let earlier_view = view.clone();
+
+    let mut author = Author::open(&machine, view);
+    let mut same_life = vec![("just opened".to_owned(), Moment::of(&machine))];
+    let checkpoint = overwrite_and_delete(&mut author, &mut same_life);
+    write_log_only(&mut author, &mut same_life);
+    let mut views = vec![author.view.clone()];
+    for n in 0..8 {
+        let changes = [put(0, 900 + n, 9), put(1, 900 + n, 9)];
+        author.commit(if n % 3 == 0 { &changes } else { &changes[..1] }, Level::Durable).unwrap();
+        views.push(author.view.clone());
+    }
+    let keyspaces = author.keyspaces;
+    let killed = machine.after_kill();
+    drop(author);
+    Scene { mode, machine: killed, keyspaces, views, earlier_life, earlier_view, same_life, checkpoint }
+}
+
+fn first_life(machine: &Machine) -> View {
+    let mut author = Author::open(machine, View::default());
+    for n in 0..900 {
+        author.commit(&[put(0, n, 1)], Level::Buffered).unwrap();
+        if n % 3 == 0 {
+            author.commit(&[put(1, n, 1)], Level::Buffered).unwrap();
+        }
+        if n % 60 == 0 {
+            settle(&author.store).unwrap();
+        }
+    }
+    for n in 0..100 {
+        author.commit(&[Change::Put(2, wide_key(n), value(n, 1))], Level::Buffered).unwrap();
+    }
+    author.store.flush(None).unwrap();
+    settle(&author.store).unwrap();
+    author.store.close().unwrap();
+    author.view
+}
+
+/// Overwrites, deletes, and leaves tables with tombstones of both sorts at the top.
+fn overwrite_and_delete(author: &mut Author<'_>, moments: &mut Vec<(String, Moment)>) -> Image {
+    for n in 100..160 {
+        author.commit(&[put(0, n, 2), put(1, n, 2)], Level::Durable).unwrap();
+    }
+    author.commit(&[put(0, 160, 2)], Level::Fresh).unwrap();
+    moments.push(("before a flush".to_owned(), Moment::of(author.machine)));
+    author.store.flush(None).unwrap();
+    moments.push(("between flush and purge".to_owned(), Moment::of(author.machine)));
+    author.store.compact_range(author.keyspaces[0], Some(&key(100)), Some(&key(200))).unwrap();
+    moments.push(("between compaction and purge".to_owned(), Moment::of(author.machine)));
+    for step in 0.. {
+        if author.store.maintenance_step().unwrap() == ringfort_store::Step::Idle {
+            break;
+        }
+        moments.push((format!("after background step {step}"), Moment::of(author.machine)));
+    }
+    for n in 200..240 {
+        author.commit(&[Change::Delete(0, key(n))], Level::Buffered).unwrap();
+    }
+    author.commit(&[Change::DeleteRange(0, key(300), key(350))], Level::Buffered).unwrap();
+    author.commit(&[Change::DeleteRange(1, key(0), key(30))], Level::Buffered).unwrap();
+    author.store.flush(None).unwrap();
+    settle(&author.store).unwrap();
+    let to = MemDisk::new();
+    author.store.checkpoint(&(std::sync::Arc::new(to.clone()) as _)).unwrap();
+    settle(&author.store).unwrap();
+    moments.push(("after the deletions".to_owned(), Moment::of(author.machine)));
+    capture(&to).unwrap()
+}
+
+fn write_log_only(author: &mut Author<'_>, moments: &mut Vec<(String, Moment)>) {
+    for n in 0..60 {
+        let changes = [put(0, 400 + n, 3), put(1, 400 + n, 3)];
+        author.commit(if n % 5 == 0 { &changes } else { &changes[..1] }, Level::Fresh).unwrap();
+        if n % 20 == 10 {
+            moments.push((format!("{n} commits before the end"), Moment::of(author.machine)));
+        }
+    }
+    // The last anchored commit touches one keyspace, so that its record is the anchored head.
+    author.commit(&[put(0, 460, 3)], Level::Fresh).unwrap();
+}
+
+impl Scene {
+    /// A copy of all disks, to be attacked.
+    pub fn fork(&self) -> Machine {
+        self.machine.map(MemDisk::fork)
+    }
+
+    pub fn full(&self) -> &View {
+        self.views.last().unwrap()
+    }
+
+    pub fn anatomy(&self) -> anatomy::Anatomy {
+        anatomy::dissect(&self.machine)
+    }
+}
+
+/// Every error that any test of this process met, for the canary scan.
+static ERRORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps an error's words and checks at once that they tell nothing (R15, matrix row 29).
+pub fn note(error: &Error) {
+    let words = format!("{error}\n{error:?}\n{:?}", error.proof());
+    for canary in [KEY_CANARY, VALUE_CANARY, "wwwwwwwwwwwwwwww"] {
+        assert!(!words.contains(canary), "an error tells what is stored: {words}");
+    }
+    ERRORS.lock().unwrap().push(words);
+}
+
+/// All that were noted.
+pub fn noted() -> Vec<String> {
+    ERRORS.lock().unwrap().clone()
+}
+
+/// Reads all there is, in three ways that must agree: scan, reverse scan, point reads.
+pub fn read_all(store: &Store, keyspaces: &[KeyspaceId; 3], asked: &View) -> Result<View> {
+    let mut view = View::default();
+    for (k, &keyspace) in keyspaces.iter().enumerate() {
+        view[k] = dump(store, keyspace)?.into_iter().collect();
+        let snapshot = store.snapshot();
+        let reverse: BTreeMap<_, _> =
+            store.iter(keyspace, b"", None, true, &snapshot)?.collect::<Result<_>>()?;
+        assert_eq!(reverse.len(), view[k].len(), "both directions meet the same entries");
+        assert!(reverse == view[k], "both directions meet the same entries");
+        for key in asked[k].keys().step_by(7) {
+            let got = store.get(keyspace, key, None)?.value;
+            assert!(got.as_ref() == view[k].get(key), "a point read and a scan agree");
+        }
+    }
+    store.verify_checksums()?;
+    Ok(view)
+}
