@@ -25,7 +25,7 @@ impl Setup {
 
 /// Runs every check.
 pub fn conformance(setup: &Setup) {
-    let checks: [(&str, fn(&Setup)); 14] = [
+    let checks: [(&str, fn(&Setup)); 15] = [
         ("points", points),
         ("range deletes", range_deletes),
         ("batches are atomic over keyspaces", batches),
@@ -36,6 +36,7 @@ pub fn conformance(setup: &Setup) {
         ("counts", counts),
         ("upkeep", upkeep),
         ("many tables", many_tables),
+        ("a large index", large_index),
         ("keyspaces", keyspaces),
         ("wrong requests", wrong_requests),
         ("positions in order of submission", submitted_in_order),
@@ -408,6 +409,32 @@ fn many_tables(setup: &Setup) {
             assert_eq!(get(&store, ks, &key).unwrap().as_ref(), model.get(&key), "{place}");
         }
     });
+}
+
+/// Long keys and about one entry per block: in engines with large tables the index has partitions.
+fn large_index(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    let key = |i: u32| format!("{}{i:06}", "long ".repeat(50)).into_bytes();
+    let expected: Vec<_> = (0..500u32).map(|i| (key(2 * i), incompressible(i).repeat(2))).collect();
+    for (key, value) in &expected {
+        set(&store, ks, key, value);
+    }
+    let check = |store: &Store, place: &str| {
+        assert!(dump(store, ks).unwrap() == expected, "{place}");
+        let snapshot = store.snapshot();
+        let mut reversed = range(store, ks, &key(101), Some(&key(601)), true, &snapshot);
+        reversed.reverse();
+        assert!(reversed == expected[51..301], "{place}");
+        for (i, (key_there, value)) in expected.iter().enumerate().step_by(7) {
+            assert!(get(store, ks, key_there).unwrap().as_ref() == Some(value), "{place}");
+            assert_eq!(get(store, ks, &key(2 * i as u32 + 1)).unwrap(), None, "{place}");
+        }
+    };
+    at_every_depth(&store, ks, |place| check(&store, place));
+    store.verify_checksums().unwrap();
+    store.close().unwrap();
+    drop(store);
+    check(&machine.open().unwrap(), "reopened");
 }
 
 fn keyspaces(setup: &Setup) {
