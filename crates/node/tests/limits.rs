@@ -3,6 +3,7 @@ mod common;
 
 use common::{Rig, on_runtime, text};
 use ringfort_base::{ErrorKind, Level};
+use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::admin::serve_admin;
 use ringfort_node::budget::FREE_BYTES;
 use ringfort_node::{ServerConfig, door};
@@ -284,9 +285,10 @@ fn r11_a_failed_sync_stops_the_server() {
         let rig = Rig::new();
         let mut client = rig.connect();
         assert!(client.run("SET k v").await.is_ok());
-        for path in rig.data.files().keys() {
-            rig.data.fail_sync(path).expect("a file");
-        }
+        rig.faults.inject(
+            When::From(Op::Sync, rig.faults.count(Op::Sync) + 1),
+            Fault::Error(std::io::ErrorKind::Other),
+        );
         let replies = [client.run("SET k w").await, client.run("GET k").await, client.run("SET k x").await];
         let [write, read, again] = replies.map(|reply| text(&reply));
         assert!(write.starts_with("OUTCOMEUNKNOWN "), "{write}");

@@ -11,13 +11,13 @@ use crate::door;
 use crate::model::{Changes, Kind, Record, Slot, USER_KEY_BYTES_MAX, meta_key_into};
 use crate::server::Server;
 use crate::server::turn::{Shows, Turn};
+use crate::server::views::OpenView;
 use crate::session::Session;
 use crate::stats::add;
 use ringfort_base::limits::VALUE_BYTES_MAX;
 use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE};
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
-use ringfort_store::Snapshot;
 use ringfort_store::txn::latch::LatchGuard;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl From<Error> for Fail {
 }
 
 /// A consistent view of the store, which the pool can share.
-pub(crate) type View = Arc<Snapshot>;
+pub(crate) type View = Arc<OpenView>;
 
 /// What a command returns: its reply is written, or it failed.
 pub type Done<T = ()> = Result<T, Fail>;
@@ -149,12 +149,12 @@ impl Ctx<'_> {
         at: Option<&View>,
     ) -> Done<Option<Vec<u8>>> {
         let store = self.server.store();
-        let answer = match store.get_resident(keyspace, stored, at.map(|at| &**at))? {
+        let answer = match store.get_resident(keyspace, stored, at.map(|at| &***at))? {
             Some(answer) => answer,
             None => {
                 add(&self.server.stats().pool_reads, 1);
                 let (store, stored, at) = (store.clone(), stored.to_vec(), at.cloned());
-                door::blocking(move || store.get(keyspace, &stored, at.as_deref())).await?
+                door::blocking(move || store.get(keyspace, &stored, at.as_deref().map(|at| &**at))).await?
             }
         };
         self.shows.read(answer.depends);
@@ -214,7 +214,7 @@ impl Ctx<'_> {
 
     /// The newest visible state.
     pub(crate) fn snapshot(&self) -> View {
-        Arc::new(self.server.store().snapshot())
+        Arc::new(OpenView::new(self.server))
     }
 
     /// Scans `span` at a snapshot, in slices in the pool unless at most [`INLINE_ENTRIES_MAX`] entries

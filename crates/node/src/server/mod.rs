@@ -8,6 +8,7 @@
 //! is answered with the evidence and never with data.
 mod connection;
 pub(crate) mod turn;
+pub(crate) mod views;
 
 use crate::budget::Budget;
 use crate::clients::{Clients, Peer};
@@ -15,6 +16,7 @@ use crate::config::{DATABASES, ServerConfig};
 use crate::cursors::Cursors;
 use crate::door;
 use crate::jobs::{Signal, is_fatal};
+use crate::model::is_orphan_field;
 use crate::reaper::Alarm;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
@@ -22,12 +24,25 @@ use parking_lot::Mutex;
 use ringfort_base::world::{Clock, Entropy};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result};
 use ringfort_protocol::front::resp::command::COMMANDS;
-use ringfort_store::{KeyspaceOptions, Store};
+use ringfort_store::{Filter, KeyspaceOptions, Store};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use views::Views;
+
+/// Tells compaction which fields are orphans.
+struct OrphanFields(Weak<Server>);
+
+impl Filter for OrphanFields {
+    fn is_garbage(&self, keyspace: KeyspaceId, key: &[u8], _value: &[u8]) -> bool {
+        self.0.upgrade().is_some_and(|server| {
+            server.databases.contains(&keyspace)
+                && is_orphan_field(&server.store, keyspace, key, server.views.oldest())
+        })
+    }
+}
 
 /// The settings that `CONFIG SET` can change.
 pub struct Settings {
@@ -50,6 +65,7 @@ pub struct Server {
     clients: Arc<Clients>,
     budget: Arc<Budget>,
     cursors: Mutex<Cursors>,
+    views: Views,
     slowlog: Mutex<SlowLog>,
     stats: Stats,
     alarm: Alarm,
@@ -87,7 +103,7 @@ impl Server {
         let seed =
             |at: usize| seeds.get(at..at + 8).and_then(|s| s.try_into().ok()).map_or(0, u64::from_le_bytes);
         let started = clock.monotonic();
-        Ok(Arc::new(Self {
+        let server = Arc::new(Self {
             settings: Settings {
                 slowlog_log_slower_than_us: AtomicI64::new(config.slowlog_log_slower_than_us),
                 slowlog_max_len: AtomicUsize::new(config.slowlog_max_len),
@@ -97,6 +113,7 @@ impl Server {
             clients: Arc::default(),
             budget: Budget::new(config.connection_memory_bytes),
             cursors: Mutex::new(Cursors::new(seed(0))),
+            views: Views::default(),
             slowlog: Mutex::default(),
             stats: Stats::new(COMMANDS.len()),
             alarm: Alarm::default(),
@@ -113,7 +130,11 @@ impl Server {
             config,
             clock,
             started,
-        }))
+        });
+        // Weak: the store outlives no server, and no circle keeps either alive.
+        let filter = OrphanFields(Arc::downgrade(&server));
+        server.store.set_compaction_filter(Arc::new(filter));
+        Ok(server)
     }
 
     /// Serves one client until it leaves, is closed, or the server shuts down.
@@ -168,6 +189,10 @@ impl Server {
 
     pub(crate) fn cursors(&self) -> &Mutex<Cursors> {
         &self.cursors
+    }
+
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
     }
 
     pub(crate) fn slowlog(&self) -> &Mutex<SlowLog> {

@@ -7,6 +7,7 @@ use ringfort_base::world::{Clock, Entropy};
 use ringfort_fault::clock::ManualClock;
 use ringfort_fault::entropy::SeededEntropy;
 use ringfort_fault::memory::MemDisk;
+use ringfort_fault::script::FaultDisk;
 use ringfort_node::jobs::{Jobs, Spawner};
 use ringfort_node::{Peer, Server, ServerConfig, door};
 use ringfort_protocol::front::resp::{Buffer, Decoder, Value, client::append_command};
@@ -26,6 +27,8 @@ pub struct Rig {
     pub server: Arc<Server>,
     pub clock: Arc<ManualClock>,
     pub data: MemDisk,
+    /// The data volume as the store sees it.
+    pub faults: FaultDisk,
     pub jobs: Jobs,
     clients: AtomicU64,
 }
@@ -39,11 +42,12 @@ impl Rig {
     /// With settings.
     pub fn with(config: ServerConfig) -> Self {
         let data = MemDisk::new();
+        let faults = FaultDisk::new(Arc::new(data.clone()));
         let clock = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
         let device = SimDevice::new(Arc::new(MemDisk::new()), Arc::clone(&entropy));
         let world = World {
-            data: Arc::new(data.clone()),
+            data: Arc::new(faults.clone()),
             trusted: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::clone(&entropy),
@@ -54,7 +58,7 @@ impl Rig {
         let server =
             Server::new(store, config, Arc::clone(&clock) as Arc<dyn Clock>, &*entropy).expect("starts");
         let jobs = Jobs::start(&server, Duration::from_millis(20), &spawner());
-        Self { server, clock, data, jobs, clients: AtomicU64::new(0) }
+        Self { server, clock, data, faults, jobs, clients: AtomicU64::new(0) }
     }
 
     /// At a level, which makes tests of other things than levels fast.

@@ -90,7 +90,8 @@ impl Inner {
             if self.frontiers.stopped().is_some() {
                 return Err(self.unknown(ticket.position));
             }
-            if self.lead(log)? == Step::Idle {
+            // Whatever failed, this batch has a position already: its outcome is unknown (R11).
+            if !matches!(self.lead(log), Ok(Step::Worked)) {
                 return Err(self.unknown(ticket.position));
             }
         }
@@ -128,7 +129,7 @@ impl Inner {
         let position = Seq(last.first.0 + last.ops.len() as u64 - 1);
         let time = self.clock.now();
         // A failure from here on leaves the outcome unknown: sealing consumes an index (R11, R13).
-        self.or_stop(|| {
+        let touched = self.or_stop(|| {
             if log.writer.is_full(bytes) {
                 self.rotate(&mut log)?;
             }
@@ -146,7 +147,7 @@ impl Inner {
         self.frontiers.raise(Level::Buffered, position);
         group.clear();
         log.group = group;
-        self.freeze_full_memtables(&log, position);
+        self.freeze_full_memtables(&log, &touched, position);
         drop(log);
         if self.frontiers.sync_wanted() {
             self.wake_log();
@@ -184,22 +185,26 @@ impl Inner {
         Ok(())
     }
 
-    fn insert(&self, group: &mut [Entry]) -> Result<()> {
-        let mut present: Option<Arc<Tree>> = None;
+    /// Inserts a group into the memtables. Returns the trees that it touched.
+    fn insert(&self, group: &mut [Entry]) -> Result<Vec<Arc<Tree>>> {
+        let mut touched: Vec<Arc<Tree>> = Vec::new();
         for entry in group.iter_mut() {
             for (i, op) in entry.ops.drain(..).enumerate() {
                 let keyspace = op.keyspace();
-                let tree = match &present {
-                    Some(tree) if tree.id == keyspace => tree,
-                    _ => match self.trees.read().get(&keyspace) {
-                        Some(tree) => &*present.insert(Arc::clone(tree)),
+                let tree = match touched.iter().position(|tree| tree.id == keyspace) {
+                    Some(at) => &touched[at],
+                    None => match self.trees.read().get(&keyspace) {
+                        Some(tree) => {
+                            touched.push(Arc::clone(tree));
+                            &touched[touched.len() - 1]
+                        }
                         None => continue, // dropped since it was submitted
                     },
                 };
                 apply_op(tree, Seq(entry.first.0 + i as u64), &op)?;
             }
         }
-        Ok(())
+        Ok(touched)
     }
 
     /// Makes the log durable up to what was written when this began.

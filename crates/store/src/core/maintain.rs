@@ -36,6 +36,10 @@ use std::time::Duration;
 
 /// Memtables may take this share of the memory budget before the largest is frozen.
 const MEMTABLE_SHARE: usize = 3;
+/// How often, in commit groups, the memtables' share is looked at.
+const BUDGET_CHECK_GROUPS: u64 = 64;
+/// The longest pause that writers are asked for, microseconds.
+const WRITE_DELAY_US_MAX: f64 = 10_000.0;
 
 impl Inner {
     pub(crate) fn maintenance_step(&self) -> Result<Step> {
@@ -50,6 +54,11 @@ impl Inner {
     /// Smooth slow-down of writers: from nothing to 10 ms a write as level 0 or the frozen
     /// memtables pile up.
     pub(crate) fn write_delay(&self) -> Duration {
+        Duration::from_micros(self.delay_us.load(Ordering::Relaxed))
+    }
+
+    /// Called whenever memtables or versions change.
+    fn update_write_delay(&self) {
         let mut worst = 0.0f64;
         for tree in self.trees.read().values() {
             let view = tree.view();
@@ -58,31 +67,39 @@ impl Inner {
             let frozen = (view.frozen.len() as f64 - 3.0) / 4.0;
             worst = worst.max(level0).max(frozen);
         }
-        if worst <= 0.0 { Duration::ZERO } else { Duration::from_micros((worst.min(1.0) * 10_000.0) as u64) }
+        let delay_us = (worst.clamp(0.0, 1.0) * WRITE_DELAY_US_MAX) as u64;
+        self.delay_us.store(delay_us, Ordering::Relaxed);
     }
 
     // --- freezing ----------------------------------------------------------------------------------
 
     /// Called by the leader with the log held, after `position` was published.
-    pub(crate) fn freeze_full_memtables(&self, _log: &Log, position: Seq) {
+    pub(crate) fn freeze_full_memtables(&self, _log: &Log, touched: &[Arc<Tree>], position: Seq) {
         let mut frozen = false;
-        let mut total = 0;
-        let mut largest: Option<(usize, Arc<Tree>)> = None;
-        for tree in self.trees.read().values() {
-            let bytes = tree.active_bytes();
-            if bytes >= tree.write_buffer_bytes() {
+        for tree in touched {
+            if tree.active_bytes() >= tree.write_buffer_bytes() {
                 frozen |= tree.freeze(position).unwrap_or(false);
-            } else if largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
-                largest = Some((bytes, Arc::clone(tree)));
             }
-            total += bytes;
         }
-        if let (true, Some((_, tree))) = (total > self.options.memory_budget / MEMTABLE_SHARE, largest) {
-            frozen |= tree.freeze(position).unwrap_or(false);
+        // The budget over all memtables changes slowly: now and then is enough.
+        if frozen || self.stats.groups.load(Ordering::Relaxed).is_multiple_of(BUDGET_CHECK_GROUPS) {
+            frozen |= self.freeze_over_budget(position);
         }
         if frozen {
+            self.update_write_delay();
             self.wake_maintenance();
         }
+    }
+
+    /// Freezes the largest memtable if all together take more than their share.
+    fn freeze_over_budget(&self, position: Seq) -> bool {
+        let trees = self.trees.read();
+        let active = trees.values().map(|tree| (tree.active_bytes(), tree));
+        let total: usize = active.clone().map(|(bytes, _)| bytes).sum();
+        if total <= self.options.memory_budget / MEMTABLE_SHARE {
+            return false;
+        }
+        active.max_by_key(|(bytes, _)| *bytes).is_some_and(|(_, tree)| tree.freeze(position).unwrap_or(false))
     }
 
     /// Freezes a tree's memtable between two groups.
@@ -152,6 +169,7 @@ impl Inner {
             user: None,
         });
         self.purge.lock().files.extend(freed);
+        self.update_write_delay();
         self.stats.flushes.fetch_add(1, Ordering::Relaxed);
         let bytes = tables.iter().map(|meta| meta.file_bytes).sum();
         self.stats.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -171,8 +189,8 @@ impl Inner {
         let mut freed = Vec::new();
         while log.segments.len() > 1 {
             let Some(oldest) = log.segments.front() else { break };
-            // The log may only start at a segment that has a durable record: a power cut could take
-            // any other one, and recovery would miss its start.
+            // Strictly below the durable position: something behind it is durable, and with it the
+            // name and the header of the next segment, where replay will start.
             if oldest.end >= pinned || oldest.end >= durable {
                 break;
             }
@@ -294,6 +312,7 @@ impl Inner {
             .filter(|old| !added.iter().any(|t| t.file == old.file));
         let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
         self.purge.lock().files.extend(freed);
+        self.update_write_delay();
         self.wake_maintenance();
         Ok(())
     }
@@ -376,6 +395,8 @@ impl Inner {
         manifest: &mut MutexGuard<'_, ManifestWriter>,
         entries: Vec<Entry>,
     ) -> Result<Head> {
+        // Another thread's failure may have stopped the store meanwhile: nothing more is written (R11).
+        self.check()?;
         self.or_stop(|| {
             let head = manifest.append(&self.context, entries)?;
             if manifest.is_large() {
@@ -452,7 +473,10 @@ impl Inner {
         let mut bytes = 0;
         for tree in trees {
             for table in tree.view().version.levels.iter().flatten() {
-                self.tables.get(table).and_then(|open| open.verify()).map_err(|error| self.refuse(error))?;
+                self.tables
+                    .reopen(table)
+                    .and_then(|open| open.verify())
+                    .map_err(|error| self.refuse(error))?;
                 bytes += table.file_bytes;
             }
         }

@@ -7,6 +7,7 @@
 //! and `manifest`, never inside them.
 
 pub(crate) mod anchoring;
+mod claim;
 pub(crate) mod commit;
 pub(crate) mod keyspaces;
 pub(crate) mod maintain;
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     /// One maintenance job at a time per kind.
     pub(crate) flushing: Mutex<()>,
     pub(crate) compacting: Mutex<()>,
+    /// How long writers should pause, microseconds.
+    pub(crate) delay_us: AtomicU64,
     pub(crate) filter: RwLock<Option<Arc<dyn crate::engine::lsm::compaction::Filter>>>,
     pub(crate) hooks: OnceLock<(Hook, Hook)>,
     pub(crate) recovery: open::Recovery,

@@ -6,46 +6,35 @@
 //! and that the next open ignores and removes; dying behind it leaves a complete new life.
 
 use super::Inner;
-use super::anchoring::AnchorState;
-use super::commit::{Queue, Segment, initial_log};
-use super::purge::{Freed, PurgeList};
-use crate::clock::StoreClock;
+use super::claim::claim;
+use super::commit::Segment;
 use crate::engine::lsm::key::Kind;
 use crate::engine::lsm::table;
 use crate::engine::lsm::tree::{Tables, Tree};
 use crate::files;
-use crate::frontier::Frontiers;
 use crate::manifest;
-use crate::manifest::state::{Life, State};
-use crate::manifest::writer::ManifestWriter;
+use crate::manifest::state::State;
 use crate::options::{StoreOptions, World};
-use crate::stats::Counters;
-use crate::txn::latch::Latches;
 use crate::wal;
-use crate::wal::record::{Claim, OpRef, Run, RunReader};
+use crate::wal::record::{OpRef, Run, RunReader};
 use crate::wal::replay::{Group, Sink, replay};
-use crate::wal::writer::{LogContext, WalWriter};
-use parking_lot::{Mutex, RwLock};
+use crate::wal::writer::LogContext;
+use parking_lot::RwLock;
 use ringfort_base::world::{Disk, DiskLock};
 use ringfort_base::{
     Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId,
 };
-use ringfort_trust::counter::slot::VolumeCounter;
-use ringfort_trust::counter::{Counter, advance_confirmed};
-use ringfort_trust::defence::{self, Defence};
+use ringfort_trust::counter::Counter;
+use ringfort_trust::counter::slot::{CLAIM, VolumeCounter};
 use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
 use ringfort_trust::platform::Known;
 use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
 use ringfort_trust::{Anchor, Head, Verified};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 /// The advisory lock against mistakes.
 const LOCK: &str = "LOCK";
-/// Latch stripes.
-const LATCH_STRIPES: usize = 1024;
-const CLAIM_ATTEMPTS: u32 = 5;
 
 /// Opens or creates.
 pub(crate) fn open(world: World, options: StoreOptions) -> Result<Arc<Inner>> {
@@ -159,8 +148,11 @@ fn remove_unfinished(world: &World, id: StoreId) -> Result<()> {
     remove_files(world)
 }
 
-/// Refuses if the directory holds another store than `id`.
+/// Refuses if the directory, or the trusted volume, holds another store than `id`.
 fn refuse_other_store(world: &World, id: StoreId) -> Result<()> {
+    if let Some(trusted) = &world.trusted {
+        refuse_other_claim(trusted, id)?;
+    }
     match KeyFile::open_unanchored(&*world.data, &*world.platform) {
         Ok(key_file) if key_file.store != id => {
             let detail = format!("the directory holds store {}, not {id}", key_file.store);
@@ -172,16 +164,30 @@ fn refuse_other_store(world: &World, id: StoreId) -> Result<()> {
     }
 }
 
-/// Removes every file of a store.
+/// Refuses a trusted volume that another store has claimed.
+fn refuse_other_claim(trusted: &Arc<dyn Disk>, id: StoreId) -> Result<()> {
+    let claim = VolumeCounter::new(Arc::clone(trusted), id).read();
+    claim.map(drop).map_err(|e| e.context("the trusted volume belongs to another store (--trusted)"))
+}
+
+/// Removes every file of a store, the claim on the trusted volume too. Synced, so that nothing of it
+/// comes back beside its successor: also if there is nothing left to remove, for a process that died
+/// here may have removed it without a sync.
 fn remove_files(world: &World) -> Result<()> {
     for disk in std::iter::once(&world.data).chain(world.trusted.as_ref()) {
         for dir in [wal::DIR, table::TABLE_DIR, ""] {
             for file in files::list(&**disk, dir)? {
                 let path = if dir.is_empty() { file.clone() } else { format!("{dir}/{file}") };
-                let ours = !dir.is_empty() || is_store_file(&file);
+                let ours = !dir.is_empty() || is_store_file(&file) || file == CLAIM;
                 if ours {
                     disk.remove(&path).map_err(|e| Error::io("remove", &path, &e))?;
                 }
+            }
+            match disk.sync_dir(dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("sync", &files::place(&**disk, dir), &e));
+                }
+                _ => {}
             }
         }
     }
@@ -215,23 +221,23 @@ fn counter(
     }
 }
 
-fn random_id(world: &World) -> Result<[u8; 16]> {
+pub(super) fn random_id(world: &World) -> Result<[u8; 16]> {
     let mut id = [0; 16];
     world.entropy.fill(&mut id).map_err(|e| Error::io("draw", "random bytes", &e))?;
     Ok(id)
 }
 
-struct Basis {
-    world: World,
-    options: StoreOptions,
-    locks: Vec<Box<dyn DiskLock>>,
-    volumes: Volumes,
-    key_file: Verified<KeyFile>,
-    counter: Arc<dyn Counter>,
+pub(super) struct Basis {
+    pub(super) world: World,
+    pub(super) options: StoreOptions,
+    pub(super) locks: Vec<Box<dyn DiskLock>>,
+    pub(super) volumes: Volumes,
+    pub(super) key_file: Verified<KeyFile>,
+    pub(super) counter: Arc<dyn Counter>,
 }
 
 impl Basis {
-    fn context(&self, incarnation: Incarnation, epoch: Epoch, state: &State) -> Arc<LogContext> {
+    pub(super) fn context(&self, incarnation: Incarnation, epoch: Epoch, state: &State) -> Arc<LogContext> {
         let (disk, protection) = self.volumes.place(Class::Wal);
         let keys = state.keyspaces.iter().map(|(id, keyspace)| (*id, keyspace.key.clone()));
         Arc::new(LogContext {
@@ -263,6 +269,9 @@ fn create(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>) ->
     let volumes = volumes(&world, mode)?;
     let id = StoreId(random_id(&world)?);
     let name = options.name.clone();
+    if let Some(trusted) = &volumes.trusted {
+        refuse_other_claim(trusted, id)?;
+    }
     world.platform.begin(&name, id)?;
     let trusted_volume =
         volumes.trusted.as_ref().map(|disk| init_trusted_volume(&**disk, &*world.entropy)).transpose()?;
@@ -369,7 +378,7 @@ fn read_anchor(counter: &dyn Counter, id: StoreId) -> Result<Anchor> {
     Ok(reading.anchor)
 }
 
-fn open_tables(basis: &Basis) -> Tables {
+pub(super) fn open_tables(basis: &Basis) -> Tables {
     let (disk, protection) = basis.volumes.place(Class::Table);
     Tables::new(Arc::clone(disk), protection, basis.key_file.store, basis.options.memory_budget)
 }
@@ -385,16 +394,16 @@ pub struct Recovery {
 }
 
 /// What a life starts with.
-struct Start {
-    state: State,
-    trees: BTreeMap<KeyspaceId, Arc<Tree>>,
+pub(super) struct Start {
+    pub(super) state: State,
+    pub(super) trees: BTreeMap<KeyspaceId, Arc<Tree>>,
     /// Groups behind the anchored head, to be copied (R2).
-    tail: Vec<(Vec<Run>, Head)>,
-    end: Head,
+    pub(super) tail: Vec<(Vec<Run>, Head)>,
+    pub(super) end: Head,
     /// Old segments that are still needed.
-    segments: VecDeque<Segment>,
-    time_ms: u64,
-    recovery: Recovery,
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) time_ms: u64,
+    pub(super) recovery: Recovery,
 }
 
 /// Replays the log into fresh memtables.
@@ -488,195 +497,5 @@ impl Sink for Rebuild<'_> {
             let end = end.position.min(self.anchor.wal.position);
             self.segments.push_back(Segment { number, end: Seq(end), bytes });
         }
-    }
-}
-
-/// R2: copies the tail, appends the claim, writes the new MANIFEST, advances the counter.
-fn claim(
-    basis: Basis,
-    previous: Option<Anchor>,
-    epoch: Epoch,
-    start: Start,
-    tables: Option<Arc<Tables>>,
-) -> Result<Arc<Inner>> {
-    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery } = start;
-    let incarnation = previous.as_ref().map_or(Incarnation(1), |anchor| anchor.incarnation.next());
-    let continues = previous.as_ref().map(|anchor| anchor.wal).unwrap_or_default();
-    let context = basis.context(incarnation, epoch, &state);
-    let clock = StoreClock::new(Arc::clone(&basis.world.clock), time_ms, basis.options.clock_step_max);
-    let listing = Listing::read(&basis.volumes)?;
-    let segment = state.next_file.max(listing.highest()).next();
-    let manifest_number = segment.next();
-    let next_file = manifest_number.next();
-
-    let mut writer = WalWriter::create(Arc::clone(&context), segment, continues)?;
-    for (runs, head) in &tail {
-        writer.append_copied(runs, Seq(head.position))?;
-    }
-    let flushed = state.keyspaces.values().map(|keyspace| keyspace.flushed).max().unwrap_or_default();
-    let position = Seq(end.position.max(state.last_seq.0).max(flushed.0)).next();
-    let id = random_id(&basis.world)?;
-    let claim = Claim { time_ms: clock.now().now_ms, incarnation, id, continues };
-    let wal_head = writer.append_claim(&claim, position)?;
-    let failed = |e: std::io::Error| Error::io("sync", &wal::path(segment), &e);
-    writer.file().sync().map_err(failed)?;
-    context.disk.sync_dir(wal::DIR).map_err(failed)?;
-
-    segments.push_back(Segment { number: segment, end: position, bytes: writer.len() });
-    state.lives.push(Life { incarnation, first_segment: segment, continues });
-    state.log_start = segments.front().map_or(segment, |first| first.number);
-    state.next_file = next_file;
-    state.last_seq = position;
-    state.time_ms = claim.time_ms;
-    let (disk, protection) = basis.volumes.place(Class::Manifest);
-    let manifest_continues = previous.as_ref().map(|anchor| anchor.manifest).unwrap_or_default();
-    let manifest = ManifestWriter::create(
-        &context,
-        Arc::clone(disk),
-        protection,
-        manifest_number,
-        manifest_continues,
-        state,
-    )?;
-    let anchor = Anchor {
-        store: basis.key_file.store,
-        lineage: basis.key_file.lineage,
-        epoch,
-        incarnation,
-        claim: id,
-        wal: wal_head,
-        manifest: manifest.head(),
-        key_file_version: basis.key_file.version,
-        key_file_digest: basis.key_file.digest,
-    };
-    let anchor = match previous {
-        Some(previous) if !defence::on(Defence::Claim) => previous,
-        previous => {
-            advance_confirmed(&*basis.counter, previous.as_ref(), &anchor, true, CLAIM_ATTEMPTS)?;
-            anchor
-        }
-    };
-    clock.logged(claim.time_ms);
-    let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
-    let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
-    Ok(Arc::new(assemble(
-        basis,
-        Parts {
-            context,
-            clock,
-            writer,
-            segments,
-            manifest,
-            anchor,
-            trees,
-            tables,
-            purge,
-            next_file,
-            recovery,
-        },
-    )))
-}
-
-struct Parts {
-    context: Arc<LogContext>,
-    clock: StoreClock,
-    writer: WalWriter,
-    segments: VecDeque<Segment>,
-    manifest: ManifestWriter,
-    anchor: Anchor,
-    trees: BTreeMap<KeyspaceId, Arc<Tree>>,
-    tables: Arc<Tables>,
-    purge: PurgeList,
-    next_file: FileNo,
-    recovery: Recovery,
-}
-
-fn assemble(basis: Basis, parts: Parts) -> Inner {
-    let Basis { world, options, locks, volumes, counter, .. } = basis;
-    let position = Seq(parts.anchor.wal.position);
-    let manifest_head = parts.manifest.head();
-    Inner {
-        frontiers: Arc::new(Frontiers::recovered(position)),
-        queue: Mutex::new(Queue { next_seq: position.next(), pending: VecDeque::new(), bytes: 0 }),
-        log: Mutex::new(initial_log(parts.writer, parts.segments)),
-        sync: Mutex::new(()),
-        durable_head: Mutex::new(parts.anchor.wal),
-        anchor: Mutex::new(AnchorState {
-            counter,
-            synced_manifest: parts.anchor.manifest.position,
-            current: parts.anchor,
-        }),
-        manifest: Mutex::new(parts.manifest),
-        manifest_head: Mutex::new(manifest_head),
-        trees: RwLock::new(parts.trees),
-        tables: parts.tables,
-        next_file: AtomicU64::new(parts.next_file.0),
-        recovery: parts.recovery,
-        clock: parts.clock,
-        latches: Latches::new(LATCH_STRIPES),
-        snapshots: Mutex::default(),
-        purge: Mutex::new(parts.purge),
-        flushing: Mutex::new(()),
-        compacting: Mutex::new(()),
-        filter: RwLock::new(None),
-        hooks: OnceLock::new(),
-        stats: Counters::default(),
-        closed: AtomicBool::new(false),
-        context: parts.context,
-        options,
-        world,
-        volumes,
-        _locks: locks,
-    }
-}
-
-/// What the host shows of our files, for choosing unused numbers and finding garbage.
-struct Listing {
-    wal: Vec<FileNo>,
-    manifests: Vec<FileNo>,
-    tables: Vec<FileNo>,
-}
-
-impl Listing {
-    fn read(volumes: &Volumes) -> Result<Self> {
-        let numbers = |class, dir, parse: fn(&str) -> Option<FileNo>| -> Result<Vec<FileNo>> {
-            let (disk, _) = volumes.place(class);
-            Ok(files::list(&**disk, dir)?.iter().filter_map(|name| parse(name)).collect())
-        };
-        Ok(Self {
-            wal: numbers(Class::Wal, wal::DIR, wal::parse_name)?,
-            manifests: numbers(Class::Manifest, "", manifest::parse_name)?,
-            tables: numbers(Class::Table, table::TABLE_DIR, files::parse_table_name)?,
-        })
-    }
-
-    fn highest(&self) -> FileNo {
-        let all = self.wal.iter().chain(&self.manifests).chain(&self.tables);
-        all.max().copied().unwrap_or_default()
-    }
-
-    /// Files that the claimed state does not need.
-    fn garbage(
-        &self,
-        volumes: &Volumes,
-        manifest: &ManifestWriter,
-        segments: &VecDeque<Segment>,
-    ) -> Vec<Freed> {
-        let edit = manifest.head().position;
-        let freed = |class, dir, path| {
-            let disk = Arc::clone(volumes.place(class).0);
-            Freed { disk, dir, path, edit, user: None }
-        };
-        let live: HashSet<FileNo> = segments.iter().map(|segment| segment.number).collect();
-        let keyspaces = manifest.state.keyspaces.values();
-        let tables: HashSet<FileNo> =
-            keyspaces.flat_map(|k| k.levels.iter().flatten()).map(|t| t.file).collect();
-        let wal =
-            self.wal.iter().filter(|n| !live.contains(n)).map(|n| freed(Class::Wal, wal::DIR, wal::path(*n)));
-        let manifests = self.manifests.iter().filter(|n| **n != manifest.number);
-        let manifests = manifests.map(|n| freed(Class::Manifest, "", manifest::path(*n)));
-        let tables = self.tables.iter().filter(|n| !tables.contains(n));
-        let tables = tables.map(|n| freed(Class::Table, table::TABLE_DIR, table::table_path(*n)));
-        wal.chain(manifests).chain(tables).collect()
     }
 }

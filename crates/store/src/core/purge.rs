@@ -61,9 +61,11 @@ impl Inner {
                 dirs.push((file.disk, file.dir));
             }
         }
-        for (disk, dir) in dirs {
-            disk.sync_dir(dir).map_err(|e| Error::io("sync", dir, &e))?;
-        }
+        // A directory's failed sync may have dropped the name of a new file as well: final (R11).
+        self.or_stop(|| {
+            let mut dirs = dirs.iter();
+            dirs.try_for_each(|(disk, dir)| disk.sync_dir(dir).map_err(|e| Error::io("sync", dir, &e)))
+        })?;
         Ok(Step::Worked)
     }
 }

@@ -128,7 +128,8 @@ impl Walk<'_> {
         if header.incarnation != self.lives[life].incarnation || header.segment != number {
             if first {
                 // The MANIFEST names it as the start of the log, and no chain would miss it.
-                let detail = "the header of the segment where replay must start was altered, or is another file's";
+                let detail =
+                    "the header of the segment where replay must start was altered, or is another file's";
                 return Err(Error::evidence(EvidenceKind::Foreign, path, 0, detail));
             }
             // Of an attempt that never claimed, or another file's bytes: not part of the log. If it

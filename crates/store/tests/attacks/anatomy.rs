@@ -7,10 +7,10 @@
 use crate::common::Machine;
 use ringfort_base::codec::Reader;
 use ringfort_base::{FileNo, KeyspaceId, StoreId, Untrusted};
+use ringfort_store::Compression;
 use ringfort_store::engine::lsm::table::block::{Block, BlockCursor, Content};
 use ringfort_store::engine::lsm::table::format::{BlockHandle, BlockKind, Footer, PartitionHandles, Plain};
 use ringfort_store::engine::lsm::table::{TableMeta, table_path};
-use ringfort_store::Compression;
 use ringfort_trust::chain::{ChainReader, LogKind, SegmentHeader};
 use ringfort_trust::counter::{Counter, slot::VolumeCounter};
 use ringfort_trust::keyfile::{KeyFile, Mode};
@@ -155,7 +155,8 @@ pub fn dissect(machine: &Machine) -> Anatomy {
     let sealer = keys.ring.log_sealer(protection, &manifest.header, LogKind::Manifest, None).unwrap();
     let mut reader = ChainReader::new(Untrusted::new(manifest.bytes.clone()), &manifest.header);
     loop {
-        let record = reader.next(&mut |_| Some(&sealer)).ok().expect("records verify up to the anchored head");
+        let record =
+            reader.next(&mut |_| Some(&sealer)).ok().expect("records verify up to the anchored head");
         edits.pending.extend_from_slice(&record.payload);
         if record.last {
             edits.apply();
@@ -168,7 +169,9 @@ pub fn dissect(machine: &Machine) -> Anatomy {
         .iter()
         .filter(|(path, _)| path.starts_with("wal/"))
         .filter_map(|(path, bytes)| log_file(path, bytes.clone()))
-        .filter(|file| file.header.incarnation == anchor.incarnation && file.header.segment.0 >= edits.log_start)
+        .filter(|file| {
+            file.header.incarnation == anchor.incarnation && file.header.segment.0 >= edits.log_start
+        })
         .collect();
     let head = (0..wal.len())
         .find_map(|s| Some((s, wal[s].records.iter().position(|record| record.tag == anchor.wal.tag.0)?)))
@@ -281,7 +284,8 @@ pub fn open_block(bytes: &[u8], store: StoreId, meta: &TableMeta, block: BlockAt
     nonce[..8].copy_from_slice(&handle.offset.to_le_bytes());
     let aad = block_aad(store, meta.file, block);
     let sealer = Sealer::new(meta.protection, &meta.key);
-    let payload = sealer.open(nonce, &aad, Untrusted::new(sealed)).expect("an honest block opens").into_inner();
+    let payload =
+        sealer.open(nonce, &aad, Untrusted::new(sealed)).expect("an honest block opens").into_inner();
     match handle.codec {
         Compression::None => payload,
         _ => panic!("only data blocks are compressed"),

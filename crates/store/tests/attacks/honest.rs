@@ -13,7 +13,8 @@ fn a_power_cut_right_after_segments_were_freed_is_no_attack() {
     for (mode, durable) in MODES.into_iter().flat_map(|mode| (6..14u32).map(move |durable| (mode, durable))) {
         let machine = Machine::new(mode, 7);
         let store = Store::open(machine.world(), options(&machine)).unwrap();
-        let ks = store.create_keyspace("ks", KeyspaceOptions { write_buffer_bytes: 4096, ..small() }).unwrap();
+        let ks =
+            store.create_keyspace("ks", KeyspaceOptions { write_buffer_bytes: 4096, ..small() }).unwrap();
         let other = store.create_keyspace("other", KeyspaceOptions::default()).unwrap();
         let mut last = None;
         for n in 0..durable {
@@ -35,7 +36,10 @@ fn a_power_cut_right_after_segments_were_freed_is_no_attack() {
             let store = Store::open(machine.world(), options(&machine))
                 .unwrap_or_else(|e| panic!("{mode} {durable} {choice:?}: FALSE ALARM: {e:?}"));
             for n in 0..durable {
-                assert!(get(&store, ks, &n.to_be_bytes()).unwrap().is_some(), "{mode} {choice:?}: {n} was durable");
+                assert!(
+                    get(&store, ks, &n.to_be_bytes()).unwrap().is_some(),
+                    "{mode} {choice:?}: {n} was durable"
+                );
             }
         }
     }
@@ -76,7 +80,11 @@ fn power_cuts_at_any_moment_are_no_attack() {
                 assert!(got >= durable, "{mode} {n} {seed}: {got}");
                 for k in 1..4 {
                     let other = get(&store, ks, format!("{k}").as_bytes()).unwrap();
-                    assert_eq!(other.map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap())), got, "a batch is whole");
+                    assert_eq!(
+                        other.map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap())),
+                        got,
+                        "a batch is whole"
+                    );
                 }
             }
         }

@@ -13,34 +13,202 @@ const REFUSED: [Expect; 3] = [Expect::Refused(ALTERED, "wal"); 3];
 
 /// The rows.
 pub const ROWS: &[Row] = &[
-    Row { id: "flip-log-header", what: "a bit of the header of an anchored segment", expect: REFUSED, rounds: 60, attack: flip_header },
-    Row { id: "flip-log-frame", what: "a bit of the clear frame of an anchored record", expect: REFUSED, rounds: 60, attack: flip_frame },
-    Row { id: "flip-log-ciphertext", what: "a bit of the ciphertext of an anchored record", expect: REFUSED, rounds: 40, attack: flip_ciphertext },
-    Row { id: "flip-log-tag", what: "a bit of the tag of an anchored record", expect: REFUSED, rounds: 20, attack: flip_tag },
-    Row { id: "flip-log-tail", what: "a bit behind the anchored head", expect: [Expect::Crash; 3], rounds: 100, attack: flip_tail },
-    Row { id: "cut-log-anchored", what: "a segment cut at and inside every anchored record", expect: [Expect::Refused(CUT, "wal"); 3], rounds: usize::MAX, attack: cut_anchored },
-    Row { id: "cut-log-tail", what: "the last segments cut at and inside every record behind the anchored head", expect: [Expect::Crash; 3], rounds: usize::MAX, attack: cut_tail },
-    Row { id: "zero-log-anchored", what: "zeros from an anchored record to the end of its segment", expect: [Expect::Refused(CUT, "wal"); 3], rounds: 30, attack: zero_anchored },
-    Row { id: "delete-log-segment", what: "an anchored segment deleted: the first, each in the middle, the last", expect: [Expect::Refused(CUT, "wal"); 3], rounds: usize::MAX, attack: delete_segment },
-    Row { id: "delete-log-tail", what: "the segments behind the anchored head deleted", expect: [Expect::Crash; 3], rounds: 1, attack: delete_tail },
-    Row { id: "delete-log", what: "all segments deleted", expect: [Expect::Refused(CUT, "wal"); 3], rounds: 1, attack: delete_all },
-    Row { id: "splice-log-record", what: "an anchored record over another of its length in the same segment", expect: REFUSED, rounds: 30, attack: splice_in_file },
-    Row { id: "splice-log-segment", what: "an anchored record over the record of the same number in another segment", expect: REFUSED, rounds: 20, attack: splice_between_files },
-    Row { id: "splice-log-index", what: "as before, its frame's number made to fit", expect: REFUSED, rounds: 30, attack: splice_with_index },
-    Row { id: "move-log-keyspace", what: "an anchored record declared another keyspace's", expect: REFUSED, rounds: 10, attack: change_domain },
-    Row { id: "halve-log-batch", what: "the first record of an un-anchored batch over two keyspaces declared its last, the other cut", expect: [Expect::Crash; 3], rounds: 8, attack: halve_batch },
-    Row { id: "reorder-log-records", what: "two neighbouring anchored records exchanged", expect: REFUSED, rounds: 30, attack: reorder_records },
-    Row { id: "reorder-log-segments", what: "two anchored segments exchanged", expect: REFUSED, rounds: 6, attack: reorder_segments },
-    Row { id: "repeat-log-record", what: "an anchored record a second time right behind itself", expect: REFUSED, rounds: 20, attack: repeat_record },
-    Row { id: "drop-log-record", what: "an anchored record taken out, what follows moved up", expect: REFUSED, rounds: 20, attack: drop_record },
-    Row { id: "repeat-log-segment", what: "an anchored segment a second time under the next free number", expect: [Expect::Crash; 3], rounds: 4, attack: repeat_segment },
-    Row { id: "repeat-log-tail", what: "the last record a second time at the end of the log", expect: [Expect::Crash; 3], rounds: 1, attack: repeat_tail },
-    Row { id: "extend-log", what: "noise behind the end of the log", expect: [Expect::Crash; 3], rounds: 10, attack: extend },
-    Row { id: "fill-log-reserve", what: "noise in the reserved space of the last segment", expect: [Expect::Crash; 3], rounds: 10, attack: fill_reserve },
-    Row { id: "disown-first-segment", what: "number or incarnation in the header of the first needed segment altered, so that it looks like another file's", expect: REFUSED, rounds: 16, attack: disown_first },
-    Row { id: "forge-first-segment", what: "the first needed segment replaced by a header alone that continues from where a later segment does, or from the anchored head", expect: REFUSED, rounds: 8, attack: forge_first },
-    Row { id: "flip-log-tail-header", what: "each byte of the header of a segment behind the anchored head", expect: [Expect::Crash; 3], rounds: SegmentHeader::BYTES, attack: flip_tail_header },
-    Row { id: "noise-segment", what: "a segment of noise under the next free number", expect: [Expect::Crash; 3], rounds: 5, attack: noise_segment },
+    Row {
+        id: "flip-log-header",
+        what: "a bit of the header of an anchored segment",
+        expect: REFUSED,
+        rounds: 60,
+        attack: flip_header,
+    },
+    Row {
+        id: "flip-log-frame",
+        what: "a bit of the clear frame of an anchored record",
+        expect: REFUSED,
+        rounds: 60,
+        attack: flip_frame,
+    },
+    Row {
+        id: "flip-log-ciphertext",
+        what: "a bit of the ciphertext of an anchored record",
+        expect: REFUSED,
+        rounds: 40,
+        attack: flip_ciphertext,
+    },
+    Row {
+        id: "flip-log-tag",
+        what: "a bit of the tag of an anchored record",
+        expect: REFUSED,
+        rounds: 20,
+        attack: flip_tag,
+    },
+    Row {
+        id: "flip-log-tail",
+        what: "a bit behind the anchored head",
+        expect: [Expect::Crash; 3],
+        rounds: 100,
+        attack: flip_tail,
+    },
+    Row {
+        id: "cut-log-anchored",
+        what: "a segment cut at and inside every anchored record",
+        expect: [Expect::Refused(CUT, "wal"); 3],
+        rounds: usize::MAX,
+        attack: cut_anchored,
+    },
+    Row {
+        id: "cut-log-tail",
+        what: "the last segments cut at and inside every record behind the anchored head",
+        expect: [Expect::Crash; 3],
+        rounds: usize::MAX,
+        attack: cut_tail,
+    },
+    Row {
+        id: "zero-log-anchored",
+        what: "zeros from an anchored record to the end of its segment",
+        expect: [Expect::Refused(CUT, "wal"); 3],
+        rounds: 30,
+        attack: zero_anchored,
+    },
+    Row {
+        id: "delete-log-segment",
+        what: "an anchored segment deleted: the first, each in the middle, the last",
+        expect: [Expect::Refused(CUT, "wal"); 3],
+        rounds: usize::MAX,
+        attack: delete_segment,
+    },
+    Row {
+        id: "delete-log-tail",
+        what: "the segments behind the anchored head deleted",
+        expect: [Expect::Crash; 3],
+        rounds: 1,
+        attack: delete_tail,
+    },
+    Row {
+        id: "delete-log",
+        what: "all segments deleted",
+        expect: [Expect::Refused(CUT, "wal"); 3],
+        rounds: 1,
+        attack: delete_all,
+    },
+    Row {
+        id: "splice-log-record",
+        what: "an anchored record over another of its length in the same segment",
+        expect: REFUSED,
+        rounds: 30,
+        attack: splice_in_file,
+    },
+    Row {
+        id: "splice-log-segment",
+        what: "an anchored record over the record of the same number in another segment",
+        expect: REFUSED,
+        rounds: 20,
+        attack: splice_between_files,
+    },
+    Row {
+        id: "splice-log-index",
+        what: "as before, its frame's number made to fit",
+        expect: REFUSED,
+        rounds: 30,
+        attack: splice_with_index,
+    },
+    Row {
+        id: "move-log-keyspace",
+        what: "an anchored record declared another keyspace's",
+        expect: REFUSED,
+        rounds: 10,
+        attack: change_domain,
+    },
+    Row {
+        id: "halve-log-batch",
+        what: "the first record of an un-anchored batch over two keyspaces declared its last, the other cut",
+        expect: [Expect::Crash; 3],
+        rounds: 8,
+        attack: halve_batch,
+    },
+    Row {
+        id: "reorder-log-records",
+        what: "two neighbouring anchored records exchanged",
+        expect: REFUSED,
+        rounds: 30,
+        attack: reorder_records,
+    },
+    Row {
+        id: "reorder-log-segments",
+        what: "two anchored segments exchanged",
+        expect: REFUSED,
+        rounds: 6,
+        attack: reorder_segments,
+    },
+    Row {
+        id: "repeat-log-record",
+        what: "an anchored record a second time right behind itself",
+        expect: REFUSED,
+        rounds: 20,
+        attack: repeat_record,
+    },
+    Row {
+        id: "drop-log-record",
+        what: "an anchored record taken out, what follows moved up",
+        expect: REFUSED,
+        rounds: 20,
+        attack: drop_record,
+    },
+    Row {
+        id: "repeat-log-segment",
+        what: "an anchored segment a second time under the next free number",
+        expect: [Expect::Crash; 3],
+        rounds: 4,
+        attack: repeat_segment,
+    },
+    Row {
+        id: "repeat-log-tail",
+        what: "the last record a second time at the end of the log",
+        expect: [Expect::Crash; 3],
+        rounds: 1,
+        attack: repeat_tail,
+    },
+    Row {
+        id: "extend-log",
+        what: "noise behind the end of the log",
+        expect: [Expect::Crash; 3],
+        rounds: 10,
+        attack: extend,
+    },
+    Row {
+        id: "fill-log-reserve",
+        what: "noise in the reserved space of the last segment",
+        expect: [Expect::Crash; 3],
+        rounds: 10,
+        attack: fill_reserve,
+    },
+    Row {
+        id: "disown-first-segment",
+        what: "number or incarnation in the header of the first needed segment altered, so that it looks like another file's",
+        expect: REFUSED,
+        rounds: 16,
+        attack: disown_first,
+    },
+    Row {
+        id: "forge-first-segment",
+        what: "the first needed segment replaced by a header alone that continues from where a later segment does, or from the anchored head",
+        expect: REFUSED,
+        rounds: 8,
+        attack: forge_first,
+    },
+    Row {
+        id: "flip-log-tail-header",
+        what: "each byte of the header of a segment behind the anchored head",
+        expect: [Expect::Crash; 3],
+        rounds: SegmentHeader::BYTES,
+        attack: flip_tail_header,
+    },
+    Row {
+        id: "noise-segment",
+        what: "a segment of noise under the next free number",
+        expect: [Expect::Crash; 3],
+        rounds: 5,
+        attack: noise_segment,
+    },
 ];
 
 #[test]
@@ -173,7 +341,11 @@ fn splice(aim: &mut Aim<'_>, same_file: bool, same_index: bool, fit_index: bool)
         let ((to_file, to), (from_file, from)) = (anchored(aim), anchored(aim));
         let (target, source) = (&to_file.records[to], &from_file.records[from]);
         let same = to_file.path == from_file.path;
-        if len(target) != len(source) || same != same_file || (same && to == from) || (same_index && to != from) {
+        if len(target) != len(source)
+            || same != same_file
+            || (same && to == from)
+            || (same_index && to != from)
+        {
             continue;
         }
         let mut bytes = from_file.bytes[source.offset..source.end].to_vec();
@@ -202,7 +374,11 @@ fn splice_with_index(aim: &mut Aim<'_>) -> Option<String> {
 fn change_domain(aim: &mut Aim<'_>) -> Option<String> {
     let (file, nth) = anchored(aim);
     let record = &file.records[nth];
-    let other = if record.domain == aim.scene.keyspaces[0].0 { aim.scene.keyspaces[1] } else { aim.scene.keyspaces[0] };
+    let other = if record.domain == aim.scene.keyspaces[0].0 {
+        aim.scene.keyspaces[1]
+    } else {
+        aim.scene.keyspaces[0]
+    };
     aim.machine.log_disk().poke(&file.path, record.offset as u64 + 16, &other.0.to_le_bytes()).unwrap();
     Some(format!("record {nth} of {} declared keyspace {other}'s", file.path))
 }
@@ -247,7 +423,11 @@ fn reorder_segments(aim: &mut Aim<'_>) -> Option<String> {
 fn repeat_record(aim: &mut Aim<'_>) -> Option<String> {
     // Not the last one before the head: its copy would lie behind the head.
     let (file, nth) = anchored(aim);
-    let nth = if file.path == aim.anatomy.wal[aim.anatomy.head.0].path { nth.min(aim.anatomy.head.1 - 1) } else { nth };
+    let nth = if file.path == aim.anatomy.wal[aim.anatomy.head.0].path {
+        nth.min(aim.anatomy.head.1 - 1)
+    } else {
+        nth
+    };
     let record = &file.records[nth];
     let disk = aim.machine.log_disk();
     attack::duplicate(disk, &file.path, record.offset as u64, len(record) as u64).unwrap();
@@ -322,7 +502,8 @@ fn forge_first(aim: &mut Aim<'_>) -> Option<String> {
     let wal = &aim.anatomy.wal;
     let mut header = wal[0].header.clone();
     let later = aim.round / 2 + 1;
-    header.continues = if later <= aim.anatomy.head.0 { wal[later].header.continues } else { aim.anatomy.anchor.wal };
+    header.continues =
+        if later <= aim.anatomy.head.0 { wal[later].header.continues } else { aim.anatomy.anchor.wal };
     let mut bytes = header.encode().to_vec();
     if aim.round.is_multiple_of(2) {
         bytes.resize(4096, 0);

@@ -33,7 +33,10 @@ fn the_scene_has_everything_that_the_rows_aim_at() {
     for mode in common::MODES {
         let anatomy = scene::scene(mode).anatomy();
         for level in 0..3 {
-            assert!(anatomy.tables.iter().any(|table| table.level == level), "{mode}: a table at level {level}");
+            assert!(
+                anatomy.tables.iter().any(|table| table.level == level),
+                "{mode}: a table at level {level}"
+            );
         }
         let kinds = [
             BlockKind::Data,
@@ -45,11 +48,22 @@ fn the_scene_has_everything_that_the_rows_aim_at() {
             BlockKind::Footer,
         ];
         for kind in kinds {
-            assert!(anatomy.tables.iter().any(|table| table.of_kind(kind).count() > 0), "{mode}: a {}", kind.name());
+            assert!(
+                anatomy.tables.iter().any(|table| table.of_kind(kind).count() > 0),
+                "{mode}: a {}",
+                kind.name()
+            );
         }
         assert!(anatomy.head.0 >= 3, "{mode}: anchored segments: {:?}", anatomy.head);
-        assert!(anatomy.wal.len() > anatomy.head.0 + 1 || anatomy.wal[anatomy.head.0].records.len() > anatomy.head.1 + 1);
-        println!("{mode}: {:?} {:?}", anatomy.tables, anatomy.wal.iter().map(|f| f.records.len()).collect::<Vec<_>>());
+        assert!(
+            anatomy.wal.len() > anatomy.head.0 + 1
+                || anatomy.wal[anatomy.head.0].records.len() > anatomy.head.1 + 1
+        );
+        println!(
+            "{mode}: {:?} {:?}",
+            anatomy.tables,
+            anatomy.wal.iter().map(|f| f.records.len()).collect::<Vec<_>>()
+        );
         matrix::run(&[]);
     }
 }

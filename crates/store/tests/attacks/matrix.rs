@@ -160,16 +160,28 @@ fn judge(scene: &Scene, expect: Expect, outcome: &Outcome) -> Result<(), String>
         (Expect::OnRead(kinds, file), Outcome::Refused(error) | Outcome::Stopped(error)) => {
             evidence(error, kinds, file)
         }
-        (Expect::Noticed, Outcome::Refused(error) | Outcome::Stopped(error)) if error.proof().is_some() => Ok(()),
+        (Expect::Noticed, Outcome::Refused(error) | Outcome::Stopped(error)) if error.proof().is_some() => {
+            Ok(())
+        }
         (Expect::Harmless | Expect::Noticed, Outcome::Served(view, _)) => {
-            if **view == *scene.full() { Ok(()) } else { Err("data were lost or changed".to_owned()) }
+            if **view == *scene.full() {
+                Ok(())
+            } else {
+                Err("data were lost or changed".to_owned())
+            }
         }
         (Expect::Crash, Outcome::Served(view, _)) => {
-            if scene.views.contains(view) { Ok(()) } else { Err("not a state that an honest crash leaves".to_owned()) }
+            if scene.views.contains(view) {
+                Ok(())
+            } else {
+                Err("not a state that an honest crash leaves".to_owned())
+            }
         }
         (_, Outcome::Refused(error)) => Err(format!("refused: {error:?}")),
         (_, Outcome::Stopped(error)) => Err(format!("stopped by a read: {error:?}")),
-        (_, Outcome::Served(view, _)) if **view == *scene.full() => Err("went unnoticed, with true data".to_owned()),
+        (_, Outcome::Served(view, _)) if **view == *scene.full() => {
+            Err("went unnoticed, with true data".to_owned())
+        }
         (_, Outcome::Served(..)) => Err("FALSE DATA were served".to_owned()),
     }
 }
@@ -208,7 +220,12 @@ pub fn run(rows: &[Row]) {
         }
         control(scene);
     }
-    assert!(failures.is_empty(), "{} attacks did not end as expected:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} attacks did not end as expected:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 /// The honest control beside the attacks: the untouched copy opens, with everything.
@@ -229,7 +246,8 @@ fn run_row(scene: &Scene, anatomy: &Anatomy, row: &Row, expect: Expect, failures
     let mut done = 0;
     for round in 0..row.rounds.saturating_mul(effort()) {
         let machine = scene.fork();
-        let seed = row.id.bytes().fold(round as u64 + 1, |s, b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
+        let seed =
+            row.id.bytes().fold(round as u64 + 1, |s, b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
         let mut aim = Aim { scene, anatomy, machine: &machine, rng: SplitMix64::new(seed), round };
         let mut did = String::new();
         let judged = catch_unwind(AssertUnwindSafe(|| {
@@ -244,7 +262,10 @@ fn run_row(scene: &Scene, anatomy: &Anatomy, row: &Row, expect: Expect, failures
         }));
         let verdict = judged.unwrap_or_else(|panic| {
             let words = panic.downcast_ref::<String>().cloned();
-            Err(format!("PANIC: {}", words.or(panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()))
+            Err(format!(
+                "PANIC: {}",
+                words.or(panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
+            ))
         });
         match verdict {
             Ok(true) => done += 1,

@@ -16,21 +16,99 @@ const GONE: Expect = Expect::Refused(&[Missing], "");
 
 /// The rows.
 pub const ROWS: &[Row] = &[
-    Row { id: "flip-manifest", what: "a bit of the MANIFEST up to its anchored edit", expect: MANIFEST, rounds: 100, attack: flip_manifest },
-    Row { id: "cut-manifest", what: "the MANIFEST cut at and inside every record", expect: MANIFEST, rounds: usize::MAX, attack: cut_manifest },
-    Row { id: "reorder-manifest", what: "two edits exchanged", expect: MANIFEST, rounds: 10, attack: reorder_manifest },
-    Row { id: "repeat-manifest", what: "an edit twice", expect: MANIFEST, rounds: 10, attack: repeat_manifest },
-    Row { id: "extend-manifest", what: "noise behind the last edit", expect: HARMLESS, rounds: 5, attack: extend_manifest },
-    Row { id: "rename-manifest", what: "the MANIFEST under another number", expect: MANIFEST, rounds: 1, attack: rename_manifest },
-    Row { id: "delete-manifest", what: "the MANIFEST deleted", expect: MANIFEST, rounds: 1, attack: delete_manifest },
-    Row { id: "current-anything", what: "CURRENT altered, emptied, deleted: it is a hint", expect: HARMLESS, rounds: 6, attack: current },
+    Row {
+        id: "flip-manifest",
+        what: "a bit of the MANIFEST up to its anchored edit",
+        expect: MANIFEST,
+        rounds: 100,
+        attack: flip_manifest,
+    },
+    Row {
+        id: "cut-manifest",
+        what: "the MANIFEST cut at and inside every record",
+        expect: MANIFEST,
+        rounds: usize::MAX,
+        attack: cut_manifest,
+    },
+    Row {
+        id: "reorder-manifest",
+        what: "two edits exchanged",
+        expect: MANIFEST,
+        rounds: 10,
+        attack: reorder_manifest,
+    },
+    Row {
+        id: "repeat-manifest",
+        what: "an edit twice",
+        expect: MANIFEST,
+        rounds: 10,
+        attack: repeat_manifest,
+    },
+    Row {
+        id: "extend-manifest",
+        what: "noise behind the last edit",
+        expect: HARMLESS,
+        rounds: 5,
+        attack: extend_manifest,
+    },
+    Row {
+        id: "rename-manifest",
+        what: "the MANIFEST under another number",
+        expect: MANIFEST,
+        rounds: 1,
+        attack: rename_manifest,
+    },
+    Row {
+        id: "delete-manifest",
+        what: "the MANIFEST deleted",
+        expect: MANIFEST,
+        rounds: 1,
+        attack: delete_manifest,
+    },
+    Row {
+        id: "current-anything",
+        what: "CURRENT altered, emptied, deleted: it is a hint",
+        expect: HARMLESS,
+        rounds: 6,
+        attack: current,
+    },
     Row { id: "flip-keys", what: "a bit of the key file", expect: KEYS, rounds: 150, attack: flip_keys },
     Row { id: "cut-keys", what: "the key file cut", expect: KEYS, rounds: 30, attack: cut_keys },
-    Row { id: "extend-keys", what: "noise behind the key file", expect: KEYS, rounds: 5, attack: extend_keys },
-    Row { id: "delete-keys", what: "the key file deleted", expect: KEYS_OR_ALL, rounds: 1, attack: delete_keys },
-    Row { id: "empty-directory", what: "everything in the data directory deleted", expect: [GONE; 3], rounds: 1, attack: empty },
-    Row { id: "empty-trusted", what: "everything on the trusted volume deleted (damage)", expect: [Expect::Outside("this mode has none"), GONE, GONE], rounds: 1, attack: empty_trusted },
-    Row { id: "noise-files", what: "files of noise beside the store's own", expect: HARMLESS, rounds: 5, attack: noise_files },
+    Row {
+        id: "extend-keys",
+        what: "noise behind the key file",
+        expect: KEYS,
+        rounds: 5,
+        attack: extend_keys,
+    },
+    Row {
+        id: "delete-keys",
+        what: "the key file deleted",
+        expect: KEYS_OR_ALL,
+        rounds: 1,
+        attack: delete_keys,
+    },
+    Row {
+        id: "empty-directory",
+        what: "everything in the data directory deleted",
+        expect: [GONE; 3],
+        rounds: 1,
+        attack: empty,
+    },
+    Row {
+        id: "empty-trusted",
+        what: "everything on the trusted volume deleted (damage)",
+        expect: [Expect::Outside("this mode has none"), GONE, GONE],
+        rounds: 1,
+        attack: empty_trusted,
+    },
+    Row {
+        id: "noise-files",
+        what: "files of noise beside the store's own",
+        expect: HARMLESS,
+        rounds: 5,
+        attack: noise_files,
+    },
 ];
 
 /// In `hardware` and `twin` the key file may be all that shows the store in its data directory.
@@ -47,7 +125,9 @@ fn an_emptied_directory_is_refused_with_the_way_out() {
         let scene = scene(mode);
         let machine = scene.fork();
         attack::empty(&machine.data).unwrap();
-        let Outcome::Refused(error) = observe(scene, &machine) else { panic!("{mode}: an empty store was served") };
+        let Outcome::Refused(error) = observe(scene, &machine) else {
+            panic!("{mode}: an empty store was served")
+        };
         assert!(error.to_string().contains("ringfort destroy --store default"), "{error}");
         assert!(machine.data.files().is_empty(), "{mode}: the refusal left the directory empty");
     }
@@ -65,7 +145,8 @@ fn flip_manifest(aim: &mut Aim<'_>) -> Option<String> {
 fn cut_manifest(aim: &mut Aim<'_>) -> Option<String> {
     let file = &aim.anatomy.manifest;
     let records = file.records[..=aim.anatomy.manifest_head].iter();
-    let inside = records.flat_map(|r| [r.offset, r.offset + 3, r.offset + FRAME_BYTES + 1, r.end - TAG_BYTES, r.end - 1]);
+    let inside = records
+        .flat_map(|r| [r.offset, r.offset + 3, r.offset + FRAME_BYTES + 1, r.end - TAG_BYTES, r.end - 1]);
     let len = [0, 20].into_iter().chain(inside).nth(aim.round)?;
     attack::truncate(aim.machine.log_disk(), &file.path, len as u64).unwrap();
     Some(format!("{} cut to {len} bytes", file.path))
@@ -174,7 +255,9 @@ fn noise_files(aim: &mut Aim<'_>) -> Option<String> {
     let mut noise = vec![0; 3000];
     aim.rng.fill(&mut noise);
     let (log, tables) = (aim.machine.log_disk(), aim.machine.table_disk());
-    for path in ["MANIFEST-99999999", "MANIFEST-00000000", "wal/00000000.log", "wal/x.log", "notes.txt", "KEYS.9"] {
+    for path in
+        ["MANIFEST-99999999", "MANIFEST-00000000", "wal/00000000.log", "wal/x.log", "notes.txt", "KEYS.9"]
+    {
         attack::write_file(log, path, &noise).unwrap();
     }
     for path in ["tables/00000000.sst", "tables/99999990.sst", "tables/core"] {

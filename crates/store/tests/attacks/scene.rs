@@ -296,7 +296,8 @@ pub fn read_all(store: &Store, keyspaces: &[KeyspaceId; 3], asked: &View) -> Res
     for (k, &keyspace) in keyspaces.iter().enumerate() {
         view[k] = dump(store, keyspace)?.into_iter().collect();
         let snapshot = store.snapshot();
-        let reverse: BTreeMap<_, _> = store.iter(keyspace, b"", None, true, &snapshot)?.collect::<Result<_>>()?;
+        let reverse: BTreeMap<_, _> =
+            store.iter(keyspace, b"", None, true, &snapshot)?.collect::<Result<_>>()?;
         assert_eq!(reverse.len(), view[k].len(), "both directions meet the same entries");
         assert!(reverse == view[k], "both directions meet the same entries");
         for key in asked[k].keys().step_by(7) {

@@ -15,27 +15,135 @@ const HARMLESS: [Expect; 3] = [Expect::Harmless; 3];
 
 /// The rows.
 pub const ROWS: &[Row] = &[
-    Row { id: "flip-data-level0", what: "a bit of a data block at level 0", expect: FOUND, rounds: 40, attack: |aim| flip_data(aim, |l| l == 0) },
-    Row { id: "flip-data-level1", what: "a bit of a data block at level 1", expect: FOUND, rounds: 40, attack: |aim| flip_data(aim, |l| l == 1) },
-    Row { id: "flip-data-deeper", what: "a bit of a data block at level 2 or deeper", expect: FOUND, rounds: 40, attack: |aim| flip_data(aim, |l| l > 1) },
-    Row { id: "flip-index", what: "a bit of an index or index partition", expect: FOUND, rounds: 40, attack: |aim| flip_kind(aim, BlockKind::Index) },
-    Row { id: "flip-top-index", what: "a bit of a top index", expect: FOUND, rounds: 20, attack: |aim| flip_kind(aim, BlockKind::TopIndex) },
-    Row { id: "flip-filter", what: "a bit of a filter", expect: FOUND, rounds: 40, attack: |aim| flip_kind(aim, BlockKind::Filter) },
-    Row { id: "flip-tombstones", what: "a bit of a block of range tombstones", expect: FOUND, rounds: 20, attack: |aim| flip_kind(aim, BlockKind::Tombstones) },
-    Row { id: "flip-properties", what: "a bit of the properties", expect: FOUND, rounds: 20, attack: |aim| flip_kind(aim, BlockKind::Properties) },
-    Row { id: "flip-footer", what: "a bit of a footer", expect: FOUND, rounds: 20, attack: |aim| flip_kind(aim, BlockKind::Footer) },
-    Row { id: "cut-table", what: "a table cut at and inside a block", expect: FOUND, rounds: 60, attack: cut },
+    Row {
+        id: "flip-data-level0",
+        what: "a bit of a data block at level 0",
+        expect: FOUND,
+        rounds: 40,
+        attack: |aim| flip_data(aim, |l| l == 0),
+    },
+    Row {
+        id: "flip-data-level1",
+        what: "a bit of a data block at level 1",
+        expect: FOUND,
+        rounds: 40,
+        attack: |aim| flip_data(aim, |l| l == 1),
+    },
+    Row {
+        id: "flip-data-deeper",
+        what: "a bit of a data block at level 2 or deeper",
+        expect: FOUND,
+        rounds: 40,
+        attack: |aim| flip_data(aim, |l| l > 1),
+    },
+    Row {
+        id: "flip-index",
+        what: "a bit of an index or index partition",
+        expect: FOUND,
+        rounds: 40,
+        attack: |aim| flip_kind(aim, BlockKind::Index),
+    },
+    Row {
+        id: "flip-top-index",
+        what: "a bit of a top index",
+        expect: FOUND,
+        rounds: 20,
+        attack: |aim| flip_kind(aim, BlockKind::TopIndex),
+    },
+    Row {
+        id: "flip-filter",
+        what: "a bit of a filter",
+        expect: FOUND,
+        rounds: 40,
+        attack: |aim| flip_kind(aim, BlockKind::Filter),
+    },
+    Row {
+        id: "flip-tombstones",
+        what: "a bit of a block of range tombstones",
+        expect: FOUND,
+        rounds: 20,
+        attack: |aim| flip_kind(aim, BlockKind::Tombstones),
+    },
+    Row {
+        id: "flip-properties",
+        what: "a bit of the properties",
+        expect: FOUND,
+        rounds: 20,
+        attack: |aim| flip_kind(aim, BlockKind::Properties),
+    },
+    Row {
+        id: "flip-footer",
+        what: "a bit of a footer",
+        expect: FOUND,
+        rounds: 20,
+        attack: |aim| flip_kind(aim, BlockKind::Footer),
+    },
+    Row {
+        id: "cut-table",
+        what: "a table cut at and inside a block",
+        expect: FOUND,
+        rounds: 60,
+        attack: cut,
+    },
     Row { id: "extend-table", what: "noise behind a table", expect: HARMLESS, rounds: 5, attack: extend },
-    Row { id: "delete-table", what: "each table deleted: the top one hides its tombstones", expect: GONE, rounds: usize::MAX, attack: delete },
+    Row {
+        id: "delete-table",
+        what: "each table deleted: the top one hides its tombstones",
+        expect: GONE,
+        rounds: usize::MAX,
+        attack: delete,
+    },
     Row { id: "delete-all-tables", what: "all tables deleted", expect: GONE, rounds: 1, attack: delete_all },
-    Row { id: "hide-tombstones", what: "the block of range tombstones zeroed, or another's put over it", expect: FOUND, rounds: 6, attack: hide_tombstones },
-    Row { id: "splice-block", what: "a data block over another of its length in the same table", expect: FOUND, rounds: 20, attack: |aim| splice(aim, true, false) },
-    Row { id: "splice-block-table", what: "a data block over one of its length in another table of its keyspace", expect: FOUND, rounds: 20, attack: |aim| splice(aim, false, true) },
-    Row { id: "splice-block-keyspace", what: "a data block over one of another keyspace", expect: FOUND, rounds: 20, attack: |aim| splice(aim, false, false) },
-    Row { id: "swap-blocks", what: "two data blocks of one length exchanged", expect: FOUND, rounds: 20, attack: swap_blocks },
+    Row {
+        id: "hide-tombstones",
+        what: "the block of range tombstones zeroed, or another's put over it",
+        expect: FOUND,
+        rounds: 6,
+        attack: hide_tombstones,
+    },
+    Row {
+        id: "splice-block",
+        what: "a data block over another of its length in the same table",
+        expect: FOUND,
+        rounds: 20,
+        attack: |aim| splice(aim, true, false),
+    },
+    Row {
+        id: "splice-block-table",
+        what: "a data block over one of its length in another table of its keyspace",
+        expect: FOUND,
+        rounds: 20,
+        attack: |aim| splice(aim, false, true),
+    },
+    Row {
+        id: "splice-block-keyspace",
+        what: "a data block over one of another keyspace",
+        expect: FOUND,
+        rounds: 20,
+        attack: |aim| splice(aim, false, false),
+    },
+    Row {
+        id: "swap-blocks",
+        what: "two data blocks of one length exchanged",
+        expect: FOUND,
+        rounds: 20,
+        attack: swap_blocks,
+    },
     Row { id: "swap-tables", what: "two tables exchanged", expect: FOUND, rounds: 20, attack: swap_tables },
-    Row { id: "older-table", what: "a table that a compaction replaced, under the name of a present one", expect: FOUND, rounds: 20, attack: older_table },
-    Row { id: "compaction-input-again", what: "all tables that compactions removed put back beside the present ones", expect: HARMLESS, rounds: 1, attack: inputs_again },
+    Row {
+        id: "older-table",
+        what: "a table that a compaction replaced, under the name of a present one",
+        expect: FOUND,
+        rounds: 20,
+        attack: older_table,
+    },
+    Row {
+        id: "compaction-input-again",
+        what: "all tables that compactions removed put back beside the present ones",
+        expect: HARMLESS,
+        rounds: 1,
+        attack: inputs_again,
+    },
 ];
 
 #[test]
@@ -52,7 +160,12 @@ fn flip_block(aim: &mut Aim<'_>, table: &TableAt, kind: BlockKind) -> Option<Str
     let blocks: Vec<BlockHandle> = table.of_kind(kind).copied().collect();
     let block = *aim.pick(&blocks)?;
     let at = aim.within(block.offset as usize..block.end() as usize);
-    Some(format!("{} ({}, level {})", aim.flip(aim.machine.table_disk(), &table.path, at), kind.name(), table.level))
+    Some(format!(
+        "{} ({}, level {})",
+        aim.flip(aim.machine.table_disk(), &table.path, at),
+        kind.name(),
+        table.level
+    ))
 }
 
 fn flip_data(aim: &mut Aim<'_>, level: fn(u8) -> bool) -> Option<String> {
@@ -87,7 +200,10 @@ fn delete(aim: &mut Aim<'_>) -> Option<String> {
 }
 
 fn delete_all(aim: &mut Aim<'_>) -> Option<String> {
-    aim.anatomy.tables.iter().for_each(|table| attack::delete(aim.machine.table_disk(), &table.path).unwrap());
+    aim.anatomy
+        .tables
+        .iter()
+        .for_each(|table| attack::delete(aim.machine.table_disk(), &table.path).unwrap());
     Some("all tables deleted".to_owned())
 }
 
@@ -108,7 +224,11 @@ fn hide_tombstones(aim: &mut Aim<'_>) -> Option<String> {
 }
 
 /// Two data blocks of one length: in one table, or in two.
-fn pair<'a>(aim: &mut Aim<'a>, same_table: bool, same_keyspace: bool) -> Option<[(&'a TableAt, BlockHandle); 2]> {
+fn pair<'a>(
+    aim: &mut Aim<'a>,
+    same_table: bool,
+    same_keyspace: bool,
+) -> Option<[(&'a TableAt, BlockHandle); 2]> {
     for _ in 0..5000 {
         let (one, two) = (table(aim, |_| true)?, table(aim, |_| true)?);
         let two = if same_table { one } else { two };
@@ -145,7 +265,8 @@ fn swap_blocks(aim: &mut Aim<'_>) -> Option<String> {
 
 fn swap_tables(aim: &mut Aim<'_>) -> Option<String> {
     let (one, two) = (table(aim, |_| true)?, table(aim, |_| true)?);
-    let two = if one.path == two.path { aim.anatomy.tables.iter().find(|t| t.path != one.path)? } else { two };
+    let two =
+        if one.path == two.path { aim.anatomy.tables.iter().find(|t| t.path != one.path)? } else { two };
     attack::swap(aim.machine.table_disk(), &one.path, &two.path).unwrap();
     Some(format!("{} and {} exchanged", one.path, two.path))
 }
@@ -155,7 +276,8 @@ fn removed(aim: &Aim<'_>) -> Vec<(String, Vec<u8>)> {
     let now = aim.machine.table_disk().files();
     let moments = aim.scene.same_life.iter().map(|(_, moment)| moment).chain([&aim.scene.earlier_life]);
     let images = moments.map(|moment: &Moment| moment.tables(aim.scene.mode));
-    let mut all: Vec<_> = images.flat_map(|image| image.files.clone()).filter(|(path, _)| is_table(path)).collect();
+    let mut all: Vec<_> =
+        images.flat_map(|image| image.files.clone()).filter(|(path, _)| is_table(path)).collect();
     all.retain(|(path, _)| !now.contains_key(path));
     all.sort();
     all.dedup_by(|a, b| a.0 == b.0);

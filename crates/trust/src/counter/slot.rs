@@ -151,7 +151,8 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const CLAIM: &str = "CLAIM";
+/// The file of the claim record.
+pub const CLAIM: &str = "CLAIM";
 const CLAIM_LOCK: &str = "CLAIM.lock";
 
 /// The claim record of a trusted volume (R2, R5): file `CLAIM` at its root.

@@ -29,3 +29,6 @@ pub mod table;
 pub mod table_cache;
 pub mod tombstone;
 pub(crate) mod tree;
+
+#[cfg(test)]
+mod cache_test;

@@ -151,7 +151,7 @@ impl MergingIter {
 
     fn turn(&mut self, reverse: bool) -> Result<()> {
         if !self.valid() {
-            return self.check();
+            return self.status();
         }
         let (key, trailer) = (self.key().to_vec(), self.trailer());
         if reverse {
@@ -161,7 +161,11 @@ impl MergingIter {
         self.next()
     }
 
-    fn check(&self) -> Result<()> {
+    /// The error that ended the iteration, if one did.
+    ///
+    /// # Errors
+    /// That error.
+    pub fn status(&self) -> Result<()> {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
@@ -173,7 +177,7 @@ impl MergingIter {
 
     /// Positions all sources and builds the heap.
     fn restart(&mut self, reverse: bool, mut place: impl FnMut(&mut Source) -> Result<()>) -> Result<()> {
-        self.check()?;
+        self.status()?;
         self.reverse = reverse;
         self.heap.clear();
         for at in 0..self.sources.len() {
@@ -193,7 +197,7 @@ impl MergingIter {
 
     #[inline]
     fn move_top(&mut self, step: impl FnOnce(&mut Source) -> Result<()>) -> Result<()> {
-        let Some(&top) = self.heap.first() else { return self.check() };
+        let Some(&top) = self.heap.first() else { return self.status() };
         let source = &mut self.sources[top as usize];
         if let Err(error) = step(source) {
             return self.fail(error);

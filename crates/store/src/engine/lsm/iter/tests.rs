@@ -368,6 +368,7 @@ fn an_error_stays() {
     assert_eq!((error.proof().unwrap().kind, &error.proof().unwrap().file), (EvidenceKind::BadSeal, &path));
     assert!((200..300).contains(&seen), "all before the damage was shown: {seen}");
     assert!(!iter.valid());
+    assert_eq!(iter.next().unwrap_err(), error);
     assert_eq!(iter.seek_to_first().unwrap_err(), error, "no way around");
     assert!(!iter.valid());
 }

@@ -157,7 +157,7 @@ impl VisibleIter {
     #[inline]
     pub fn next(&mut self) -> Result<()> {
         if !self.valid {
-            return Ok(());
+            return self.merge.status();
         }
         if self.reverse {
             let key = std::mem::take(&mut self.key);
@@ -179,7 +179,7 @@ impl VisibleIter {
     #[inline]
     pub fn prev(&mut self) -> Result<()> {
         if !self.valid {
-            return Ok(());
+            return self.merge.status();
         }
         if !self.reverse {
             let key = std::mem::take(&mut self.key);

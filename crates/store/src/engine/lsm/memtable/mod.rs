@@ -1,6 +1,7 @@
 //! The memtable: the newest entries of a keyspace, in memory, ordered, until a flush.
 //!
-//! Point entries live in a [`skiplist`] over an [`arena`]; range tombstones, which are rare, in an
+//! Point entries live in a [`skiplist`] over an [`arena`], with a [`hash_index`] for point reads;
+//! range tombstones, which are rare, in an
 //! immutable fragmented list that is swapped under a lock. A memtable is written by any number of
 //! threads and read by any number at the same time; it decides nothing about visibility: a writer
 //! publishes a sequence number only after its entries are in, and readers bring a snapshot.
@@ -8,10 +9,12 @@
 //! Entries are never changed or removed. All memory is freed when the memtable drops.
 
 mod arena;
+mod hash_index;
 mod skiplist;
 
 pub use skiplist::{Cursor, Holder, PinnedValue};
 
+use super::filter::hash_key;
 use super::key::{Kind, Trailer};
 use super::tombstone::FragmentedTombstones;
 use parking_lot::RwLock;
@@ -21,7 +24,7 @@ use skiplist::{Refused, SkipList};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-/// What a memtable takes beside its entries: the table of chunk addresses and the like.
+/// What a memtable takes beside its entries and index: the table of chunk addresses and the like.
 const FIXED_BYTES: usize = 34 << 10;
 
 /// See the module's chapter.
@@ -37,12 +40,23 @@ pub struct Memtable {
 }
 
 impl Memtable {
-    /// An empty memtable. `seed` moves the skiplist's random heights; any number will do.
+    /// An empty memtable with the smallest index. `seed` moves the skiplist's random heights; any
+    /// number will do.
     ///
     /// # Errors
     /// `Exhausted` if there is no memory for the first chunk.
     pub fn new(seed: u64) -> Result<Self> {
-        let list = SkipList::new(seed).ok_or_else(|| no_room("there is no memory for a memtable"))?;
+        Self::with_capacity(seed, 0)
+    }
+
+    /// An empty memtable that is meant to grow to `capacity_bytes` (it may grow further): its
+    /// index is as large as point reads then want it.
+    ///
+    /// # Errors
+    /// `Exhausted` if there is no memory for the first chunk.
+    pub fn with_capacity(seed: u64, capacity_bytes: usize) -> Result<Self> {
+        let list = SkipList::new(seed, capacity_bytes)
+            .ok_or_else(|| no_room("there is no memory for a memtable"))?;
         Ok(Self {
             list,
             entries: AtomicUsize::new(0),
@@ -101,7 +115,7 @@ impl Memtable {
     #[inline]
     #[must_use]
     pub fn get(&self, key: &[u8], snapshot: Seq) -> Option<(Seq, Kind, &[u8])> {
-        let (trailer, value) = self.list.get(key, Trailer::seek(snapshot))?;
+        let (trailer, value) = self.list.get(key, hash_key(key), Trailer::seek(snapshot))?;
         let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
         Some((trailer.seq(), kind, value))
     }
@@ -109,7 +123,20 @@ impl Memtable {
     /// As [`Memtable::get`]; the value stays where it is and keeps the memtable alive.
     #[must_use]
     pub fn get_pinned(self: &Arc<Self>, key: &[u8], snapshot: Seq) -> Option<(Seq, Kind, PinnedValue)> {
-        let (trailer, value) = PinnedValue::find(self, key, Trailer::seek(snapshot))?;
+        self.get_pinned_hashed(key, hash_key(key), snapshot)
+    }
+
+    /// As [`Memtable::get_pinned`], for a caller that asks several sources and has the key's
+    /// [`hash_key`].
+    #[inline]
+    #[must_use]
+    pub fn get_pinned_hashed(
+        self: &Arc<Self>,
+        key: &[u8],
+        hash: u64,
+        snapshot: Seq,
+    ) -> Option<(Seq, Kind, PinnedValue)> {
+        let (trailer, value) = PinnedValue::find(self, key, hash, Trailer::seek(snapshot))?;
         let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
         Some((trailer.seq(), kind, value))
     }
@@ -173,7 +200,7 @@ impl Memtable {
     /// About how much memory it takes.
     #[must_use]
     pub fn approximate_bytes(&self) -> usize {
-        FIXED_BYTES + self.list.used_bytes() + self.tombstone_bytes.load(Ordering::Relaxed)
+        FIXED_BYTES + self.list.used_bytes(self.len()) + self.tombstone_bytes.load(Ordering::Relaxed)
     }
 
     /// How many point entries it holds.

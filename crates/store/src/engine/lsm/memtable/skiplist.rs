@@ -24,6 +24,8 @@
 
 use super::Memtable;
 use super::arena::{ALIGN, Arena};
+use super::hash_index::{HashIndex, Held, Probe};
+use crate::engine::lsm::filter::hash_key;
 use crate::engine::lsm::key::{Trailer, key_prefix};
 use parking_lot::Mutex;
 use std::cmp::Ordering;
@@ -83,24 +85,27 @@ pub(super) struct SkipList {
     /// once searches from the top instead.
     hint: Mutex<Splice>,
     seed: u64,
+    index: HashIndex,
 }
 
 impl SkipList {
-    /// An empty list. `seed` moves the random heights. `None` if there is no memory.
-    pub(super) fn new(seed: u64) -> Option<Self> {
+    /// An empty list that is meant to grow to `capacity_bytes`. `seed` moves the random heights.
+    /// `None` if there is no memory.
+    pub(super) fn new(seed: u64, capacity_bytes: usize) -> Option<Self> {
         let arena = Arena::new();
         let bytes = TOWER_AT + 4 * HEIGHT_MAX;
         let head = NodeId(arena.alloc(bytes)?);
         // SAFETY: `bytes` bytes just handed out; zeros are an empty tower.
         unsafe { arena.at(head.0).write_bytes(0, bytes) };
         let hint = Mutex::new(Splice { prev: [head; HEIGHT_MAX], next: [NONE; HEIGHT_MAX] });
-        Some(Self { arena, head, height: AtomicUsize::new(1), hint, seed })
+        let index = HashIndex::new(capacity_bytes);
+        Some(Self { arena, head, height: AtomicUsize::new(1), hint, seed, index })
     }
 
-    /// Bytes of the arena in use.
+    /// Bytes in use with `entries` inside.
     #[inline]
-    pub(super) fn used_bytes(&self) -> usize {
-        self.arena.used_bytes()
+    pub(super) fn used_bytes(&self, entries: usize) -> usize {
+        self.arena.used_bytes() + self.index.used_bytes(entries)
     }
 
     /// Bytes that can still be handed out.
@@ -112,16 +117,27 @@ impl SkipList {
     /// Inserts an entry. Any number of threads may insert and read at the same time.
     pub(super) fn insert(&self, key: &[u8], trailer: Trailer, value: &[u8]) -> Result<(), Refused> {
         let target = Target { prefix: key_prefix(key), key, trailer };
-        if let Some(mut hint) = self.hint.try_lock() {
+        let hash = hash_key(key);
+        self.index.prefetch(hash);
+        let node = if let Some(mut hint) = self.hint.try_lock() {
             if !self.brackets(&hint, &target) {
                 self.find_splice(&target, &mut hint);
             }
-            self.insert_at(&mut hint, &target, value)
+            self.insert_at(&mut hint, &target, value)?
         } else {
             let mut splice = Splice { prev: [self.head; HEIGHT_MAX], next: [NONE; HEIGHT_MAX] };
             self.find_splice(&target, &mut splice);
-            self.insert_at(&mut splice, &target, value)
-        }
+            self.insert_at(&mut splice, &target, value)?
+        };
+        self.index.note(hash, node.0, |held| {
+            let held = NodeId(held); // Invariant 4: only nodes of this list are noted.
+            match self.trailer(held) {
+                _ if self.key(held) != key => Held::Other,
+                older if older < trailer => Held::Older,
+                _ => Held::Newer,
+            }
+        });
+        Ok(())
     }
 
     /// Whether the splice's place on level 0 is the target's. It is then good on all levels:
@@ -131,7 +147,7 @@ impl SkipList {
             && (splice.next[0] == NONE || self.order(splice.next[0], target) == Ordering::Greater)
     }
 
-    fn insert_at(&self, splice: &mut Splice, target: &Target<'_>, value: &[u8]) -> Result<(), Refused> {
+    fn insert_at(&self, splice: &mut Splice, target: &Target<'_>, value: &[u8]) -> Result<NodeId, Refused> {
         if splice.next[0] != NONE && self.order(splice.next[0], target) == Ordering::Equal {
             return Err(Refused::Duplicate);
         }
@@ -156,7 +172,7 @@ impl SkipList {
             }
         }
         splice.prev[..height].fill(node);
-        Ok(())
+        Ok(node)
     }
 
     fn find_splice(&self, target: &Target<'_>, splice: &mut Splice) {
@@ -329,15 +345,23 @@ impl SkipList {
         unsafe { slice::from_raw_parts(self.arena.at(node.0).add(at + key_len), len) }
     }
 
-    /// The first entry of `key` at or behind `trailer`: its trailer and value.
+    /// The first entry of `key` at or behind `trailer`: its trailer and value. `hash` is the key's.
     #[inline]
-    pub(super) fn get(&self, key: &[u8], trailer: Trailer) -> Option<(Trailer, &[u8])> {
-        let node = self.find(key, trailer)?;
+    pub(super) fn get(&self, key: &[u8], hash: u64, trailer: Trailer) -> Option<(Trailer, &[u8])> {
+        let node = self.find(key, hash, trailer)?;
         Some((self.trailer(node), self.value(node)))
     }
 
+    /// Inserts that the reader's snapshot covers were completed, index and all, before it was
+    /// published; so the index is right about them, and what it holds is the newest of them or
+    /// newer than the snapshot.
     #[inline]
-    fn find(&self, key: &[u8], trailer: Trailer) -> Option<NodeId> {
+    fn find(&self, key: &[u8], hash: u64, trailer: Trailer) -> Option<NodeId> {
+        match self.index.find(hash, |held| self.key(NodeId(held)) == key) {
+            Probe::Absent => return None,
+            Probe::Here(node) if self.trailer(NodeId(node)) <= trailer => return Some(NodeId(node)),
+            Probe::Here(_) | Probe::Unknown => {}
+        }
         let node = self.seek(&Target { prefix: key_prefix(key), key, trailer });
         (node != NONE && self.key(node) == key).then_some(node)
     }
@@ -462,8 +486,13 @@ pub struct PinnedValue {
 
 impl PinnedValue {
     /// The first entry of `key` at or behind `trailer`.
-    pub(super) fn find(memtable: &Arc<Memtable>, key: &[u8], trailer: Trailer) -> Option<(Trailer, Self)> {
-        let node = memtable.list.find(key, trailer)?;
+    pub(super) fn find(
+        memtable: &Arc<Memtable>,
+        key: &[u8],
+        hash: u64,
+        trailer: Trailer,
+    ) -> Option<(Trailer, Self)> {
+        let node = memtable.list.find(key, hash, trailer)?;
         Some((memtable.list.trailer(node), Self { memtable: Arc::clone(memtable), node }))
     }
 }

@@ -140,6 +140,48 @@ fn racing_inserts_of_the_same_key_admit_one() {
     }
 }
 
+#[test]
+fn racing_versions_of_few_keys_end_with_the_newest() {
+    // Versions of a key arrive in any order on any thread; the index must keep the newest, and
+    // older snapshots must fall back to the list.
+    const THREADS: u64 = 4;
+    const KEYS: u64 = 37;
+    for round in 0..30 {
+        let m = memtable();
+        std::thread::scope(|scope| {
+            for t in 0..THREADS {
+                let m = &m;
+                scope.spawn(move || {
+                    for i in 0..200u64 {
+                        let seq = 1 + (i * 7 + round) % 200 * THREADS + t;
+                        m.insert(Seq(seq), Kind::Put, &(seq % KEYS).to_le_bytes(), &seq.to_le_bytes())
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        for snapshot in [SEQ_MAX, 800, 799, 400, 41, 3, 0] {
+            for key in 0..KEYS {
+                let expected = (1..=snapshot.min(800)).rev().find(|seq| seq % KEYS == key);
+                let got = m.get(&key.to_le_bytes(), Seq(snapshot)).map(|(seq, ..)| seq.0);
+                assert_eq!(got, expected, "key {key} at {snapshot}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_index_far_too_small_hides_nothing() {
+    let m = memtable();
+    for n in 0..20_000u64 {
+        m.insert(Seq(n + 1), Kind::Put, &n.to_be_bytes(), b"").unwrap();
+    }
+    for n in 0..20_000u64 {
+        assert_eq!(m.get(&n.to_be_bytes(), Seq(SEQ_MAX)).map(|(seq, ..)| seq.0), Some(n + 1));
+        assert_eq!(m.get(&n.to_le_bytes()[..7], Seq(SEQ_MAX)), None);
+    }
+}
+
 type Model = BTreeMap<(Vec<u8>, std::cmp::Reverse<u64>), (Kind, Vec<u8>)>;
 
 proptest! {

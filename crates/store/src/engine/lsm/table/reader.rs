@@ -228,7 +228,8 @@ impl Table {
         Ok(handle.map_or(self.properties.data_bytes, |handle| handle.offset))
     }
 
-    /// Reads and verifies every block, past the cache.
+    /// Reads and verifies every block that opening did not, past the cache. A scrub opens the table
+    /// anew ([`Table::open`]) and then calls this: every byte of the file was then verified.
     ///
     /// # Errors
     /// As [`Table::open`], for the first block that fails; the disk's error.

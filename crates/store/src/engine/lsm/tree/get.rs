@@ -50,7 +50,7 @@ impl View {
             if let Some(seq) = mem.table.max_covering_seq(key, snapshot) {
                 covered = covered.max(seq);
             }
-            if let Some((seq, kind, value)) = mem.table.get_pinned(key, snapshot) {
+            if let Some((seq, kind, value)) = mem.table.get_pinned_hashed(key, hash, snapshot) {
                 return Ok(decide(seq, kind, covered, || Lookup::Memtable(value)));
             }
         }

@@ -19,7 +19,7 @@ use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
 use ringfort_base::{KeyspaceId, Result, Seq};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// A memtable with what the log needs to know about it.
 pub(crate) struct Mem {
@@ -31,9 +31,9 @@ pub(crate) struct Mem {
 }
 
 impl Mem {
-    fn new(seed: u64) -> Result<Arc<Self>> {
+    fn new(seed: u64, capacity_bytes: usize) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            table: Arc::new(Memtable::new(seed)?),
+            table: Arc::new(Memtable::with_capacity(seed, capacity_bytes)?),
             first: AtomicU64::new(u64::MAX),
             frozen_at: AtomicU64::new(0),
         }))
@@ -76,6 +76,7 @@ pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     options: RwLock<KeyspaceOptions>,
+    write_buffer_bytes: AtomicUsize,
     current: RwLock<Arc<View>>,
     /// The maintained count, as of everything applied.
     count: AtomicI64,
@@ -97,11 +98,12 @@ impl Tree {
             tables.get(meta)?;
         }
         let version = Arc::new(Version { levels: state.levels.clone() });
-        let active = Mem::new(u64::from(id.0))?;
+        let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,
             name: state.name.clone(),
             options: RwLock::new(state.options.clone()),
+            write_buffer_bytes: AtomicUsize::new(state.options.write_buffer_bytes),
             current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
@@ -116,7 +118,7 @@ impl Tree {
     }
 
     pub(crate) fn write_buffer_bytes(&self) -> usize {
-        self.options.read().write_buffer_bytes
+        self.write_buffer_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -183,7 +185,8 @@ impl Tree {
         let mut frozen = Vec::with_capacity(current.frozen.len() + 1);
         frozen.push(Arc::clone(&current.active));
         frozen.extend_from_slice(&current.frozen);
-        let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48))?;
+        let capacity_bytes = self.options.read().write_buffer_bytes;
+        let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
         *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
         Ok(true)
     }

@@ -46,6 +46,11 @@ impl Tables {
     pub(crate) fn get(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
         self.open.get(meta)
     }
+
+    /// A table read anew from the disk, footer, index and filter included.
+    pub(crate) fn reopen(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+        Table::open(&*self.disk, self.store, meta, &self.blocks).map(Arc::new)
+    }
 }
 
 /// The tables of a tree at one moment. Level 0: oldest first, overlapping. Deeper levels: sorted

@@ -1,0 +1,200 @@
+//! What a store must hold: a history of batches, and which of them were acknowledged at which level.
+//!
+//! ```text
+//!   commits   c0 c1 c2 c3 c4 c5 c6
+//!                  │        │     └ submitted: may or may not have happened
+//!                  │        └ applied:  after the death of the process everything up to here is there
+//!                  └ durable: after a power cut at least everything up to here is there
+//! ```
+//! In both cases what is there is a *prefix* of the history, whole batches, over all keyspaces.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use crate::common::dump;
+use ringfort_base::KeyspaceId;
+use ringfort_store::{Store, WriteBatch};
+use std::collections::BTreeMap;
+
+/// A keyspace's content.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Space {
+    pub entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub count: i64,
+}
+
+/// All keyspaces, by index.
+pub type State = Vec<Space>;
+
+/// One operation on the keyspace with this index.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    Put(usize, Vec<u8>, Vec<u8>),
+    Delete(usize, Vec<u8>),
+    DeleteRange(usize, Vec<u8>, Vec<u8>),
+    Count(usize, i64),
+}
+
+/// Carries out one batch.
+pub fn apply(state: &mut State, commit: &[Change]) {
+    for change in commit {
+        match change {
+            Change::Put(ks, key, value) => {
+                state[*ks].entries.insert(key.clone(), value.clone());
+            }
+            Change::Delete(ks, key) => {
+                state[*ks].entries.remove(key);
+            }
+            Change::DeleteRange(ks, from, to) => {
+                state[*ks].entries.retain(|key, _| !(from <= key && key < to));
+            }
+            Change::Count(ks, delta) => state[*ks].count += delta,
+        }
+    }
+}
+
+/// The batch that the store is given.
+pub fn batch(ids: &[KeyspaceId], commit: &[Change]) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    for change in commit {
+        match change {
+            Change::Put(ks, key, value) => batch.put(ids[*ks], key.clone(), value.clone()),
+            Change::Delete(ks, key) => batch.delete(ids[*ks], key.clone()),
+            Change::DeleteRange(ks, from, to) => batch.delete_range(ids[*ks], from.clone(), to.clone()),
+            Change::Count(ks, delta) => batch.count(ids[*ks], *delta),
+        }
+    }
+    batch
+}
+
+/// How the store's process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Everything written is there.
+    Kill,
+    /// What was not synced may be lost.
+    PowerCut,
+}
+
+/// The history of a store and what was promised about it.
+#[derive(Clone, Default, Debug)]
+pub struct History {
+    /// Names of the keyspaces, by index; those behind `created` were not acknowledged.
+    pub names: Vec<String>,
+    pub created: usize,
+    /// The state before the first commit.
+    pub base: State,
+    pub commits: Vec<Vec<Change>>,
+    pub applied: usize,
+    pub durable: usize,
+}
+
+impl History {
+    /// The state after the first `n` commits.
+    pub fn state(&self, n: usize) -> State {
+        let mut state = self.base.clone();
+        state.resize(self.names.len(), Space::default());
+        self.commits[..n].iter().for_each(|commit| apply(&mut state, commit));
+        state
+    }
+
+    /// The state that readers see now.
+    pub fn visible(&self) -> State {
+        self.state(self.applied)
+    }
+
+    /// Compares an opened store with what it may be: the number of commits that it holds.
+    pub fn check(&self, store: &Store, end: End) -> Result<usize, String> {
+        let seen = self.observe(store)?;
+        let promised = if end == End::Kill { self.applied } else { self.durable };
+        let mut state = self.state(0);
+        let mut found = None;
+        for n in 0..=self.commits.len() {
+            if n > 0 {
+                apply(&mut state, &self.commits[n - 1]);
+            }
+            if state == seen {
+                found = Some(n);
+                if n >= promised {
+                    return Ok(n);
+                }
+            }
+        }
+        Err(match found {
+            Some(n) => format!("only {n} commits are left after a {end:?}, {promised} were acknowledged"),
+            None => format!(
+                "the state is no prefix of the history (a {end:?}, {promised} of {} commits acknowledged): {}",
+                self.commits.len(),
+                difference(&self.state(promised), &seen)
+            ),
+        })
+    }
+
+    /// What is promised after `end`, before the store opened again.
+    pub fn survive(&mut self, end: End) {
+        if end == End::PowerCut {
+            self.applied = self.durable;
+        }
+    }
+
+    /// The first `n` commits, and the keyspaces that `store` has, are where the next life begins.
+    pub fn begin_with(&mut self, n: usize, store: &Store) {
+        self.base = self.state(n);
+        self.commits.clear();
+        (self.applied, self.durable) = (0, 0);
+        let there = self.names.iter().take_while(|name| store.keyspace(name).is_some()).count();
+        self.names.truncate(there);
+        self.base.truncate(there);
+        self.created = there;
+    }
+
+    /// Reads everything, by iterators and by keys.
+    fn observe(&self, store: &Store) -> Result<State, String> {
+        let mut state = State::new();
+        for (index, name) in self.names.iter().enumerate() {
+            let Some(id) = store.keyspace(name) else {
+                if index < self.created {
+                    return Err(format!("keyspace {name} is gone, whose creation was acknowledged"));
+                }
+                state.push(Space::default());
+                continue;
+            };
+            let failed = |e| format!("reading keyspace {name}: {e}");
+            let entries: BTreeMap<_, _> = dump(store, id).map_err(failed)?.into_iter().collect();
+            let count = store.count(id).map_err(failed)?.value;
+            let touched = self.commits.iter().flatten().filter_map(|change| match change {
+                Change::Put(ks, key, _) | Change::Delete(ks, key) if *ks == index => Some(key),
+                _ => None,
+            });
+            for key in touched {
+                let value = store.get(id, key, None).map_err(failed)?.value;
+                if value.as_ref() != entries.get(key) {
+                    return Err(format!("keyspace {name}: get and iterator disagree about {key:?}"));
+                }
+            }
+            state.push(Space { entries, count });
+        }
+        Ok(state)
+    }
+}
+
+fn difference(expected: &State, seen: &State) -> String {
+    for (index, (expected, seen)) in expected.iter().zip(seen).enumerate() {
+        for key in expected.entries.keys().chain(seen.entries.keys()) {
+            let (a, b) = (expected.entries.get(key), seen.entries.get(key));
+            if a != b {
+                let short = |v: Option<&Vec<u8>>| {
+                    v.map(|v| String::from_utf8_lossy(&v[..v.len().min(16)]).into_owned())
+                };
+                return format!(
+                    "keyspace {index}, key {:?}: {:?} against {:?}",
+                    String::from_utf8_lossy(key),
+                    short(a),
+                    short(b)
+                );
+            }
+        }
+        if expected.count != seen.count {
+            return format!("keyspace {index}: count {} against {}", expected.count, seen.count);
+        }
+    }
+    "the same".to_owned()
+}

@@ -1,0 +1,174 @@
+//! The crash explorer: a store dies at every disk call, in every way that a disk can be cut, and
+//! opens again with a prefix of its history that holds everything it had acknowledged.
+//!
+//! The jobs of the store run in one thread, one step at a time (R22), so a workload and a seed name a
+//! state. `RINGFORT_LONG=1` looks at many more.
+
+mod common;
+#[path = "crash/driver.rs"]
+mod driver;
+#[path = "crash/explore.rs"]
+mod explore;
+#[path = "crash/failing.rs"]
+mod failing;
+#[path = "common/model.rs"]
+mod model;
+#[path = "common/power.rs"]
+mod power;
+#[path = "crash/stories.rs"]
+mod stories;
+
+use common::{MODES, Machine};
+use driver::{ALPHABET, Run, Step, any_step};
+use explore::{Album, Effort, Explorer, examine};
+use model::End;
+use ringfort_base::Level;
+use ringfort_fault::memory::CrashChoice;
+use ringfort_fault::rng::SplitMix64;
+use ringfort_fault::script::Fault;
+
+/// Whether there is time.
+pub fn long() -> bool {
+    std::env::var_os("RINGFORT_LONG").is_some_and(|value| value == "1")
+}
+
+/// All sequences over `alphabet` of exactly `len` steps.
+fn sequences(alphabet: &[Step], len: usize) -> Vec<Vec<Step>> {
+    (0..len).fold(vec![Vec::new()], |shorter, _| {
+        let longer = |head: &Vec<Step>| {
+            let head = head.clone();
+            alphabet.iter().map(move |step| head.iter().copied().chain([*step]).collect()).collect::<Vec<_>>()
+        };
+        shorter.iter().flat_map(longer).collect()
+    })
+}
+
+/// Runs `steps` and takes pictures of the last one: shorter sequences show the others.
+fn pictures(mode: ringfort_trust::keyfile::Mode, steps: &[Step]) -> Vec<explore::Cut> {
+    let album = Album::default();
+    let mut run = Run::new(Machine::new(mode, 7));
+    match steps.split_last() {
+        None => {
+            album.watch(&run);
+            run.open().unwrap();
+        }
+        Some((last, before)) => {
+            run.open().unwrap();
+            run.steps(before).unwrap();
+            album.watch(&run);
+            run.step(*last).unwrap();
+        }
+    }
+    album.take(&run, "anything more");
+    album.cuts()
+}
+
+fn explore_sequences(mode: ringfort_trust::keyfile::Mode, len: usize, every: usize, effort: Effort) {
+    let mut explorer = Explorer::new(effort);
+    let all = sequences(&ALPHABET, len);
+    for steps in all.iter().step_by(every) {
+        let cuts = pictures(mode, steps);
+        explorer.explore(&cuts, &format!("{mode}, {steps:?}")).unwrap();
+    }
+    println!(
+        "{mode}: {} of {} sequences of {len} steps, {} states ({} more were the same)",
+        all.len().div_ceil(every),
+        all.len(),
+        explorer.states,
+        explorer.known
+    );
+}
+
+#[test]
+fn every_cut_of_a_creation_and_of_every_single_step() {
+    for mode in MODES {
+        explore_sequences(mode, 0, 1, Effort { masks: 64, seeds: 12, depth: 0 });
+        explore_sequences(mode, 1, 1, Effort { masks: 64, seeds: 8, depth: 0 });
+    }
+}
+
+#[test]
+fn every_cut_of_every_two_steps() {
+    let masks = if long() { 64 } else { 16 };
+    for mode in MODES {
+        explore_sequences(mode, 2, 1, Effort { masks, seeds: 3, depth: 0 });
+    }
+}
+
+/// All sequences in the long run; a sample that hits every pair of last steps in the short one.
+#[test]
+fn every_cut_of_every_three_steps() {
+    for (mode, every) in MODES.into_iter().zip([1, 3, 4]) {
+        let every = if long() { 1 } else { every };
+        explore_sequences(mode, 3, every, Effort { masks: 16, seeds: 3, depth: 0 });
+    }
+}
+
+/// A crash, then a crash in the recovery from it, then one in the recovery from that.
+#[test]
+fn every_cut_of_recovery_itself() {
+    let workloads: [&[Step]; 3] = [
+        &[Step::Both, Step::Put(Level::Durable), Step::Rotate(Level::Buffered), Step::Put(Level::Buffered)],
+        &[Step::Both, Step::FlushA, Step::Put(Level::Durable), Step::Create],
+        &[Step::Rotate(Level::Durable), Step::Settle, Step::Put(Level::Durable), Step::Reopen],
+    ];
+    for mode in MODES {
+        let mut explorer = Explorer::new(Effort { masks: 4, seeds: 1, depth: 2 });
+        // The creation as well: a creation that is cut is begun anew, and that is cut.
+        let mut bases = vec![Vec::new()];
+        bases.extend(workloads.iter().map(|steps| steps.to_vec()));
+        for steps in bases {
+            let cuts = pictures(mode, &steps);
+            let every = if long() { 1 } else { cuts.len().div_ceil(2) };
+            let some: Vec<_> = cuts.into_iter().step_by(every).collect();
+            explorer.explore(&some, &format!("{mode}, {steps:?}")).unwrap();
+        }
+        println!(
+            "{mode}: crashes in recovery, {} states ({} more were the same)",
+            explorer.states, explorer.known
+        );
+    }
+}
+
+/// Long lives: random steps, a random death, what is left goes on.
+#[test]
+fn long_random_lives() {
+    let (runs, lives) = if long() { (2000, 30) } else { (50, 12) };
+    for mode in MODES {
+        let mut deaths = 0;
+        for seed in 0..runs {
+            let mut rng = SplitMix64::new(seed * 31 + 5);
+            let mut run = Run::new(Machine::new(mode, seed));
+            for life in 0..lives {
+                let what = format!("{mode}, seed {seed}, life {life}");
+                let within = if rng.chance(20) { 12 } else { 150 };
+                run.power.at_mutating(1 + rng.below(within), Fault::Freeze);
+                let mut outcome = run.open();
+                let mut steps = Vec::new();
+                while outcome.is_ok() && steps.len() < 60 {
+                    let step = any_step(&mut rng);
+                    steps.push(step);
+                    outcome = run.step(step);
+                }
+                deaths += u32::from(outcome.is_err());
+                assert!(
+                    outcome.is_ok() || run.power.is_dead(),
+                    "{what}: {outcome:?} without a reason, {steps:?}"
+                );
+                let (end, choice) = if rng.chance(30) {
+                    (End::Kill, None)
+                } else {
+                    (End::PowerCut, Some(CrashChoice::Seeded(rng.next_u64())))
+                };
+                let machine =
+                    run.machine.map(|disk| choice.map_or_else(|| disk.fork(), |choice| disk.crash(choice)));
+                // A look at a copy, then on with the machine itself.
+                let copy = machine.map(ringfort_fault::memory::MemDisk::fork);
+                let seen = examine(&copy, &run.history.lock(), end, life % 4 == 0);
+                seen.unwrap_or_else(|why| panic!("{what}: {end:?}: {why}; {steps:?}"));
+                run.restart(machine, end);
+            }
+        }
+        println!("{mode}: {runs} long runs, {deaths} deaths");
+    }
+}

@@ -1,0 +1,110 @@
+//! The commands, and which function carries each out.
+
+pub(crate) mod offline;
+pub(crate) mod report;
+pub(crate) mod settings;
+pub(crate) mod value;
+
+use clap::{Args, Parser, Subcommand};
+use report::Failure;
+use settings::{Config, Given};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A confidential key-value store for machines that its owner does not trust.
+#[derive(Parser)]
+#[command(name = "ringfort", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 all is well; 1 a failure; 2 a wrong command line or setting; \
+    3 the store was refused on evidence.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a store to Redis clients.
+    Serve(Given<true>),
+    /// Load, kill, verify and attack a store, and show what is noticed.
+    Demo(DemoArgs),
+    /// Give a store up: remove its files and have the platform forget it.
+    Destroy(DestroyArgs),
+    /// Show the keyspaces of a store that is not running.
+    #[command(subcommand)]
+    Keyspace(KeyspaceCommand),
+    /// Show what the trusted counter holds. Changes nothing; the store may be running.
+    #[command(subcommand)]
+    Counter(CounterCommand),
+    /// Read and verify every byte of a store that is not running.
+    Scrub(Given<false>),
+}
+
+/// How the demonstration runs.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Load 20 MB instead of 200 MB.
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Work in this directory, which must not exist, and leave it there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+struct DestroyArgs {
+    #[command(flatten)]
+    given: Given<false>,
+    /// The words "destroy NAME", NAME being that of the store.
+    #[arg(long, value_name = "PHRASE", default_value = "")]
+    confirm: String,
+}
+
+#[derive(Subcommand)]
+enum KeyspaceCommand {
+    /// Names, ids, tables and sizes.
+    List(Given<false>),
+}
+
+#[derive(Subcommand)]
+enum CounterCommand {
+    /// The anchor: incarnation, positions, kind.
+    Status(Given<false>),
+}
+
+/// Reads the command line, carries the command out, reports a failure.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are "errors" that print to standard output and exit 0.
+        Err(error) => error.exit(),
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report::report(&failure),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(given) => crate::serve::run(&Config::load(&given.0)?),
+        Command::Demo(args) => crate::demo::run(&args),
+        Command::Destroy(args) => offline::destroy(&Config::load(&args.given.0)?, &args.confirm),
+        Command::Keyspace(KeyspaceCommand::List(given)) => offline::keyspaces(&Config::load(&given.0)?),
+        Command::Counter(CounterCommand::Status(given)) => offline::counter(&Config::load(&given.0)?),
+        Command::Scrub(given) => offline::scrub(&Config::load(&given.0)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,162 @@
+//! [`Keyspace`]: one named map of a store, to read and to write.
+
+use crate::db::{Shared, Snapshot};
+use crate::range::of_prefix;
+use crate::{Commit, KeyRange, KeyspaceId, Level, Result, WriteBatch};
+use std::sync::Arc;
+
+/// A handle to a keyspace. Cheap to clone; many threads may use it at once.
+///
+/// ```
+/// use ringfort::{Compression, Db, KeyspaceOptions};
+///
+/// # fn main() -> ringfort::Result<()> {
+/// let db = Db::open_temporary()?;
+/// let options = KeyspaceOptions { compression: Compression::Lz4, ..KeyspaceOptions::default() };
+/// let users = db.create_keyspace("users", options)?;
+/// users.put("u/1", "Ada")?;
+/// users.put("u/2", "Grace")?;
+/// assert_eq!(users.prefix("u/")?.count(), 2);
+/// assert_eq!(db.get("u/1")?, None, "the default keyspace is another one");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Keyspace {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: KeyspaceId,
+    pub(crate) name: Arc<str>,
+}
+
+impl Keyspace {
+    /// Its id: what batches name it by. Never reused.
+    #[must_use]
+    pub fn id(&self) -> KeyspaceId {
+        self.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads a key at the store's read level.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+        self.get_with(key, self.shared.read_level)
+    }
+
+    /// Reads a key; the answer, also "it is not there", is held back until it has `level` (R6).
+    pub fn get_with(&self, key: impl AsRef<[u8]>, level: Level) -> Result<Option<Vec<u8>>> {
+        let answer = self.shared.pump.store.get(self.id, key.as_ref(), None)?;
+        self.shared.pump.gate(answer.depends, level)?;
+        Ok(answer.value)
+    }
+
+    /// Sets a key, at the store's write level.
+    pub fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.put(self.id, key, value);
+        self.shared.write(batch)
+    }
+
+    /// Removes a key, at the store's write level. Removing what is not there is fine.
+    pub fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.delete(self.id, key);
+        self.shared.write(batch)
+    }
+
+    /// Removes all keys in `from..to`, at the store's write level and at the cost of one write.
+    pub fn delete_range(&self, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.delete_range(self.id, from, to);
+        self.shared.write(batch)
+    }
+
+    /// Writes at a level of choice; the handle can be awaited for a higher one.
+    pub fn put_with(
+        &self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+        level: Level,
+    ) -> Result<Commit> {
+        let mut batch = WriteBatch::new();
+        batch.put(self.id, key, value);
+        self.shared.write_with(batch, level)
+    }
+
+    /// The entries of a range in ascending order, as of now.
+    pub fn scan(&self, range: impl KeyRange) -> Result<Scan> {
+        self.shared.snapshot()?.scan(self, range)
+    }
+
+    /// The entries of a range in descending order, as of now.
+    pub fn scan_rev(&self, range: impl KeyRange) -> Result<Scan> {
+        self.shared.snapshot()?.scan_rev(self, range)
+    }
+
+    /// The entries whose keys begin with `prefix`, in ascending order, as of now.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Scan> {
+        let (from, to) = of_prefix(prefix.as_ref());
+        self.shared.snapshot()?.scan_bounds(self.id, (from, to), false)
+    }
+
+    /// Writes what is in memory to tables, and waits until it is there.
+    pub fn flush(&self) -> Result<()> {
+        self.shared.pump.store.flush(Some(self.id))
+    }
+
+    /// Flushes and compacts a range down to one level.
+    pub fn compact_range(&self, range: impl KeyRange) -> Result<()> {
+        let (from, to) = range.bounds();
+        let from = Some(from).filter(|from| !from.is_empty());
+        self.shared.pump.store.compact_range(self.id, from.as_deref(), to.as_deref())
+    }
+
+    /// About how many bytes a range takes, in memory and in tables.
+    pub fn approximate_size(&self, range: impl KeyRange) -> Result<u64> {
+        let (from, to) = range.bounds();
+        let from = Some(from).filter(|from| !from.is_empty());
+        self.shared.pump.store.approximate_size(self.id, from.as_deref(), to.as_deref())
+    }
+
+    /// Tables and bytes of each level.
+    pub fn levels(&self) -> Result<Vec<(usize, u64)>> {
+        self.shared.pump.store.levels(self.id)
+    }
+}
+
+/// The entries of a range, in order: key and value, or the error that ended the scan. All entries
+/// are of one moment, that of the scan's beginning or of its snapshot.
+pub struct Scan {
+    iter: ringfort_store::Iter,
+    ended: bool,
+}
+
+impl Scan {
+    pub(crate) fn of(
+        snapshot: &Snapshot,
+        keyspace: KeyspaceId,
+        (from, to): (Vec<u8>, Option<Vec<u8>>),
+        reverse: bool,
+    ) -> Result<Self> {
+        let store = &snapshot.shared.pump.store;
+        let iter = store.iter(keyspace, &from, to.as_deref(), reverse, &snapshot.inner)?;
+        Ok(Self { iter, ended: false })
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<(Vec<u8>, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let entry = self.iter.next();
+        // After an error there is nothing that could be trusted to follow.
+        self.ended = !matches!(entry, Some(Ok(_)));
+        entry
+    }
+}

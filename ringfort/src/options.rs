@@ -1,0 +1,311 @@
+//! [`Options`]: where a store lives, how it is tuned, and the assembly of the world that it is
+//! handed: real directories, the system's clock and randomness, the simulated platform.
+//!
+//! ```text
+//! Options ──► platform state dir ──► SimDevice ──► SimPlatform ┐
+//!         ──► data dir (untrusted) ──► OsDisk                  ├─► World ──► Store::open
+//!         ──► trusted dir          ──► OsDisk                  ┘
+//! ```
+//!
+//! Refusing writes nothing (R12): a data directory that does not exist is made only for a store
+//! that the platform does not know as live.
+
+use crate::{Level, Mode, Result};
+use ringfort_base::world::{Disk, Entropy};
+use ringfort_base::{Error, ErrorKind, EvidenceKind};
+use ringfort_host::disk::OsDisk;
+use ringfort_host::door::{self, OsClock, OsEntropy};
+use ringfort_store::{KeyspaceOptions, Store, StoreOptions, World};
+use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
+use ringfort_trust::platform::{Known, Platform};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a store lives and how it is tuned.
+///
+/// ```
+/// use ringfort::{Level, Mode, Options};
+/// use std::time::Duration;
+///
+/// let options = Options::new("/var/lib/app/store")
+///     .store_name("accounts")
+///     .mode(Mode::Software)
+///     .level(Level::Fresh)
+///     .read_level(Level::Fresh)
+///     .memory_budget(1 << 30)
+///     .anchor_window(Duration::from_millis(50));
+/// # drop(options);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) path: PathBuf,
+    pub(crate) trusted: Option<PathBuf>,
+    pub(crate) platform_state: Option<PathBuf>,
+    pub(crate) store: StoreOptions,
+    pub(crate) read_level: Level,
+    pub(crate) keyspace: KeyspaceOptions,
+    pub(crate) background: bool,
+    pub(crate) counter_latency: Duration,
+}
+
+impl Options {
+    /// A store in the directory `path`, which is created if needed.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            trusted: None,
+            platform_state: None,
+            store: StoreOptions::default(),
+            read_level: Level::Buffered,
+            keyspace: KeyspaceOptions::default(),
+            background: true,
+            counter_latency: Duration::ZERO,
+        }
+    }
+
+    /// The directory of the trusted volume, for [`Mode::Hardware`] and [`Mode::Twin`].
+    #[must_use]
+    pub fn trusted(mut self, path: impl Into<PathBuf>) -> Self {
+        self.trusted = Some(path.into());
+        self
+    }
+
+    /// The name under which the platform knows the store; `default` if not said.
+    #[must_use]
+    pub fn store_name(mut self, name: impl Into<String>) -> Self {
+        self.store.name = name.into();
+        self
+    }
+
+    /// The mode of a new store ([`Mode::Software`] if not said). A store that exists refuses
+    /// another mode than its own (R17).
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.store.mode = Some(mode);
+        self
+    }
+
+    /// Where the simulated platform keeps its state; by default `ringfort/platform` under the
+    /// user's state directory. It stands for hardware that the host cannot roll back: keep it off
+    /// the volume of the data.
+    #[must_use]
+    pub fn platform_state(mut self, path: impl Into<PathBuf>) -> Self {
+        self.platform_state = Some(path.into());
+        self
+    }
+
+    /// Whether a store that the platform does not know is created; yes if not said.
+    #[must_use]
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.store.create_if_missing = create;
+        self
+    }
+
+    /// The level that a write waits for if it does not say; [`Level::Durable`] if not said.
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Self {
+        self.store.default_level = level;
+        self
+    }
+
+    /// The level that everything a read shows must have, absence included (R6);
+    /// [`Level::Buffered`], the newest visible state, if not said. At [`Level::Fresh`] each read
+    /// is confirmed by a counter operation that began after it (R5).
+    #[must_use]
+    pub fn read_level(mut self, level: Level) -> Self {
+        self.read_level = level;
+        self
+    }
+
+    /// Memory for memtables, cache, indexes, filters and open tables, bytes; 512 MiB if not said.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.store.memory_budget = bytes;
+        self
+    }
+
+    /// The log is closed and a new segment begun at this size, bytes.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.store.segment_bytes = bytes;
+        self
+    }
+
+    /// Beyond this much log the keyspace that pins the oldest segment is flushed, bytes.
+    #[must_use]
+    pub fn max_total_wal_size(mut self, bytes: u64) -> Self {
+        self.store.max_total_wal_size = bytes;
+        self
+    }
+
+    /// Un-anchored commits are anchored in the background within this time (R7).
+    #[must_use]
+    pub fn anchor_window(mut self, window: Duration) -> Self {
+        self.store.anchor_window = window;
+        self
+    }
+
+    /// The furthest that the host clock may jump ahead of what the log knows (R20).
+    #[must_use]
+    pub fn clock_step_max(mut self, step: Duration) -> Self {
+        self.store.clock_step_max = step;
+        self
+    }
+
+    /// Settings of the default keyspace and of keyspaces that are created without their own.
+    #[must_use]
+    pub fn keyspace_defaults(mut self, options: KeyspaceOptions) -> Self {
+        self.keyspace = options;
+        self
+    }
+
+    /// Whether two workers (log and maintenance) run in the background; yes if not said. Without
+    /// them the caller has to call [`Db::run_pending`](crate::Db::run_pending), and writers that
+    /// outrun flush and compaction do that work themselves.
+    #[must_use]
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// How long each operation of the simulated counter takes, to see what a real one would cost.
+    #[must_use]
+    pub fn counter_latency(mut self, latency: Duration) -> Self {
+        self.counter_latency = latency;
+        self
+    }
+
+    /// Opens the bare store, for a caller that runs its steps itself (the server does). Everybody
+    /// else wants [`Db::open`](crate::Db::open).
+    pub fn open_store(&self) -> Result<Opened> {
+        let platform = self.platform()?;
+        let warnings = self.warnings()?;
+        let world = self.world(Arc::clone(&platform))?;
+        let store = Store::open(world, self.store.clone())?;
+        Ok(Opened { store, platform, warnings })
+    }
+
+    /// The platform that this process would open the store on.
+    pub fn platform(&self) -> Result<Arc<dyn Platform>> {
+        let path = self.platform_state_dir()?;
+        let disk = OsDisk::create(&path).map_err(|e| {
+            Error::io("open", &format!("the platform state directory {}", path.display()), &e)
+        })?;
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let mut device = SimDevice::new(Arc::new(disk), entropy);
+        if !self.counter_latency.is_zero() {
+            device = device.with_latency(self.counter_latency, Box::new(door::sleep));
+        }
+        Ok(Arc::new(SimPlatform::new(Arc::new(device))))
+    }
+
+    /// Where the simulated platform keeps its state.
+    pub fn platform_state_dir(&self) -> Result<PathBuf> {
+        self.platform_state.clone().or_else(door::default_platform_state_dir).ok_or_else(|| {
+            Error::invalid(
+                "neither HOME nor XDG_STATE_HOME says where the simulated platform keeps its state; \
+                 name a directory (--platform-state DIR, Options::platform_state)",
+            )
+        })
+    }
+
+    fn world(&self, platform: Arc<dyn Platform>) -> Result<World> {
+        let name = &self.store.name;
+        let live = match platform.known(name)? {
+            Known::Live(id) => Some(id),
+            Known::No if !self.store.create_if_missing => {
+                let message = format!("the platform knows no store named '{name}'");
+                return Err(Error::new(ErrorKind::NotFound, message));
+            }
+            Known::No | Known::Creating(_) => None,
+        };
+        let missing = |path: &Path| {
+            let name = &self.store.name;
+            let detail = format!(
+                "the platform knows store '{name}', but this directory does not exist. If it was moved, pass its \
+                 new place; if the store is meant to be given up, run: ringfort destroy --store {name}"
+            );
+            Error::evidence(EvidenceKind::Missing, path.display().to_string(), 0, detail)
+        };
+        let disk = |path: &Path| -> Result<Arc<dyn Disk>> {
+            if live.is_some() && !path.exists() {
+                return Err(missing(path));
+            }
+            let disk =
+                OsDisk::create(path).map_err(|e| Error::io("open", &path.display().to_string(), &e))?;
+            Ok(Arc::new(disk))
+        };
+        let data = disk(&self.path)?;
+        let trusted = self.trusted.as_deref().map(disk).transpose()?;
+        let (clock, entropy) = (Arc::new(OsClock::new()), Arc::new(OsEntropy));
+        Ok(World { data, trusted, clock, entropy, platform })
+    }
+
+    /// What is allowed and still unwise.
+    fn warnings(&self) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        let state = resolved(&self.platform_state_dir()?);
+        for (volume, path) in [("data", Some(&self.path)), ("trusted", self.trusted.as_ref())] {
+            let Some(path) = path.map(|path| resolved(path)) else { continue };
+            if state.starts_with(&path) {
+                warnings.push(format!(
+                    "the platform state ({}) lies under the {volume} directory ({}): whoever rolls back the one rolls \
+                     back the other, and no rollback can be detected. Keep them apart (--platform-state DIR)",
+                    state.display(),
+                    path.display()
+                ));
+            }
+        }
+        Ok(warnings)
+    }
+}
+
+/// The path without links and dots, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut rest = Vec::new();
+    let mut known = absolute.as_path();
+    loop {
+        if let Ok(mut found) = known.canonicalize() {
+            found.extend(rest.iter().rev());
+            return found;
+        }
+        match (known.parent(), known.file_name()) {
+            (Some(parent), Some(name)) => {
+                rest.push(name.to_owned());
+                known = parent;
+            }
+            _ => return absolute,
+        }
+    }
+}
+
+/// A bare store and what it was opened on.
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// The platform.
+    pub platform: Arc<dyn Platform>,
+    /// What is allowed and still unwise, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_below_the_data_is_warned_of() {
+        let dir = crate::temporary::TempDir::new().unwrap();
+        let data = dir.path().join("data");
+        let apart = Options::new(&data).platform_state(dir.path().join("platform"));
+        assert_eq!(apart.warnings(), Ok(Vec::new()));
+        // Whether or not either exists yet, and whatever way leads there.
+        let below = Options::new(&data).platform_state(dir.path().join("x/../data/state"));
+        std::fs::create_dir_all(dir.path().join("x")).unwrap();
+        std::fs::create_dir_all(&data).unwrap();
+        let warnings = below.warnings().unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("lies under the data directory"), "{warnings:?}");
+    }
+}

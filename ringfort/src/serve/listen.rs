@@ -1,0 +1,177 @@
+//! Listeners, runtimes and signals.
+//!
+//! One thread accepts and hands connections round-robin to the *lanes*: threads with a
+//! single-threaded runtime each. A connection stays in its lane for life, so its session is never
+//! moved between cores.
+//!
+//! ```text
+//!   accept ──► lane 0: connections 0, n, 2n, …
+//!          └─► lane 1: connections 1, n+1, …            SIGTERM, SIGINT: finish turns, then end
+//!   admin  ──► on the accepting thread                  a second one: end at once
+//! ```
+
+use crate::cli::report::Failure;
+use ringfort_host::door;
+use ringfort_node::admin::serve_admin;
+use ringfort_node::{Peer, Server};
+use std::io;
+use std::net::{TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+/// After an accept that failed (no descriptors are left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Admin requests at once; more wait in the listener's queue.
+const ADMIN_REQUESTS_MAX: usize = 32;
+/// Threads of each lane for reads that go to the disk.
+const READERS_PER_LANE: usize = 4;
+
+/// Accepts until a signal comes or the server asks for an end, and lets connections finish.
+pub(super) fn run(
+    server: &Arc<Server>,
+    resp: StdListener,
+    admin: Option<StdListener>,
+    lanes: usize,
+) -> Result<(), Failure> {
+    let lanes: Vec<Lane> = (0..lanes).map(|nth| Lane::start(nth, server)).collect::<io::Result<_>>()?;
+    runtime()?.block_on(accept(server, resp, admin, &lanes))?;
+    lanes.into_iter().for_each(Lane::end);
+    Ok(())
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().max_blocking_threads(READERS_PER_LANE).build()
+}
+
+/// A thread with its runtime.
+struct Lane {
+    connections: UnboundedSender<(StdStream, Peer)>,
+    thread: JoinHandle<()>,
+}
+
+impl Lane {
+    fn start(nth: usize, server: &Arc<Server>) -> io::Result<Self> {
+        let (connections, mut arriving) = unbounded_channel::<(StdStream, Peer)>();
+        let server = Arc::clone(server);
+        let runtime = runtime()?;
+        let thread = door::spawn(&format!("ringfort-lane-{nth}"), move || {
+            runtime.block_on(async {
+                while let Some((stream, peer)) = arriving.recv().await {
+                    match TcpStream::from_std(stream) {
+                        Ok(stream) => {
+                            let server = Arc::clone(&server);
+                            ringfort_node::door::spawn(
+                                async move { server.serve_connection(stream, peer).await },
+                            );
+                        }
+                        Err(error) => tracing::warn!(%error, "a connection was lost at the door"),
+                    }
+                }
+            });
+            // What did not finish in time is cut off; reads that are at the disk are not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { connections, thread })
+    }
+
+    fn end(self) {
+        drop(self.connections);
+        if self.thread.join().is_err() {
+            tracing::error!("a lane ended by a panic");
+        }
+    }
+}
+
+async fn accept(
+    server: &Arc<Server>,
+    resp: StdListener,
+    admin: Option<StdListener>,
+    lanes: &[Lane],
+) -> io::Result<()> {
+    let mut stop = Stop::new()?;
+    if let Some(admin) = admin {
+        ringfort_node::door::spawn(accept_admin(Arc::clone(server), to_tokio(admin)?));
+    }
+    let resp = to_tokio(resp)?;
+    for lane in lanes.iter().cycle() {
+        let accepted = tokio::select! {
+            accepted = resp.accept() => accepted,
+            () = server.shutdown_requested() => break,
+            name = stop.signalled() => {
+                tracing::info!(signal = name, "shutting down; once more to end at once");
+                break;
+            }
+        };
+        if let Err(error) = accepted.and_then(|(stream, remote)| hand_over(lane, stream, &remote.to_string()))
+        {
+            tracing::warn!(%error, "cannot accept a connection");
+            ringfort_node::door::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    drop(resp);
+    tokio::select! {
+        () = server.shut_down() => Ok(()),
+        name = stop.signalled() => {
+            tracing::warn!(signal = name, "ending at once");
+            // As after a crash: everything acknowledged is safe, the rest is not waited for.
+            std::process::exit(1);
+        }
+    }
+}
+
+fn hand_over(lane: &Lane, stream: TcpStream, remote: &str) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let peer = Peer { remote: remote.to_owned(), local: stream.local_addr()?.to_string() };
+    lane.connections.send((stream.into_std()?, peer)).map_err(|_| io::Error::other("the lane has ended"))
+}
+
+async fn accept_admin(server: Arc<Server>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(ADMIN_REQUESTS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let server = Arc::clone(&server);
+                ringfort_node::door::spawn(async move {
+                    // How such a request ends is its client's business.
+                    let _ = serve_admin(&server, stream).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an admin connection");
+                ringfort_node::door::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn to_tokio(listener: StdListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// The signals that ask for an end.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn signalled(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
