@@ -114,7 +114,7 @@ fn no_canary_crosses_the_boundary() {
         assert!(tapped.len() >= expected, "{mode}: {} writes were seen", tapped.len());
         clean("data", tapped.iter().map(|(path, bytes)| (path, bytes)), &texts()[..2]);
         let seen = bus.seen.lock();
-        assert!(seen.len() > 1000);
+        assert!(seen.len() > if mode == Mode::Software { 5_000 } else { 200 }, "{mode}: {} bytes crossed", seen.len());
         texts().iter().for_each(|needle| assert!(!find(&seen, needle), "{mode}: a canary crossed the platform's bus"));
     }
 }

@@ -3,12 +3,12 @@
 
 use crate::common::{MODES, Machine, commit, dump, get, poll, put, settle, small, wait};
 use crate::matrix::{Outcome, observe};
-use crate::scene::{note, options, scene};
+use crate::scene::{note, scene};
 use ringfort_base::world::{Disk, DiskFile, DiskLock};
 use ringfort_base::{Error, ErrorKind, EvidenceKind, KeyspaceId, Level, Result, Untrusted};
 use ringfort_fault::memory::{CrashChoice, MemDisk};
 use ringfort_fault::script::{Fault, FaultDisk, Op, When};
-use ringfort_store::{Store, WriteBatch};
+use ringfort_store::{Store, StoreOptions, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use std::io;
 use std::sync::Arc;
@@ -18,6 +18,11 @@ use std::sync::Arc;
 fn cloned(machine: &Machine) -> Machine {
     machine.trusted.unlock_all();
     Machine { data: machine.data.fork(), trusted: machine.trusted.second_process(), ..machine.map(Clone::clone) }
+}
+
+/// Segments so large that the original needs no new one: on a shared volume its name would be taken.
+fn options(machine: &Machine) -> StoreOptions {
+    machine.options()
 }
 
 fn running(mode: Mode, seed: u64) -> (Machine, Store, KeyspaceId) {
