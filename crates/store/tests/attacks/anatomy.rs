@@ -244,7 +244,6 @@ impl Edits {
                 }
                 8 => {
                     r.varint().unwrap();
-                    r.varint().unwrap();
                     r.u32().unwrap();
                     r.varint().unwrap();
                     r.varint().unwrap();

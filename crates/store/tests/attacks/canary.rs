@@ -56,7 +56,8 @@ fn no_canary_lies_on_an_untrusted_volume() {
         }
         clean("checkpoint", &scene.checkpoint.files, &needles);
         if mode != Mode::Software {
-            let found = |needle: &[u8]| scene.machine.trusted.files().values().any(|bytes| find(bytes, needle));
+            let found =
+                |needle: &[u8]| scene.machine.trusted.files().values().any(|bytes| find(bytes, needle));
             let bites = texts().iter().filter(|needle| found(needle)).count();
             assert!(bites >= 2, "{mode}: the scan finds what does lie readable on the trusted volume");
         }
@@ -96,10 +97,16 @@ fn no_canary_crosses_the_boundary() {
         };
         let store = Store::open(world, options(&machine)).unwrap();
         let name = format!("{KEY_CANARY}-name");
-        let ks = store.create_keyspace(&name, KeyspaceOptions { write_buffer_bytes: 32 << 10, ..crate::common::small() }).unwrap();
+        let ks = store
+            .create_keyspace(
+                &name,
+                KeyspaceOptions { write_buffer_bytes: 32 << 10, ..crate::common::small() },
+            )
+            .unwrap();
         for n in 0..600u32 {
             let key = format!("{KEY_CANARY}-{:03}", n % 300);
-            put(&store, ks, key.as_bytes(), format!("{VALUE_CANARY}-{n}").as_bytes(), Level::Durable).unwrap();
+            put(&store, ks, key.as_bytes(), format!("{VALUE_CANARY}-{n}").as_bytes(), Level::Durable)
+                .unwrap();
             if n % 50 == 0 {
                 settle(&store).unwrap();
             }
@@ -114,8 +121,14 @@ fn no_canary_crosses_the_boundary() {
         assert!(tapped.len() >= expected, "{mode}: {} writes were seen", tapped.len());
         clean("data", tapped.iter().map(|(path, bytes)| (path, bytes)), &texts()[..2]);
         let seen = bus.seen.lock();
-        assert!(seen.len() > if mode == Mode::Software { 5_000 } else { 200 }, "{mode}: {} bytes crossed", seen.len());
-        texts().iter().for_each(|needle| assert!(!find(&seen, needle), "{mode}: a canary crossed the platform's bus"));
+        assert!(
+            seen.len() > if mode == Mode::Software { 5_000 } else { 200 },
+            "{mode}: {} bytes crossed",
+            seen.len()
+        );
+        texts()
+            .iter()
+            .for_each(|needle| assert!(!find(&seen, needle), "{mode}: a canary crossed the platform's bus"));
     }
 }
 
@@ -130,7 +143,8 @@ fn no_canary_stands_in_an_error() {
         for row in ROWS {
             let machine = scene.fork();
             let rng = ringfort_fault::rng::SplitMix64::new(5);
-            let mut aim = crate::matrix::Aim { scene: &scene, anatomy: &anatomy, machine: &machine, rng, round: 0 };
+            let mut aim =
+                crate::matrix::Aim { scene: &scene, anatomy: &anatomy, machine: &machine, rng, round: 0 };
             if (row.attack)(&mut aim).is_some()
                 && let Outcome::Refused(error) | Outcome::Stopped(error) = observe(&scene, &machine)
             {

@@ -51,7 +51,8 @@ fn every_byte_of_every_file() {
         let (ks, truth) = tiny(&machine);
         let (mut refused, mut harmless) = (0, 0);
         for trusted in [false, true] {
-            let disk = |machine: &Machine| if trusted { machine.trusted.clone() } else { machine.data.clone() };
+            let disk =
+                |machine: &Machine| if trusted { machine.trusted.clone() } else { machine.data.clone() };
             for (path, bytes) in disk(&machine).files() {
                 for at in 0..bytes.len() {
                     let fork = machine.map(MemDisk::fork);
@@ -65,7 +66,9 @@ fn every_byte_of_every_file() {
                         Err(error) => {
                             refused += 1;
                             note(&error);
-                            let proof = error.proof().unwrap_or_else(|| panic!("{mode}: byte {at} of {path}: {error:?}"));
+                            let proof = error
+                                .proof()
+                                .unwrap_or_else(|| panic!("{mode}: byte {at} of {path}: {error:?}"));
                             assert_ne!(proof.kind, EvidenceKind::SecondCopy, "{mode}: byte {at} of {path}");
                         }
                     }

@@ -17,7 +17,11 @@ use std::sync::Arc;
 /// volume, whose advisory locks the host just ignores.
 fn cloned(machine: &Machine) -> Machine {
     machine.trusted.unlock_all();
-    Machine { data: machine.data.fork(), trusted: machine.trusted.second_process(), ..machine.map(Clone::clone) }
+    Machine {
+        data: machine.data.fork(),
+        trusted: machine.trusted.second_process(),
+        ..machine.map(Clone::clone)
+    }
 }
 
 /// Segments so large that the original needs no new one: on a shared volume its name would be taken.
@@ -87,7 +91,9 @@ fn a_clone_claims_and_the_originals_next_fresh_read_stops_it() {
         // An ordinary read may lag (R5, level "anchored"); a fresh one may not.
         let answer = original.get(ks, b"x", None).unwrap();
         assert_eq!(answer.value.as_deref(), Some(b"1".as_slice()));
-        is_second_copy(&wait(&original, answer.depends, Level::Fresh).expect_err("a fresh read beside a clone"));
+        is_second_copy(
+            &wait(&original, answer.depends, Level::Fresh).expect_err("a fresh read beside a clone"),
+        );
         has_stopped(&original, ks);
         assert_eq!(get(&clone, ks, b"x").unwrap().as_deref(), Some(b"1".as_slice()));
     }
@@ -152,7 +158,9 @@ fn a_commit_that_a_clone_overtook_is_not_called_committed() {
         let _clone = Store::open(other.world(), options(&other)).unwrap();
         let outcome = wait(&original, late.position, Level::Fresh).expect_err("overtaken");
         note(&outcome);
-        let std::task::Poll::Ready(Err(error)) = poll(waiting.as_mut()) else { panic!("released without an error") };
+        let std::task::Poll::Ready(Err(error)) = poll(waiting.as_mut()) else {
+            panic!("released without an error")
+        };
         note(&error);
         assert!(matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::SecondCopy), "{error:?}");
     }
@@ -177,7 +185,10 @@ fn a_lying_sync_is_found_out_by_the_anchor() {
         }
         drop(store);
         // The platform's own state is hardware: it loses nothing.
-        let cut = Machine { platform_disk: machine.platform_disk.clone(), ..machine.after_power_cut(CrashChoice::LoseAll) };
+        let cut = Machine {
+            platform_disk: machine.platform_disk.clone(),
+            ..machine.after_power_cut(CrashChoice::LoseAll)
+        };
         match Store::open(cut.world(), options(&cut)) {
             Ok(store) => {
                 let got = get(&store, ks, b"n").unwrap().expect("acknowledged");
@@ -211,7 +222,10 @@ fn a_lying_sync_of_tables_is_found_out_by_the_manifest() {
         settle(&store).unwrap();
         store.close().unwrap();
         drop(store);
-        let cut = Machine { platform_disk: machine.platform_disk.clone(), ..machine.after_power_cut(CrashChoice::LoseAll) };
+        let cut = Machine {
+            platform_disk: machine.platform_disk.clone(),
+            ..machine.after_power_cut(CrashChoice::LoseAll)
+        };
         let read = Store::open(cut.world(), options(&cut)).and_then(|store| dump(&store, ks));
         match read {
             Ok(rows) => assert_eq!(rows.len(), 50, "{mode}"),
@@ -237,7 +251,12 @@ struct Liar {
 
 impl Liar {
     fn honest(inner: &MemDisk) -> Self {
-        Self { inner: inner.clone(), hides: Arc::new(|_| false), len: |len| len, read: Arc::new(|_, _, len| len) }
+        Self {
+            inner: inner.clone(),
+            hides: Arc::new(|_| false),
+            len: |len| len,
+            read: Arc::new(|_, _, len| len),
+        }
     }
 }
 
@@ -338,9 +357,15 @@ fn listings_that_hide_files() {
         let names: Vec<String> = scene(mode).fork().data.files().into_keys().collect();
         for name in &names {
             let hidden = name.clone();
-            let all = nothing_false(mode, name, |disk| Liar { hides: Arc::new(move |path| path == hidden), ..Liar::honest(disk) });
+            let all = nothing_false(mode, name, |disk| Liar {
+                hides: Arc::new(move |path| path == hidden),
+                ..Liar::honest(disk)
+            });
             // Tables are opened by name: a listing is only asked for what to remove.
-            assert!(all || !name.starts_with("tables/"), "{mode}: hiding {name} from a listing takes data away");
+            assert!(
+                all || !name.starts_with("tables/"),
+                "{mode}: hiding {name} from a listing takes data away"
+            );
         }
         nothing_false(mode, "all", |disk| Liar { hides: Arc::new(|_| true), ..Liar::honest(disk) });
     }
@@ -360,11 +385,16 @@ fn lengths_that_lie() {
 fn reads_that_come_back_short() {
     for mode in MODES {
         for keep in [0, 1, 15, 16, 100, 1000, 3000] {
-            nothing_false(mode, "short", |disk| Liar { read: Arc::new(move |_, _, len| len.min(keep)), ..Liar::honest(disk) });
+            nothing_false(mode, "short", |disk| Liar {
+                read: Arc::new(move |_, _, len| len.min(keep)),
+                ..Liar::honest(disk)
+            });
         }
         for prefix in ["wal/", "tables/", "MANIFEST", "KEYS"] {
             for cut in [1, 17, 200] {
-                let read = move |path: &str, _, len: usize| if path.starts_with(prefix) { len.saturating_sub(cut) } else { len };
+                let read = move |path: &str, _, len: usize| {
+                    if path.starts_with(prefix) { len.saturating_sub(cut) } else { len }
+                };
                 nothing_false(mode, prefix, |disk| Liar { read: Arc::new(read), ..Liar::honest(disk) });
             }
         }
@@ -396,7 +426,9 @@ fn reads_that_fail() {
             }
             match observe(scene, &machine) {
                 Outcome::Served(view, _) => assert!(*view == *scene.full(), "{mode}: read {nth}"),
-                Outcome::Refused(error) | Outcome::Stopped(error) => panic!("{mode}: FALSE ALARM after read {nth}: {error:?}"),
+                Outcome::Refused(error) | Outcome::Stopped(error) => {
+                    panic!("{mode}: FALSE ALARM after read {nth}: {error:?}")
+                }
             }
         }
     }
@@ -423,7 +455,9 @@ fn tables_that_change_under_a_running_store() {
                 let mut truth = scene.full()[k].iter();
                 for entry in iter {
                     match entry {
-                        Ok((key, value)) => assert_eq!(truth.next(), Some((&key, &value)), "{mode}: {}", table.path),
+                        Ok((key, value)) => {
+                            assert_eq!(truth.next(), Some((&key, &value)), "{mode}: {}", table.path)
+                        }
                         Err(error) => {
                             note(&error);
                             assert_eq!(error.kind(), ErrorKind::Tampered, "{error:?}");
@@ -435,7 +469,10 @@ fn tables_that_change_under_a_running_store() {
             }
             let error = store.verify_checksums().expect_err("a scrub reads everything anew");
             note(&error);
-            assert!(error.proof().is_some_and(|proof| proof.file == table.path) || store.stopped().is_some(), "{error:?}");
+            assert!(
+                error.proof().is_some_and(|proof| proof.file == table.path) || store.stopped().is_some(),
+                "{error:?}"
+            );
         }
     }
 }

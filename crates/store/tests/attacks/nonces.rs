@@ -56,8 +56,10 @@ fn sealed(files: &BTreeMap<String, Vec<u8>>) -> Vec<(String, Vec<u8>)> {
 
 /// Where a window of one set stands in the other, too.
 fn repeated(one: &[(String, Vec<u8>)], other: &[(String, Vec<u8>)]) -> Option<String> {
-    let windows: HashMap<&[u8], &str> =
-        one.iter().flat_map(|(place, bytes)| bytes.windows(WINDOW).map(move |w| (w, place.as_str()))).collect();
+    let windows: HashMap<&[u8], &str> = one
+        .iter()
+        .flat_map(|(place, bytes)| bytes.windows(WINDOW).map(move |w| (w, place.as_str())))
+        .collect();
     other.iter().find_map(|(place, bytes)| {
         let found = bytes.windows(WINDOW).enumerate().find_map(|(at, w)| Some((at, windows.get(w)?)));
         found.map(|(at, original)| format!("{original} and {place} (byte {at})"))
@@ -156,7 +158,8 @@ fn machines_cloned_in_the_middle_of_a_segment_share_no_keystream() {
 fn the_oracle_sees_a_keystream_that_repeats() {
     let write = || {
         let machine = Machine::new(Mode::Software, 35);
-        let store = Store::open(world(&machine, Arc::new(SeededEntropy::new(36))), options(&machine)).unwrap();
+        let store =
+            Store::open(world(&machine, Arc::new(SeededEntropy::new(36))), options(&machine)).unwrap();
         work(&store);
         sealed(&machine.data.files())
     };

@@ -4,8 +4,8 @@
 use crate::common::Machine;
 use crate::matrix::{Aim, Expect, OUTSIDE, Outcome, Row, observe, run};
 use crate::scene::{Moment, is_table, note, options, scene};
-use ringfort_base::EvidenceKind::{self, BadSeal, Foreign, Fork, Missing, Rollback};
 use ringfort_base::ErrorKind;
+use ringfort_base::EvidenceKind::{self, BadSeal, Foreign, Fork, Missing, Rollback};
 use ringfort_fault::attack::{self, Image};
 use ringfort_fault::memory::MemDisk;
 use ringfort_store::Store;
@@ -18,23 +18,125 @@ const NONE: Expect = Expect::Outside("this mode has no trusted volume");
 
 /// The rows.
 pub const ROWS: &[Row] = &[
-    Row { id: "rollback-directory", what: "the whole data directory as it was: in the life before, between flush and purge, after a compaction, a few commits ago", expect: [OLD_SEALED, Expect::Harmless, Expect::OnRead(&[Missing], "tables/")], rounds: usize::MAX, attack: roll_back_data },
-    Row { id: "rollback-trusted", what: "the whole trusted volume as it was", expect: [NONE, OUTSIDE, OUTSIDE], rounds: 0, attack: |_| None },
-    Row { id: "rollback-log", what: "the log alone as it was", expect: [OLD_SEALED, OUTSIDE, OUTSIDE], rounds: usize::MAX, attack: roll_back_log },
-    Row { id: "rollback-manifest", what: "the MANIFEST alone as it was", expect: [OLD_SEALED, OUTSIDE, OUTSIDE], rounds: usize::MAX, attack: roll_back_manifest },
-    Row { id: "rollback-tables", what: "all tables as they were, log and MANIFEST left alone", expect: [Expect::OnRead(&[Missing], "tables/"), OUTSIDE, Expect::OnRead(&[Missing], "tables/")], rounds: usize::MAX, attack: roll_back_tables },
-    Row { id: "rollback-log-and-manifest", what: "log and MANIFEST as they were, tables left alone", expect: [OLD_SEALED, OUTSIDE, OUTSIDE], rounds: usize::MAX, attack: roll_back_both },
-    Row { id: "old-files-again", what: "every file of every earlier moment put back beside the present ones", expect: [Expect::Harmless; 3], rounds: 1, attack: old_files_again },
-    Row { id: "unanchored-keys", what: "a later version of the key file that nothing anchors", expect: [Expect::Harmless; 3], rounds: 1, attack: |aim| keys(aim, false) },
-    Row { id: "replaced-keys", what: "that version in the place of the anchored one", expect: [Expect::Refused(&[Fork, Rollback], "KEYS"); 3], rounds: 1, attack: |aim| keys(aim, true) },
-    Row { id: "other-store", what: "all volumes of another store on the same platform", expect: [Expect::Refused(&[Foreign], "KEYS"); 3], rounds: 1, attack: other_store },
-    Row { id: "other-trusted", what: "the trusted volume of another store", expect: [NONE, Expect::Refused(&[Foreign], ""), Expect::Refused(&[Foreign], "")], rounds: 1, attack: other_trusted },
-    Row { id: "other-keys", what: "another store's key file", expect: [Expect::Refused(&[Foreign], "KEYS"); 3], rounds: 1, attack: other_keys },
-    Row { id: "other-manifest", what: "another store's MANIFEST under the name of the present one", expect: [Expect::Refused(NOT_OURS, "MANIFEST"), OUTSIDE, OUTSIDE], rounds: 1, attack: other_manifest },
-    Row { id: "other-segment", what: "another store's segment under the name of an anchored one", expect: [Expect::Refused(NOT_OURS, "wal"), OUTSIDE, OUTSIDE], rounds: usize::MAX, attack: other_segment },
-    Row { id: "other-record", what: "another store's record over one of its length", expect: [Expect::Refused(OLD, "wal"), OUTSIDE, OUTSIDE], rounds: 10, attack: other_record },
-    Row { id: "other-table", what: "another store's table under the name of a present one", expect: [Expect::OnRead(&[BadSeal], "tables/"); 3], rounds: usize::MAX, attack: other_table },
-    Row { id: "checkpoint-in-place", what: "a checkpoint of this store in the place of its data directory", expect: [Expect::Refused(OLD, ""), Expect::Harmless, Expect::Noticed], rounds: 1, attack: checkpoint },
+    Row {
+        id: "rollback-directory",
+        what: "the whole data directory as it was: in the life before, between flush and purge, after a compaction, a few commits ago",
+        expect: [OLD_SEALED, Expect::Harmless, Expect::OnRead(&[Missing], "tables/")],
+        rounds: usize::MAX,
+        attack: roll_back_data,
+    },
+    Row {
+        id: "rollback-trusted",
+        what: "the whole trusted volume as it was",
+        expect: [NONE, OUTSIDE, OUTSIDE],
+        rounds: 0,
+        attack: |_| None,
+    },
+    Row {
+        id: "rollback-log",
+        what: "the log alone as it was",
+        expect: [OLD_SEALED, OUTSIDE, OUTSIDE],
+        rounds: usize::MAX,
+        attack: roll_back_log,
+    },
+    Row {
+        id: "rollback-manifest",
+        what: "the MANIFEST alone as it was",
+        expect: [OLD_SEALED, OUTSIDE, OUTSIDE],
+        rounds: usize::MAX,
+        attack: roll_back_manifest,
+    },
+    Row {
+        id: "rollback-tables",
+        what: "all tables as they were, log and MANIFEST left alone",
+        expect: [Expect::OnRead(&[Missing], "tables/"), OUTSIDE, Expect::OnRead(&[Missing], "tables/")],
+        rounds: usize::MAX,
+        attack: roll_back_tables,
+    },
+    Row {
+        id: "rollback-log-and-manifest",
+        what: "log and MANIFEST as they were, tables left alone",
+        expect: [OLD_SEALED, OUTSIDE, OUTSIDE],
+        rounds: usize::MAX,
+        attack: roll_back_both,
+    },
+    Row {
+        id: "old-files-again",
+        what: "every file of every earlier moment put back beside the present ones",
+        expect: [Expect::Harmless; 3],
+        rounds: 1,
+        attack: old_files_again,
+    },
+    Row {
+        id: "unanchored-keys",
+        what: "a later version of the key file that nothing anchors",
+        expect: [Expect::Harmless; 3],
+        rounds: 1,
+        attack: |aim| keys(aim, false),
+    },
+    Row {
+        id: "replaced-keys",
+        what: "that version in the place of the anchored one",
+        expect: [Expect::Refused(&[Fork, Rollback], "KEYS"); 3],
+        rounds: 1,
+        attack: |aim| keys(aim, true),
+    },
+    Row {
+        id: "other-store",
+        what: "all volumes of another store on the same platform",
+        expect: [Expect::Refused(&[Foreign], "KEYS"); 3],
+        rounds: 1,
+        attack: other_store,
+    },
+    Row {
+        id: "other-trusted",
+        what: "the trusted volume of another store",
+        expect: [NONE, Expect::Refused(&[Foreign], ""), Expect::Refused(&[Foreign], "")],
+        rounds: 1,
+        attack: other_trusted,
+    },
+    Row {
+        id: "other-keys",
+        what: "another store's key file",
+        expect: [Expect::Refused(&[Foreign], "KEYS"); 3],
+        rounds: 1,
+        attack: other_keys,
+    },
+    Row {
+        id: "other-manifest",
+        what: "another store's MANIFEST under the name of the present one",
+        expect: [Expect::Refused(NOT_OURS, "MANIFEST"), OUTSIDE, OUTSIDE],
+        rounds: 1,
+        attack: other_manifest,
+    },
+    Row {
+        id: "other-segment",
+        what: "another store's segment under the name of an anchored one",
+        expect: [Expect::Refused(NOT_OURS, "wal"), OUTSIDE, OUTSIDE],
+        rounds: usize::MAX,
+        attack: other_segment,
+    },
+    Row {
+        id: "other-record",
+        what: "another store's record over one of its length",
+        expect: [Expect::Refused(OLD, "wal"), OUTSIDE, OUTSIDE],
+        rounds: 10,
+        attack: other_record,
+    },
+    Row {
+        id: "other-table",
+        what: "another store's table under the name of a present one",
+        expect: [Expect::OnRead(&[BadSeal], "tables/"); 3],
+        rounds: usize::MAX,
+        attack: other_table,
+    },
+    Row {
+        id: "checkpoint-in-place",
+        what: "a checkpoint of this store in the place of its data directory",
+        expect: [Expect::Refused(OLD, ""), Expect::Harmless, Expect::Noticed],
+        rounds: 1,
+        attack: checkpoint,
+    },
 ];
 
 #[test]
@@ -168,7 +270,8 @@ fn other_segment(aim: &mut Aim<'_>) -> Option<String> {
 
 fn other_record(aim: &mut Aim<'_>) -> Option<String> {
     let files = others(aim, &aim.scene.other.data, "wal/");
-    let theirs: Vec<_> = files.iter().filter_map(|b| crate::anatomy::log_file("theirs", b.to_vec())).collect();
+    let theirs: Vec<_> =
+        files.iter().filter_map(|b| crate::anatomy::log_file("theirs", b.to_vec())).collect();
     for _ in 0..1000 {
         let (last, head) = aim.anatomy.head;
         let s = aim.within(0..last + 1);
@@ -210,7 +313,8 @@ fn another_platform_does_not_know_the_store() {
         let scene = scene(mode);
         let machine = Machine { platform_disk: MemDisk::new(), ..scene.fork() };
         let before = (machine.data.files(), machine.trusted.files());
-        let error = Store::open(machine.world(), options(&machine)).err().expect("a foreign platform is refused");
+        let error =
+            Store::open(machine.world(), options(&machine)).err().expect("a foreign platform is refused");
         note(&error);
         assert_eq!(error.proof().map(|proof| proof.kind), Some(Foreign), "{error:?}");
         assert!((machine.data.files(), machine.trusted.files()) == before, "R12: {mode}");
@@ -223,10 +327,16 @@ fn an_older_directory_is_a_rollback_and_names_anchor_and_log_position() {
     for (name, moment) in &scene.same_life {
         let machine = scene.fork();
         attack::restore(&machine.data, &moment.data).unwrap();
-        let Outcome::Refused(error) = observe(scene, &machine) else { panic!("{name}: an old state was served") };
+        let Outcome::Refused(error) = observe(scene, &machine) else {
+            panic!("{name}: an old state was served")
+        };
         let anchored = scene.anatomy().anchor.wal.position;
         assert_eq!(error.kind(), ErrorKind::Rollback, "{name}: {error:?}");
         assert!(error.to_string().contains("rollback"), "{name}: {error}");
-        assert!(error.to_string().contains(&format!("log position {anchored}")) || error.to_string().contains(&format!("position {anchored}")), "{name}: {error}");
+        assert!(
+            error.to_string().contains(&format!("log position {anchored}"))
+                || error.to_string().contains(&format!("position {anchored}")),
+            "{name}: {error}"
+        );
     }
 }
