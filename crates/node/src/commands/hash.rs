@@ -4,8 +4,10 @@ use super::ctx::{Ctx, Done, Found, Span, View, check_field, check_string, live_o
 use super::{arg, distinct, last_of_each};
 use crate::model::{Changes, HashMeta, Kind, Record, Slot, field_key, field_prefix, next_prefix};
 use ringfort_protocol::front::resp::Request;
-use ringfort_protocol::front::resp::error::{HASH_NOT_A_FLOAT, HASH_NOT_AN_INTEGER};
-use ringfort_protocol::front::resp::number::{add_floats, add_integers, integer, parse_i64, write_i64};
+use ringfort_protocol::front::resp::error::{HASH_NOT_A_FLOAT, HASH_NOT_AN_INTEGER, INFINITE};
+use ringfort_protocol::front::resp::number::{
+    add_floats, add_integers, float, integer, parse_i64, write_i64,
+};
 use ringfort_store::txn::latch::LatchGuard;
 use std::ops::ControlFlow;
 
@@ -156,6 +158,10 @@ pub(super) async fn hincrby(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `HINCRBYFLOAT key field step`.
 pub(super) async fn hincrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, field) = (arg(req, 1), arg(req, 2));
+    // Unlike `INCRBYFLOAT`, Redis looks at the step before it looks at the key.
+    if float(arg(req, 3))?.is_infinite() {
+        return Err(INFINITE.into());
+    }
     let latch = ctx.latch(ctx.keyspace(), [key]).await;
     let mut edit = Edit::begin(ctx, key).await?;
     let old = edit.read(ctx, field).await?;
