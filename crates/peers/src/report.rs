@@ -110,7 +110,7 @@ fn row(
         value_size: args.amount.value_size,
         num: args.amount.num,
         repeats: runs.len(),
-        ops_per_sec: of(ops_per_sec),
+        ops_per_sec: of(Measured::ops_per_sec),
         settled_ops_per_sec: of(|one| one.operations as f64 / (one.seconds + one.settle_seconds)),
         cpu_us_per_op: of(|one| one.cpu_us_per_op),
         p50_us: of(|one| one.p50_us),
@@ -121,14 +121,10 @@ fn row(
             .then(|| of(|one| one.bytes_written as f64 / one.user_bytes as f64)),
         disk_bytes: of(|one| one.disk_bytes as f64),
         peak_rss_bytes: of(|one| one.peak_rss_bytes as f64),
-        ratio: ratio(ops_per_sec),
+        ratio: ratio(Measured::ops_per_sec),
         cpu_ratio: ratio(|one| one.cpu_us_per_op),
         runs,
     })
-}
-
-fn ops_per_sec(run: &Measured) -> f64 {
-    run.operations as f64 / run.seconds
 }
 
 /// The tables, one per benchmark and number of threads, with what a reader must know.
