@@ -146,7 +146,7 @@ pub fn markdown(args: &Args, kinds: &[&'static Kind], rows: &[Row], load: &str) 
     for kind in kinds {
         out += &format!("- `{}`: {}\n", kind.name, (kind.about)());
     }
-    out += "\n| benchmark, threads | engine | ops/s | ratio (min–max) | settled ops/s | CPU µs/op | CPU ratio | p50 µs \
+    out += "\n| benchmark, threads | engine | ops/s | ratio (min–max) | settled ops/s | CPU µs/op | CPU ratio (min–max) | p50 µs \
             | p99 µs | p99.9 µs | written / put | disk MiB | peak RSS MiB |\n";
     out += "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     rows.iter().for_each(|row| out += &line(row));
@@ -166,7 +166,7 @@ fn line(row: &Row) -> String {
         or_dash(row.ratio.map(Spread::shown)),
         or_dash(settled),
         row.cpu_us_per_op,
-        or_dash(row.cpu_ratio.map(|ratio| format!("{:.2}", ratio.median))),
+        or_dash(row.cpu_ratio.map(Spread::shown)),
         row.p50_us,
         row.p99_us,
         row.p999_us,
