@@ -27,6 +27,7 @@ use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
+use ringfort_trust::chain::draw_salt;
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
 use ringfort_trust::{Head, Protection};
@@ -352,7 +353,8 @@ impl Inner {
         Ok(tables.into_iter().map(Arc::new).collect())
     }
 
-    /// A new table under its own random key.
+    /// A new table under its own random key. The incarnation is mixed in, so that no two lives share
+    /// a key even if the host makes them draw the same randomness (R13).
     pub(crate) fn table_writer(
         &self,
         disk: &dyn Disk,
@@ -361,7 +363,7 @@ impl Inner {
         options: &KeyspaceOptions,
     ) -> Result<TableWriter> {
         let place = Place { store: self.tables.store, file };
-        let key = Secret::random(&*self.world.entropy)?;
+        let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
         let identity = TableIdentity { place, protection, key, epoch: self.context.epoch };
         let path = table::table_path(file);
         let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
