@@ -1,6 +1,7 @@
 //! The small kernels under a scheduler that chooses the interleaving: the same source files as in the
 //! store, compiled over shuttle's primitives instead of the operating system's. Their unit tests run
 //! here once more, under it.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 #![allow(dead_code, reason = "the kernels are here for their protocols, not for all that they offer")]
 
 /// Stands in for `crate::sync`.
