@@ -1,5 +1,6 @@
 //! Short replays of the fuzz targets over whole stores: `hostile_directory`, `wal_segment`,
 //! `manifest`. The same bodies run under libFuzzer in `fuzz/`.
+#![allow(clippy::unwrap_used, clippy::ok_expect, reason = "helpers of tests fail the test")]
 
 #[path = "attacks/anatomy.rs"]
 mod anatomy;

@@ -10,6 +10,7 @@
 //! ```
 //! `docs/threat-model.md` lists every row by its id; a test here holds the two together.
 //! `RINGFORT_LONG=1` multiplies the rounds.
+#![allow(clippy::unwrap_used, clippy::ok_expect, reason = "helpers of tests fail the test")]
 
 #[path = "../common/mod.rs"]
 mod common;
