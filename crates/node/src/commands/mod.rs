@@ -118,6 +118,9 @@ async fn run(ctx: &mut Ctx<'_>, req: &Request, command: &'static Command) -> Don
     if !ctx.session.authenticated && !command.has(flags::NO_AUTH) {
         return Err(NO_AUTH.into());
     }
+    if !command.is_write() {
+        ctx.pending.flush();
+    }
     if command.flags & (flags::READONLY | flags::WRITE) != 0 {
         if let Some(error) = ctx.server.failure() {
             // The store has stopped: evidence, never data.
@@ -185,7 +188,7 @@ async fn run_data(ctx: &mut Ctx<'_>, req: &Request, command: &'static Command) -
         C::MsetNx => string::msetnx(ctx, req).await,
         C::Append => string::append(ctx, req).await,
         C::StrLen => string::strlen(ctx, req).await,
-        C::GetRange => string::getrange(ctx, req).await,
+        C::GetRange | C::SubStr => string::getrange(ctx, req).await,
         C::SetRange => string::setrange(ctx, req).await,
         C::Incr => string::incr(ctx, req).await,
         C::IncrBy => string::incrby(ctx, req).await,

@@ -1,8 +1,10 @@
 //! Commands about the server: COMMAND, TIME, SLOWLOG, CONFIG RESETSTAT.
 
+use super::arg;
 use super::ctx::{Ctx, Done};
 use super::key::as_i64;
 use ringfort_protocol::front::resp::command::{docs_reply, info_reply, lookup_full, top_level};
+use ringfort_protocol::front::resp::error::subcommand_syntax;
 use ringfort_protocol::front::resp::{Request, options};
 
 /// `COMMAND`.
@@ -30,7 +32,7 @@ pub(super) fn command_info(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     for name in names {
         match lookup_full(name) {
             Some(command) => info_reply(command, &mut reply),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(())
@@ -69,6 +71,9 @@ pub(super) fn resetstat(ctx: &mut Ctx<'_>) -> Done {
 
 /// `SLOWLOG GET [count]`.
 pub(super) fn slowlog_get(ctx: &mut Ctx<'_>, req: &Request) -> Done {
+    if req.len() > 3 {
+        return Err(subcommand_syntax("slowlog", arg(req, 1)).into());
+    }
     let count = options::slowlog_get(req.args_from(2))?;
     let count = count.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let server = ctx.server;

@@ -150,6 +150,11 @@ impl Inner {
         let sources = vec![Source::Memtable(mem.table.cursor())];
         let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
         let mut manifest = self.manifest.lock();
+        if !self.trees.read().contains_key(&tree.id) {
+            // Dropped meanwhile: the next open removes what was written.
+            tree.install_flush(mem, tree.view().version.with(&[], &[]));
+            return Ok(());
+        }
         let mut entries = self.added(tree.id, 0, &tables);
         let count = tree.count_through(mem);
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });

@@ -105,6 +105,8 @@ texts! {
     DECREMENT_OVERFLOW = "ERR decrement would overflow";
     /// A float increment has no finite result.
     NAN_OR_INFINITY = "ERR increment would produce NaN or Infinity";
+    /// `HINCRBYFLOAT` by an infinity.
+    INFINITE = "ERR value is NaN or Infinity";
     /// A count below zero.
     NOT_POSITIVE = "ERR value is out of range, must be positive";
     /// `SETRANGE` before the beginning.
@@ -141,7 +143,9 @@ texts! {
     BAD_CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
     /// `CLIENT KILL` of a client that is gone.
     NO_SUCH_CLIENT = "ERR No such client";
-    /// `CLIENT LIST ID x`, `CLIENT KILL ID x`.
+    /// `CLIENT KILL ID x`.
+    CLIENT_ID_NOT_POSITIVE = "ERR client-id should be greater than 0";
+    /// `CLIENT LIST ID x`.
     BAD_CLIENT_ID = "ERR Invalid client ID";
     /// The server's byte budget is spent.
     OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";

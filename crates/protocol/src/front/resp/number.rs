@@ -130,15 +130,19 @@ pub fn format_float(value: f64) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// A plain decimal as an integer of units of 10^-17; `None` if it has another form or size.
+/// A decimal, also one with an exponent, as an integer of units of 10^-17; `None` if it has another form or size.
 fn parse_scaled(text: &[u8]) -> Option<i128> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
+    let (digits, exponent) = match digits.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        None => (digits, 0),
+        Some(at) => (digits.get(..at)?, parse_exponent(digits.get(at + 1..)?)?),
+    };
     let mut value: i128 = 0;
-    let mut decimals: Option<u32> = None;
+    let mut decimals: Option<i32> = None;
     for byte in digits {
         match (byte, &mut decimals) {
             (b'.', None) => decimals = Some(0),
@@ -151,9 +155,15 @@ fn parse_scaled(text: &[u8]) -> Option<i128> {
             _ => return None,
         }
     }
-    let missing = SCALE_DECIMALS.checked_sub(decimals.unwrap_or(0))?;
-    let value = value.checked_mul(10_i128.pow(missing))?;
+    let missing = (SCALE_DECIMALS as i32).checked_sub(decimals.unwrap_or(0))?.checked_add(exponent)?;
+    let value = value.checked_mul(10_i128.checked_pow(u32::try_from(missing).ok()?)?)?;
     Some(if negative { -value } else { value })
+}
+
+/// The power of ten after an `e`; `None` if it is none or larger than what could be scaled.
+fn parse_exponent(text: &[u8]) -> Option<i32> {
+    let value = parse_i64(text.strip_prefix(b"+").unwrap_or(text))?;
+    i32::try_from(value).ok().filter(|value| value.unsigned_abs() < 100)
 }
 
 fn format_scaled(value: i128) -> Vec<u8> {
@@ -252,6 +262,13 @@ mod tests {
             (".5", "1.", "1.5"),
             ("+1", "1", "2"),
             ("-0.25", "0", "-0.25"),
+            ("9007199254740993", "1e2", "9007199254741093"),
+            ("-9223372036854775808", "1E+2", "-9223372036854775708"),
+            ("1", "1e17", "100000000000000001"),
+            ("1", "25e-1", "3.5"),
+            ("1", "1e-17", "1.00000000000000001"),
+            ("1", "1e-18", "1"),
+            ("1e30", "1", "1000000000000000000000000000000"),
         ];
         for (value, step, expected) in table {
             assert_eq!(sum(value, step).as_deref(), Ok(expected), "{value} + {step}");

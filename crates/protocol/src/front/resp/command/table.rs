@@ -229,6 +229,8 @@ commands! {
         "Sets a string unless the key exists.";
     SetRange "setrange" 4 [WRITE DENYOOM] (1, 1, 1) String "2.2.0" "O(N) where N is the length of the result"
         "Overwrites a part of a string.";
+    SubStr "substr" 4 [READONLY] (1, 1, 1) String "1.0.0" "O(N) where N is the length of the result"
+        "Shows a part of a string; the old name of GETRANGE.";
     StrLen "strlen" 2 [READONLY FAST] (1, 1, 1) String "2.2.0" "O(1)"
         "Shows the length of a string.";
 

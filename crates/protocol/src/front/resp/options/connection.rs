@@ -215,7 +215,7 @@ fn client_kill<'a>(
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(error::SYNTAX)?;
         if is(arg, "id") {
-            filter.id = Some(client_id(value)?);
+            filter.id = Some(client_id(value).map_err(|_| error::CLIENT_ID_NOT_POSITIVE)?);
         } else if is(arg, "addr") {
             filter.addr = Some(value);
         } else if is(arg, "laddr") {
@@ -404,7 +404,8 @@ mod tests {
     fn client_refusals() {
         let table = [
             ("setinfo FOO x", "ERR Unrecognized option 'FOO'"),
-            ("kill ID 0", "ERR Invalid client ID"),
+            ("kill ID 0", "ERR client-id should be greater than 0"),
+            ("list ID 0", "ERR Invalid client ID"),
             ("kill ID 1 ADDR", "ERR syntax error"),
             ("list TYPE foo", "ERR Unknown client type 'foo'"),
             ("list FOO x", "ERR syntax error"),
