@@ -94,7 +94,9 @@ impl Arena {
             *seen = round;
             let (from, to) = (format!("entry/{writer}/"), format!("entry/{writer}0"));
             let mut rounds = Vec::new();
-            for entry in self.store.iter(self.ks[1], from.as_bytes(), Some(to.as_bytes()), reverse, &snapshot)? {
+            for entry in
+                self.store.iter(self.ks[1], from.as_bytes(), Some(to.as_bytes()), reverse, &snapshot)?
+            {
                 let (key, value) = entry?;
                 let number: u64 = String::from_utf8_lossy(&key).rsplit('/').next().unwrap().parse().unwrap();
                 assert_eq!(value, [number as u8; 100]);
@@ -113,7 +115,8 @@ impl Arena {
     /// Writers, readers, a log thread and a maintenance thread, until the writers are done.
     fn run(&self, rounds: u64) -> Vec<Result<()>> {
         thread::scope(|scope| {
-            let writers: Vec<_> = (0..WRITERS).map(|me| scope.spawn(move || self.writer(me, rounds))).collect();
+            let writers: Vec<_> =
+                (0..WRITERS).map(|me| scope.spawn(move || self.writer(me, rounds))).collect();
             let mut others = Vec::new();
             for reverse in [false, true] {
                 others.push(scope.spawn(move || {
@@ -194,12 +197,18 @@ fn a_power_cut_in_the_middle_of_it() {
             assert!(power.is_dead() && arena.store.stopped().is_some(), "{mode}, {n}");
             let promised: Vec<u64> = arena.durable.iter().map(|round| round.load(Ordering::SeqCst)).collect();
             drop(arena);
-            let store = machine.after_power_cut(CrashChoice::Seeded(n)).open().unwrap_or_else(|e| panic!("{mode}, {n}: {e}"));
+            let store = machine
+                .after_power_cut(CrashChoice::Seeded(n))
+                .open()
+                .unwrap_or_else(|e| panic!("{mode}, {n}: {e}"));
             let arena = Arena::new(store);
             let mut left = [0; WRITERS];
             arena.look(&mut left, n % 2 == 0).unwrap();
             for (writer, (left, promised)) in left.iter().zip(&promised).enumerate() {
-                assert!(left >= promised, "{mode}, {n}: writer {writer}: {left} rounds left of {promised} acknowledged");
+                assert!(
+                    left >= promised,
+                    "{mode}, {n}: writer {writer}: {left} rounds left of {promised} acknowledged"
+                );
             }
             assert_eq!(arena.store.count(arena.ks[1]).unwrap().value, left.iter().sum::<u64>() as i64);
         }

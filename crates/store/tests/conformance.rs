@@ -24,7 +24,12 @@ fn engines() -> Vec<(&'static str, KeyspaceOptions)> {
         // One entry per restart, tiny blocks in large tables: the index has partitions.
         (
             "lsm, partitioned index",
-            KeyspaceOptions { restart_interval: 1, table_bytes: 64 << 20, write_buffer_bytes: 1 << 20, ..small() },
+            KeyspaceOptions {
+                restart_interval: 1,
+                table_bytes: 64 << 20,
+                write_buffer_bytes: 1 << 20,
+                ..small()
+            },
         ),
         ("lsm, no filter", KeyspaceOptions { bloom_bits_per_key: 0, ..small() }),
         ("lsm, defaults", KeyspaceOptions::default()),
@@ -54,7 +59,11 @@ fn twin_conforms() {
 
 #[test]
 fn the_largest_key_and_value() {
-    suite::the_largest_key_and_value(&Setup { engine: "lsm", mode: Mode::Software, options: KeyspaceOptions::default() });
+    suite::the_largest_key_and_value(&Setup {
+        engine: "lsm",
+        mode: Mode::Software,
+        options: KeyspaceOptions::default(),
+    });
 }
 
 #[test]

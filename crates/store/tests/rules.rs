@@ -1,9 +1,9 @@
 //! A test per rule of `docs` (R1 to R23) that no other file names. Others: R11 and R12 under failing
 //! disks in `crash/failing.rs`, R13's nonces and R14 in `trust`, R15 and R21 in `recovery.rs`.
 
-mod common;
 #[path = "rules/anchoring.rs"]
 mod anchoring;
+mod common;
 #[path = "rules/engine.rs"]
 mod engine;
 #[path = "rules/files.rs"]

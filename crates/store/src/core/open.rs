@@ -334,7 +334,8 @@ fn recover(
         return Err(Error::evidence(EvidenceKind::Foreign, "KEYS", 0, "the key file is of another lineage"));
     }
     if !key_file.ring.epochs().iter().any(|known| known.epoch == anchor.epoch) {
-        let detail = format!("the counter anchors key epoch {}, which the key file does not have", anchor.epoch);
+        let detail =
+            format!("the counter anchors key epoch {}, which the key file does not have", anchor.epoch);
         return Err(Error::evidence(EvidenceKind::Inconsistent, "KEYS", 0, detail));
     }
     let basis = Basis { world, options, locks, volumes, key_file, counter };
@@ -360,7 +361,10 @@ fn check_life(state: &State, anchor: &Anchor) -> Result<()> {
         return Ok(());
     }
     let found = life.map_or_else(|| "none".to_owned(), |life| format!("incarnation {life}"));
-    let detail = format!("the counter names incarnation {} as its last life, the MANIFEST {found}", anchor.incarnation);
+    let detail = format!(
+        "the counter names incarnation {} as its last life, the MANIFEST {found}",
+        anchor.incarnation
+    );
     Err(Error::evidence(EvidenceKind::Inconsistent, "MANIFEST", anchor.manifest.position, detail))
 }
 

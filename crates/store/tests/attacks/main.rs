@@ -17,6 +17,7 @@ mod common;
 
 mod anatomy;
 mod canary;
+mod document;
 mod exhaustive;
 mod honest;
 mod live;

@@ -72,7 +72,13 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn options(keyspace: usize) -> KeyspaceOptions {
     let compression = [Compression::None, Compression::Lz4, Compression::Zstd][keyspace % 3];
-    KeyspaceOptions { compression, write_buffer_bytes: 4096, table_bytes: 4096, level1_bytes: 8192, ..small() }
+    KeyspaceOptions {
+        compression,
+        write_buffer_bytes: 4096,
+        table_bytes: 4096,
+        level1_bytes: 8192,
+        ..small()
+    }
 }
 
 struct Mirror {
@@ -88,7 +94,11 @@ impl Mirror {
         let machine = Machine::new(mode, seed);
         let store = machine.open().unwrap();
         let names: Vec<String> = (0..KEYSPACES).map(|i| format!("ks{i}")).collect();
-        let ids = names.iter().enumerate().map(|(i, name)| store.create_keyspace(name, options(i)).unwrap()).collect();
+        let ids = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| store.create_keyspace(name, options(i)).unwrap())
+            .collect();
         let history = History { created: KEYSPACES, names, ..History::default() };
         Self { machine, store, ids, history, snapshots: Vec::new() }
     }
@@ -133,7 +143,9 @@ impl Mirror {
             Op::Range { keyspace, from, to, reverse, at } => {
                 let at = at.and_then(|n| self.snapshots.get(n % self.snapshots.len().max(1)));
                 match at {
-                    Some((snapshot, state)) => self.compare(*keyspace, from, to.as_deref(), *reverse, snapshot, state),
+                    Some((snapshot, state)) => {
+                        self.compare(*keyspace, from, to.as_deref(), *reverse, snapshot, state)
+                    }
                     None => {
                         let (snapshot, state) = (self.store.snapshot(), self.history.visible());
                         self.compare(*keyspace, from, to.as_deref(), *reverse, &snapshot, &state)
@@ -155,7 +167,9 @@ impl Mirror {
                 let machine = self.machine.map(ringfort_fault::memory::MemDisk::fork);
                 self.reopen(machine, End::Kill)
             }
-            Op::PowerCut(seed) => self.reopen(self.machine.after_power_cut(CrashChoice::Seeded(*seed)), End::PowerCut),
+            Op::PowerCut(seed) => {
+                self.reopen(self.machine.after_power_cut(CrashChoice::Seeded(*seed)), End::PowerCut)
+            }
         }
     }
 
@@ -183,9 +197,16 @@ impl Mirror {
         let seen: Vec<_> = iter.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
         if seen != expected {
             let keys = |entries: &[(Vec<u8>, Vec<u8>)]| -> Vec<String> {
-                entries.iter().map(|(key, value)| format!("{}={}", String::from_utf8_lossy(key), value.len())).collect()
+                entries
+                    .iter()
+                    .map(|(key, value)| format!("{}={}", String::from_utf8_lossy(key), value.len()))
+                    .collect()
             };
-            return Err(format!("{from:?}..{to:?} reverse {reverse}: {:?} instead of {:?}", keys(&seen), keys(&expected)));
+            return Err(format!(
+                "{from:?}..{to:?} reverse {reverse}: {:?} instead of {:?}",
+                keys(&seen),
+                keys(&expected)
+            ));
         }
         for (key, value) in expected.iter().step_by(3) {
             let found = self.store.get(self.ids[ks], key, Some(at)).map_err(|e| e.to_string())?.value;
@@ -209,7 +230,9 @@ pub fn mirror(mode: Mode, cases: u32) {
         }
         // Whatever happened: it settles, verifies, and is all there in the next life.
         for op in [Op::CheckSnapshots, Op::Settle, Op::Kill, Op::Settle, Op::Reopen] {
-            mirror.run(&op).map_err(|why| TestCaseError::fail(format!("{mode}: at the end, {op:?}: {why}")))?;
+            mirror
+                .run(&op)
+                .map_err(|why| TestCaseError::fail(format!("{mode}: at the end, {op:?}: {why}")))?;
         }
         mirror.store.verify_checksums().map_err(|e| TestCaseError::fail(e.to_string()))?;
         Ok(())

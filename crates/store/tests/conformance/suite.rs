@@ -66,7 +66,14 @@ fn keys(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<String> {
     entries.iter().map(|(key, _)| String::from_utf8_lossy(key).into_owned()).collect()
 }
 
-fn range(store: &Store, ks: KeyspaceId, from: &[u8], to: Option<&[u8]>, reverse: bool, at: &Snapshot) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn range(
+    store: &Store,
+    ks: KeyspaceId,
+    from: &[u8],
+    to: Option<&[u8]>,
+    reverse: bool,
+    at: &Snapshot,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
     store.iter(ks, from, to, reverse, at).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
@@ -125,7 +132,11 @@ fn range_deletes(setup: &Setup) {
         assert_eq!(keys(&dump(&store, ks).unwrap()), ["a", "c", "e", "f"], "{place}");
         assert_eq!(get(&store, ks, b"b").unwrap(), None, "{place}");
         assert_eq!(get(&store, ks, b"c").unwrap().as_deref(), Some(b"new".as_slice()), "{place}");
-        assert_eq!(keys(&range(&store, ks, b"", None, true, &before)), ["f", "e", "d", "c", "b", "a"], "{place}");
+        assert_eq!(
+            keys(&range(&store, ks, b"", None, true, &before)),
+            ["f", "e", "d", "c", "b", "a"],
+            "{place}"
+        );
         let old = store.get(ks, b"c", Some(&before)).unwrap().value;
         assert_eq!(old.as_deref(), Some(b"old".as_slice()), "{place}");
     });
@@ -306,7 +317,8 @@ pub fn the_largest_key_and_value(setup: &Setup) {
     let value: Vec<u8> = (0..VALUE_BYTES_MAX).map(|i| (i % 251) as u8).collect();
     put(&store, ks, &key, &value, Level::Durable).unwrap();
     assert!(get(&store, ks, &key).unwrap() == Some(value.clone()), "in the memtable");
-    for (key, value) in [(vec![0; KEY_BYTES_MAX + 1], Vec::new()), (Vec::new(), vec![0; VALUE_BYTES_MAX + 1])] {
+    for (key, value) in [(vec![0; KEY_BYTES_MAX + 1], Vec::new()), (Vec::new(), vec![0; VALUE_BYTES_MAX + 1])]
+    {
         let mut batch = WriteBatch::new();
         batch.put(ks, key, value);
         assert_eq!(store.submit(batch).unwrap_err().kind(), ErrorKind::Invalid);
@@ -370,7 +382,10 @@ fn upkeep(setup: &Setup) {
     crate::common::wait(&store, store.frontier(Level::Buffered), Level::Fresh).unwrap();
     store.compact_range(ks, None, None).unwrap();
     settle(&store).unwrap();
-    assert!(store.approximate_size(ks, None, None).unwrap() < empty + all / 10, "deleted and anchored, and still there");
+    assert!(
+        store.approximate_size(ks, None, None).unwrap() < empty + all / 10,
+        "deleted and anchored, and still there"
+    );
     assert_eq!(store.compact_range(KeyspaceId(999), None, None).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(store.flush(Some(KeyspaceId(999))).unwrap_err().kind(), ErrorKind::NotFound);
     let statistics = store.statistics();
@@ -471,7 +486,10 @@ fn keyspaces(setup: &Setup) {
     assert_eq!(get(&store, ks, b"other side").unwrap(), None);
     let long = "n".repeat(256);
     for name in ["", long.as_str()] {
-        assert_eq!(store.create_keyspace(name, setup.options.clone()).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            store.create_keyspace(name, setup.options.clone()).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
     }
     let bad = KeyspaceOptions { block_bytes: 1, ..setup.options.clone() };
     assert_eq!(store.create_keyspace("bad", bad).unwrap_err().kind(), ErrorKind::Invalid);
@@ -550,6 +568,9 @@ fn reopening(setup: &Setup) {
         assert_eq!(store.incarnation(), incarnation.next());
         assert_eq!(store.mode(), setup.mode);
         assert_eq!(dump(&store, ks).unwrap(), expected.clone().into_iter().collect::<Vec<_>>());
-        assert!(store.frontier(Level::Fresh) == store.frontier(Level::Buffered), "what an open shows is anchored");
+        assert!(
+            store.frontier(Level::Fresh) == store.frontier(Level::Buffered),
+            "what an open shows is anchored"
+        );
     }
 }

@@ -41,7 +41,10 @@ fn r1_the_anchor_covers_every_part() {
             let old = anchor(&machine, id);
             let mut new = old.clone();
             alter(&mut new);
-            assert!(matches!(counter(&machine, id).advance(Some(old.digest()), &new, true), Ok(Advance::Done(_))));
+            assert!(matches!(
+                counter(&machine, id).advance(Some(old.digest()), &new, true),
+                Ok(Advance::Done(_))
+            ));
             let error = machine.open().err().unwrap_or_else(|| panic!("{mode}: another {part} is accepted"));
             assert!(error.proof().is_some(), "{mode}, {part}: {error:?}");
         }
@@ -57,7 +60,9 @@ fn r2_every_open_claims_the_next_incarnation() {
             let store = machine.open().unwrap();
             let now = anchor(&machine, store.id());
             assert_eq!((now.incarnation, store.incarnation()), (Incarnation(life), Incarnation(life)));
-            assert!(seen.iter().all(|before| before.claim != now.claim && before.wal.position < now.wal.position));
+            assert!(
+                seen.iter().all(|before| before.claim != now.claim && before.wal.position < now.wal.position)
+            );
             seen.push(now);
             // Also if nothing was written, and however the life ended.
             if life % 2 == 0 {
@@ -119,7 +124,11 @@ fn r2_a_claim_that_was_not_anchored_is_no_claim() {
             assert!(Store::open(power.world(&machine), machine.options()).is_err());
             let synced = |c: &crate::power::Call| c.op == Op::Sync && c.path.starts_with("wal/");
             assert!(power.journal().iter().any(synced), "{mode}: it died before the claim's sync");
-            let after = if attempt == 1 { machine.after_power_cut(CrashChoice::LoseAll) } else { machine.after_kill() };
+            let after = if attempt == 1 {
+                machine.after_power_cut(CrashChoice::LoseAll)
+            } else {
+                machine.after_kill()
+            };
             let store = after.open().unwrap();
             assert_eq!(store.incarnation(), Incarnation(2), "{mode}: nobody lived in between");
             assert!(get(&store, ks, b"k").unwrap().is_some());
@@ -145,7 +154,8 @@ fn r3_the_recovery_table() {
         let id = store.id();
         drop(store);
         let log = |machine: &Machine| {
-            let names: Vec<String> = machine.log_disk().files().into_keys().filter(|n| n.starts_with("wal/")).collect();
+            let names: Vec<String> =
+                machine.log_disk().files().into_keys().filter(|n| n.starts_with("wal/")).collect();
             names.last().unwrap().clone()
         };
         // The log ends at the anchor: served.
@@ -174,7 +184,11 @@ fn r3_the_recovery_table() {
         let old = early.log_disk().bytes_of(&log(&early)).unwrap();
         rolled_back.log_disk().poke(&log(&rolled_back), 0, &old).unwrap();
         let error = rolled_back.open().err().unwrap();
-        assert_eq!((error.kind(), error.proof().unwrap().kind), (ErrorKind::Rollback, EvidenceKind::Rollback), "{mode}");
+        assert_eq!(
+            (error.kind(), error.proof().unwrap().kind),
+            (ErrorKind::Rollback, EvidenceKind::Rollback),
+            "{mode}"
+        );
         // Another tag at its position: a history of its own, grown from a copy. The host can swap it
         // in on the untrusted volume only.
         if mode == ringfort_trust::keyfile::Mode::Software {
@@ -225,7 +239,10 @@ fn r4_lost_messages_at_every_exchange_of_an_open() {
                 let exchanges = bus.transactions();
                 if let Err(error) = &opened {
                     let kinds = [ErrorKind::Io, ErrorKind::OutcomeUnknown];
-                    assert!(kinds.contains(&error.kind()) && error.proof().is_none(), "{fault:?} at {nth}: {error:?}");
+                    assert!(
+                        kinds.contains(&error.kind()) && error.proof().is_none(),
+                        "{fault:?} at {nth}: {error:?}"
+                    );
                 }
                 drop(opened);
                 let store = machine.open().unwrap_or_else(|e| panic!("{fault:?} at {nth}, afterwards: {e}"));
@@ -292,7 +309,11 @@ fn r5_a_paused_copy_releases_no_fresh_reply() {
                 batch.put(ks, b"k2", b"x");
                 paused.apply(batch).unwrap();
             }
-            assert_eq!(get(&paused, ks, b"k").unwrap().as_deref(), Some(b"old".as_slice()), "it cannot know yet");
+            assert_eq!(
+                get(&paused, ks, b"k").unwrap().as_deref(),
+                Some(b"old".as_slice()),
+                "it cannot know yet"
+            );
             let error = wait(&paused, old, Level::Fresh).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::SecondCopy, "{mode}: {error}");
             assert_eq!(error.proof().unwrap().kind, EvidenceKind::SecondCopy);
@@ -342,7 +363,10 @@ fn r6_answers_say_what_they_depend_on() {
                 let (entries, depends) = scan(b"a", b"y", reverse);
                 assert!(entries == 2 && depends >= range_at, "{mode} {place}: a scan over everything");
                 let (entries, depends) = scan(b"c", b"e", reverse);
-                assert!(entries == 0 && depends >= deleted_at, "{mode} {place}: an empty scan over a tombstone");
+                assert!(
+                    entries == 0 && depends >= deleted_at,
+                    "{mode} {place}: an empty scan over a tombstone"
+                );
                 let (entries, depends) = scan(b"n", b"o", reverse);
                 assert!(entries == 0 && depends >= range_at, "{mode} {place}: an empty scan under a range");
             }

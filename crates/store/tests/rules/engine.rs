@@ -68,7 +68,16 @@ fn r22_the_core_spawns_nothing_and_sleeps_never() {
         // Unit tests may: they stand last in a file, or in a file of their own.
         let production = text.split("#[cfg(test)]").next().unwrap_or_default();
         let of_tests = path.file_name().is_some_and(|name| name.to_string_lossy().contains("test"));
-        for word in ["thread::spawn", "thread::sleep", "thread::scope", "Condvar", "Instant::now", "SystemTime", "block_on", "tokio"] {
+        for word in [
+            "thread::spawn",
+            "thread::sleep",
+            "thread::scope",
+            "Condvar",
+            "Instant::now",
+            "SystemTime",
+            "block_on",
+            "tokio",
+        ] {
             assert!(of_tests || !production.contains(word), "{} names {word}", path.display());
         }
     }
@@ -116,7 +125,10 @@ fn r22_steps_give_one_result() {
         let (_, other) = run(false);
         assert!(one == other, "{mode}: the order of background work shows");
         let (again, _) = run(true);
-        assert!(eager.data.files() == again.data.files() && eager.trusted.files() == again.trusted.files(), "{mode}");
+        assert!(
+            eager.data.files() == again.data.files() && eager.trusted.files() == again.trusted.files(),
+            "{mode}"
+        );
         assert!(eager.platform_disk.files() == again.platform_disk.files());
     }
 }
@@ -168,7 +180,10 @@ fn r23_reads_in_two_steps() {
         let store = Store::open(power.world(&machine), machine.options()).unwrap();
         power.start_journal();
         let reads = || power.journal().iter().filter(|c| matches!(c.op, Op::Read | Op::Open)).count();
-        assert!(store.get_resident(ks, &key, None).unwrap().is_none(), "{mode}: a cold block is not resident");
+        assert!(
+            store.get_resident(ks, &key, None).unwrap().is_none(),
+            "{mode}: a cold block is not resident"
+        );
         assert_eq!(reads(), 0, "{mode}: it went to the disk all the same");
         let answer = store.get(ks, &key, None).unwrap();
         assert_eq!(answer.value.as_deref(), Some([77; 100].as_slice()));
@@ -178,6 +193,9 @@ fn r23_reads_in_two_steps() {
         let snapshot = store.snapshot();
         assert!(store.get_resident(ks, &key, Some(&snapshot)).unwrap().is_some());
         assert_eq!(reads(), before);
-        assert_eq!(store.get_resident(ks, b"behind the last key", None).unwrap().map(|a| a.value), Some(None));
+        assert_eq!(
+            store.get_resident(ks, b"behind the last key", None).unwrap().map(|a| a.value),
+            Some(None)
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! R8 to R18: in which order files are written, synced, named and deleted, and which are believed.
 
+use crate::anchor;
 use crate::common::{MODES, Machine, commit, dump, get, put, settle, small, wait};
 use crate::power::{Call, Power, Which};
-use crate::anchor;
 use ringfort_base::world::Disk;
 use ringfort_base::{ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Level, Untrusted};
 use ringfort_fault::attack;
@@ -85,7 +85,11 @@ fn r8_files_are_synced_before_the_advance_and_deleted_after_it() {
                 Op::SyncDir => unnamed.retain(|(disk, path)| *disk != key.0 || dir_of(path) != call.path),
                 Op::Remove if is_store_file(&call.path) => {
                     deletions += 1;
-                    assert!(anchor_synced > edit_synced, "{mode}: {} goes before its edit is anchored", call.path);
+                    assert!(
+                        anchor_synced > edit_synced,
+                        "{mode}: {} goes before its edit is anchored",
+                        call.path
+                    );
                     dirty.remove(&key);
                 }
                 _ => {}
@@ -232,7 +236,11 @@ fn r10_the_log_stays_bounded() {
         }
         let segments = machine.log_disk().files().keys().filter(|path| path.starts_with("wal/")).count();
         assert!(segments < 12, "{mode}: {segments} segments");
-        assert_eq!(store.levels(quiet).unwrap().iter().map(|level| level.0).sum::<usize>(), 1, "flushed alone");
+        assert_eq!(
+            store.levels(quiet).unwrap().iter().map(|level| level.0).sum::<usize>(),
+            1,
+            "flushed alone"
+        );
     }
 }
 
@@ -257,21 +265,36 @@ fn r12_refusing_writes_nothing() {
         };
         type Attack<'a> = Box<dyn Fn(&Machine) + 'a>;
         let attacks: Vec<(&str, Attack<'_>)> = vec![
-            ("a log segment is gone", Box::new(|m| attack::delete(m.log_disk(), &names(m, "wal/")[0]).unwrap())),
-            ("a bit of the log is flipped", Box::new(|m| attack::flip(m.log_disk(), &names(m, "wal/")[0], 150, 4).unwrap())),
-            ("the MANIFEST is cut", Box::new(|m| attack::truncate(m.log_disk(), &names(m, "MANIFEST-")[0], 200).unwrap())),
-            ("the MANIFEST is gone", Box::new(|m| attack::delete(m.log_disk(), &names(m, "MANIFEST-")[0]).unwrap())),
+            (
+                "a log segment is gone",
+                Box::new(|m| attack::delete(m.log_disk(), &names(m, "wal/")[0]).unwrap()),
+            ),
+            (
+                "a bit of the log is flipped",
+                Box::new(|m| attack::flip(m.log_disk(), &names(m, "wal/")[0], 150, 4).unwrap()),
+            ),
+            (
+                "the MANIFEST is cut",
+                Box::new(|m| attack::truncate(m.log_disk(), &names(m, "MANIFEST-")[0], 200).unwrap()),
+            ),
+            (
+                "the MANIFEST is gone",
+                Box::new(|m| attack::delete(m.log_disk(), &names(m, "MANIFEST-")[0]).unwrap()),
+            ),
             ("the key file is altered", Box::new(|m| attack::flip(&m.data, "KEYS.1", 60, 1).unwrap())),
             ("the key file is gone", Box::new(|m| attack::delete(&m.data, "KEYS.1").unwrap())),
             ("everything is gone", Box::new(|m| attack::empty(&m.data).unwrap())),
-            ("all is old", Box::new(|m| {
-                // In hardware and twin the trusted volume's claim is part of what cannot be rolled back.
-                let mut old = old.clone();
-                if m.mode != Mode::Software {
-                    old.files.insert("CLAIM".to_owned(), m.trusted.bytes_of("CLAIM").unwrap());
-                }
-                attack::restore(m.log_disk(), &old).unwrap();
-            })),
+            (
+                "all is old",
+                Box::new(|m| {
+                    // In hardware and twin the trusted volume's claim is part of what cannot be rolled back.
+                    let mut old = old.clone();
+                    if m.mode != Mode::Software {
+                        old.files.insert("CLAIM".to_owned(), m.trusted.bytes_of("CLAIM").unwrap());
+                    }
+                    attack::restore(m.log_disk(), &old).unwrap();
+                }),
+            ),
         ];
         for (what, attack) in attacks {
             let target = machine.map(MemDisk::fork);
@@ -285,7 +308,10 @@ fn r12_refusing_writes_nothing() {
             let after = [target.data.files(), target.trusted.files(), target.platform_disk.files()];
             // The advisory lock's empty file is a courtesy that an emptied directory may get back.
             let same = before.iter().zip(&after).all(|(before, after)| {
-                after.iter().filter(|(name, _)| !name.ends_with("LOCK")).eq(before.iter().filter(|(name, _)| !name.ends_with("LOCK")))
+                after
+                    .iter()
+                    .filter(|(name, _)| !name.ends_with("LOCK"))
+                    .eq(before.iter().filter(|(name, _)| !name.ends_with("LOCK")))
             });
             assert!(same, "{mode}: {what}: something was written");
             let writes: Vec<_> = power.journal().into_iter().filter(Call::is_mutating).collect();
@@ -295,7 +321,10 @@ fn r12_refusing_writes_nothing() {
 }
 
 fn headers(disk: &MemDisk) -> Vec<SegmentHeader> {
-    let logs = disk.files().into_iter().filter(|(name, _)| name.starts_with("wal/") || name.starts_with("MANIFEST-"));
+    let logs = disk
+        .files()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("wal/") || name.starts_with("MANIFEST-"));
     logs.map(|(_, bytes)| SegmentHeader::claimed(&Untrusted::new(bytes)).unwrap()).collect()
 }
 
