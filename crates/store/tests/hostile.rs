@@ -9,6 +9,8 @@ mod body;
 mod common;
 #[path = "hostile/logs.rs"]
 mod logs;
+#[path = "hostile/seeds.rs"]
+mod seeds;
 
 use body::Verdict;
 use ringfort_fault::rng::SplitMix64;

@@ -291,7 +291,7 @@ fn noise_files(aim: &mut Aim<'_>) -> Option<String> {
         attack::write_file(tables, path, &noise).unwrap();
     }
     let other = if aim.anatomy.anchor.key_file_version.is_multiple_of(2) { "KEYS.1" } else { "KEYS.0" };
-    attack::write_file(&aim.machine.data, other, &noise[..200 * aim.round]).unwrap();
+    attack::write_file(&aim.machine.data, other, &noise[..200 * (aim.round % 16)]).unwrap();
     assert!(aim.scene.mode == Mode::Software || !aim.machine.data.files().contains_key("wal/x.log"));
     Some("noise in every directory".to_owned())
 }
