@@ -28,7 +28,6 @@ use std::task::{Context, Poll};
 /// # }
 /// ```
 #[derive(Clone)]
-#[must_use = "it has the level it was written with; wait for a higher one if that is needed"]
 pub struct Commit {
     shared: Arc<Shared>,
     position: Seq,

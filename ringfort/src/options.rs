@@ -213,25 +213,27 @@ impl Options {
     fn world(&self, platform: Arc<dyn Platform>) -> Result<World> {
         let name = &self.store.name;
         let live = match platform.known(name)? {
-            Known::Live(id) => Some(id),
+            Known::Live(_) => true,
             Known::No if !self.store.create_if_missing => {
                 let message = format!("the platform knows no store named '{name}'");
                 return Err(Error::new(ErrorKind::NotFound, message));
             }
-            Known::No | Known::Creating(_) => None,
+            Known::No | Known::Creating(_) => false,
         };
-        let missing = |path: &Path| {
-            let name = &self.store.name;
-            let detail = format!(
-                "the platform knows store '{name}', but this directory does not exist. If it was moved, pass its \
-                 new place; if the store is meant to be given up, run: ringfort destroy --store {name}"
-            );
-            Error::evidence(EvidenceKind::Missing, path.display().to_string(), 0, detail)
-        };
+        self.world_of(platform, live)
+    }
+
+    /// The world of this store. With `must_exist` a directory that is missing is evidence, and is
+    /// not made.
+    pub(crate) fn world_of(&self, platform: Arc<dyn Platform>, must_exist: bool) -> Result<World> {
+        if must_exist && !self.path.exists() {
+            return Err(self.missing(&self.path));
+        }
+        if let Some(trusted) = self.trusted.as_ref().filter(|path| must_exist && !path.exists()) {
+            let message = format!("the trusted volume {} does not exist: is it mounted?", trusted.display());
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
         let disk = |path: &Path| -> Result<Arc<dyn Disk>> {
-            if live.is_some() && !path.exists() {
-                return Err(missing(path));
-            }
             let disk =
                 OsDisk::create(path).map_err(|e| Error::io("open", &path.display().to_string(), &e))?;
             Ok(Arc::new(disk))
@@ -240,6 +242,15 @@ impl Options {
         let trusted = self.trusted.as_deref().map(disk).transpose()?;
         let (clock, entropy) = (Arc::new(OsClock::new()), Arc::new(OsEntropy));
         Ok(World { data, trusted, clock, entropy, platform })
+    }
+
+    fn missing(&self, path: &Path) -> Error {
+        let name = &self.store.name;
+        let detail = format!(
+            "the platform knows store '{name}', but this directory does not exist. If it was moved, pass its new \
+             place with --data; if the store is meant to be given up, run: ringfort destroy --store {name}"
+        );
+        Error::evidence(EvidenceKind::Missing, path.display().to_string(), 0, detail)
     }
 
     /// What is allowed and still unwise.

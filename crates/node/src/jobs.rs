@@ -10,8 +10,10 @@
 //! | `maintenance` | [`Store::maintenance_step`] | the store has maintenance work |
 //! | `reaper` | [`reap`](crate::reaper) | the earliest expiry is due |
 //!
-//! `sync` and `anchor` are two workers, so that the next group is synced while the counter is being
-//! advanced over the one before. Nothing polls: a [`Signal`] counts wake-ups, so none between a
+//! `sync` and `anchor` are two workers, so that the next group is synced while the counter, which may
+//! be slow, is being advanced over the one before. The anchor worker syncs what is wanted before it
+//! begins a round: a round over less than its waiters need would release none of them, and be
+//! begun again and again. Nothing polls: a [`Signal`] counts wake-ups, so none between a
 //! step that found nothing and the wait is lost. A step that fails has stopped the store (R11); the
 //! worker reports it once and ends.
 
@@ -22,7 +24,7 @@ use ringfort_base::{Error, Level, Result};
 use ringfort_store::Store;
 use ringfort_store::store::Step;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 /// Runs a named worker on a thread of its own.
@@ -136,10 +138,12 @@ impl Jobs {
         };
         let [sync, anchor, maintenance, reaper_signal] = jobs.signals.clone();
         let (st, next) = (store.clone(), Arc::clone(&anchor));
-        jobs.run("ringfort-sync", spawner, server, move || sync_worker(&st, &sync, &next));
-        let (st, sv) = (store.clone(), Arc::clone(server));
+        let syncing = Arc::new(Mutex::new(()));
+        let turn = Arc::clone(&syncing);
+        jobs.run("ringfort-sync", spawner, server, move || sync_worker(&st, &sync, &next, &turn));
+        let sv = Arc::clone(server);
         jobs.run("ringfort-anchor", spawner, server, move || {
-            anchor_worker(&st, &anchor, anchor_window, sv.anchor_armed())
+            anchor_worker(&sv, &anchor, anchor_window, &syncing)
         });
         jobs.run("ringfort-maintenance", spawner, server, move || maintenance_worker(&store, &maintenance));
         let sv = Arc::clone(server);
@@ -155,12 +159,13 @@ impl Jobs {
         work: impl FnOnce() -> Result<()> + Send + 'static,
     ) {
         *self.running.count.lock() += 1;
-        let (running, server) = (Arc::clone(&self.running), Arc::clone(server));
+        // Made here: a closure that is dropped instead of run counts its worker out as well.
+        let (leaving, server) = (Leaving(Arc::clone(&self.running)), Arc::clone(server));
         let named = name.to_owned();
         spawner(
             name,
             Box::new(move || {
-                let _leaving = Leaving(running);
+                let _leaving = leaving;
                 if let Err(error) = work() {
                     tracing::error!(worker = %named, %error, "a background worker stopped");
                     server.store_failed(&error);
@@ -190,10 +195,10 @@ impl Drop for Leaving {
 }
 
 /// Writes and syncs the log while there is something to.
-pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal) -> Result<()> {
+pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal, syncing: &Mutex<()>) -> Result<()> {
     while !signal.is_stopped() {
         let wrote = store.log_step()?;
-        let synced = store.sync_step()?;
+        let synced = sync(store, syncing)?;
         if synced == Step::Worked {
             anchor.raise();
         }
@@ -204,24 +209,40 @@ pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal) -> Result<()
     Ok(())
 }
 
+/// One sync at a time, and nobody takes a sync that another worker is at for "nothing to do".
+fn sync(store: &Store, syncing: &Mutex<()>) -> Result<Step> {
+    let _one_at_a_time = syncing.lock();
+    store.sync_step()
+}
+
 /// Advances the counter for those who wait for `fresh`, and within `window` for what nobody waits
-/// for (R7).
-pub fn anchor_worker(store: &Store, signal: &Signal, window: Duration, armed: &AtomicBool) -> Result<()> {
+/// for (R7): the window begins with the first write that is not anchored, and neither later writes
+/// nor other wake-ups extend it.
+pub fn anchor_worker(server: &Server, signal: &Signal, window: Duration, syncing: &Mutex<()>) -> Result<()> {
+    let store = server.store();
+    let mut ends: Option<Duration> = None;
     while !signal.is_stopped() {
+        // A round that begins before the sync that its waiters need would release nobody.
+        sync(store, syncing)?;
         if store.anchor_step()? == Step::Worked {
+            ends = None;
             continue;
         }
         // First disarm, then look: a write after the look raises the signal.
-        armed.store(false, Ordering::SeqCst);
+        server.anchor_armed().store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let behind = store.frontier(Level::Fresh) < store.frontier(Level::Buffered);
-        match signal.wait(behind.then_some(window)) {
+        let mut left = None;
+        if store.frontier(Level::Fresh) < store.frontier(Level::Buffered) {
+            let now = server.monotonic();
+            left = Some(ends.get_or_insert(now + window).saturating_sub(now));
+        }
+        let woken = if left == Some(Duration::ZERO) { Woken::TimedOut } else { signal.wait(left) };
+        match woken {
             Woken::Stopped => break,
             Woken::Raised => {}
             Woken::TimedOut => {
+                ends = None;
                 store.request_anchor();
-                // Here rather than by the sync worker: it may be idle, and a step does no harm twice.
-                store.sync_step()?;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Random commands against a model that is too simple to be wrong: the same replies, the same keys,
 //! the same count, whatever expires, is reaped, flushed to tables or compacted in between.
+#![expect(clippy::unwrap_used, reason = "the model parses what the generator made")]
 mod common;
 
 use common::{Client, Rig, on_runtime, text};
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 use ringfort_base::Level;
 use ringfort_node::reaper::reap;
 use ringfort_protocol::front::resp::Value;
+use ringfort_protocol::front::resp::client::append_command;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -311,16 +313,20 @@ async fn check(rig: &Rig, client: &mut Client, model: &mut Model, step: &Command
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn commands_do_what_the_model_does(steps in prop::collection::vec(command(), 1..120)) {
+    fn commands_do_what_the_model_does(steps in prop::collection::vec(command(), 1..120), pipelined: bool) {
         on_runtime(async {
             let rig = Rig::at(Level::Buffered);
             let mut client = rig.connect();
             let mut model = Model { now_ms: START_MS, ..Model::default() };
-            for step in &steps {
-                check(&rig, &mut client, &mut model, step).await;
+            if pipelined {
+                check_pipelined(&rig, &mut client, &mut model, &steps).await;
+            } else {
+                for step in &steps {
+                    check(&rig, &mut client, &mut model, step).await;
+                }
             }
             check(&rig, &mut client, &mut model, &Command::Reap).await;
             model.drop_expired();
@@ -331,6 +337,34 @@ proptest! {
             }
             rig.jobs.stop();
         });
+    }
+}
+
+/// Everything up to the next step that is no command goes out as one pipeline.
+async fn check_pipelined(rig: &Rig, client: &mut Client, model: &mut Model, steps: &[Command]) {
+    let mut rest = steps;
+    while !rest.is_empty() {
+        let commands = rest.iter().take_while(|step| matches!(step, Command::Words(_))).count();
+        let (pipeline, later) = rest.split_at(commands);
+        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+        for step in pipeline {
+            let Command::Words(words) = step else { continue };
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+            append_command(&mut bytes, &args);
+            expected.push((words.join(" "), model.run(&words)));
+        }
+        client.send(&bytes).await;
+        for (command, expected) in expected {
+            assert_eq!(shown(&client.reply().await.expect("a reply")), expected, "{command}");
+        }
+        rest = match later.split_first() {
+            None => later,
+            Some((step, later)) => {
+                check(rig, client, model, step).await;
+                later
+            }
+        };
     }
 }
 

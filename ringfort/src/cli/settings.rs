@@ -321,23 +321,24 @@ mod tests {
             assert!(arg.get_help().is_some_and(|text| text.to_string().starts_with(setting.help)));
         }
         // Each of the three is heeded: a value that nothing can be is refused by its own name.
-        let picky = SETTINGS.iter().filter(|s| !matches!(s.flag, "store" | "requirepass" | "log"));
-        for setting in picky {
-            let bad = if matches!(setting.flag, "data") { "" } else { "\u{1}" };
-            if matches!(setting.flag, "trusted" | "platform-state") {
-                continue; // any path will do
-            }
-            let flag = setting.flag;
+        let any_text = ["store", "requirepass", "log", "trusted", "platform-state"];
+        for setting in SETTINGS.iter().filter(|setting| !any_text.contains(&setting.flag)) {
+            let (flag, bad) = (setting.flag, if setting.flag == "data" { "" } else { "?" });
             assert!(usage(load(&[(flag, bad)], &[])).starts_with(&format!("--{flag}:")));
             let variable = setting.variable();
             assert!(usage(load(&[], &[(&variable, bad)])).starts_with(&format!("{variable}:")));
-            let file = File::new(
-                flag,
-                &format!("{} = {:?}", flag.replace('-', "_"), "\u{1}").replace("\\u{1}", "\\u0001"),
-            );
-            if bad != "" {
+            for key in [flag.to_owned(), flag.replace('-', "_")] {
+                let file = File::new(&key, &format!("{key} = {bad:?}"));
                 assert!(usage(load(&[file.flag()], &[])).starts_with(&format!("{flag} in ")));
             }
+        }
+        for flag in any_text {
+            let said = |config: Config| format!("{config:?}").contains("/any/text");
+            let variable = SETTINGS.iter().find(|setting| setting.flag == flag).unwrap().variable();
+            assert!(said(load(&[(flag, "/any/text")], &[]).unwrap()), "{flag}");
+            assert!(said(load(&[], &[(&variable, "/any/text")]).unwrap()), "{variable}");
+            let file = File::new(flag, &format!("{flag} = \"/any/text\""));
+            assert!(said(load(&[file.flag()], &[]).unwrap()), "{flag} in the file");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - Reading commands use [`Ctx::load`] and [`Ctx::scan`]; whatever is read is noted for the gate.
 //! - Writing commands take [`Ctx::latch`] first, read, collect [`Changes`] and [`Ctx::commit`]
-//!   them, and let the latch go; the wait for the level comes at the end of the turn.
+//!   them with the latch; they are applied, and their level is waited for, at the end of the turn.
 //! - Nothing waits for the byte budget while it holds a latch.
 
 use crate::budget::Charge;
@@ -10,6 +10,7 @@ use crate::clients::Client;
 use crate::door;
 use crate::model::{Changes, Kind, Record, Slot, USER_KEY_BYTES_MAX, meta_key_into};
 use crate::server::Server;
+use crate::server::pending::Pending;
 use crate::server::turn::{Shows, Turn};
 use crate::server::views::OpenView;
 use crate::session::Session;
@@ -18,9 +19,13 @@ use ringfort_base::limits::VALUE_BYTES_MAX;
 use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE};
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
-use ringfort_store::txn::latch::LatchGuard;
+use ringfort_store::WriteBatch;
+use ringfort_store::txn::latch::{Acquire, LatchGuard};
+use std::future::poll_fn;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Longest string, bytes: with the head of its record it is a value of the store.
@@ -107,6 +112,8 @@ pub struct Ctx<'a> {
     pub(crate) session: &'a mut Session,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) turn: &'a mut Turn,
+    /// Writes of this turn that are not visible yet.
+    pub(crate) pending: &'a mut Pending,
     pub(crate) charge: &'a mut Charge,
     /// A buffer for keys.
     pub(crate) scratch: &'a mut Vec<u8>,
@@ -184,6 +191,7 @@ impl Ctx<'_> {
     /// What commands see under a user key of the selected database. Its size is charged to the
     /// budget, so this may wait: not for holders of latches.
     pub(crate) async fn load(&mut self, key: &[u8], at: Option<&View>) -> Done<Option<Record>> {
+        self.pending.flush();
         loop {
             let slot = self.load_in(self.keyspace(), key, at).await?;
             let Some(record) = slot.into_live() else {
@@ -212,8 +220,9 @@ impl Ctx<'_> {
         of_kind(self.load(key, Some(at)).await?, Kind::Hash)
     }
 
-    /// The newest visible state.
-    pub(crate) fn snapshot(&self) -> View {
+    /// The newest visible state, this turn's writes included.
+    pub(crate) fn snapshot(&mut self) -> View {
+        self.pending.flush();
         Arc::new(OpenView::new(self.server))
     }
 
@@ -275,29 +284,38 @@ impl Ctx<'_> {
     /// Charges `bytes` of reply that are about to be written; may wait.
     pub(crate) async fn charge_reply(&mut self, bytes: usize) -> Done {
         self.check_reply(bytes)?;
+        self.pending.flush();
         self.charge.cover(self.base_bytes + self.out.capacity() + 2 * bytes).await;
         Ok(())
     }
 
     // --- writing -------------------------------------------------------------------------------------
 
-    /// The latches of user keys of one keyspace, after the pause that a write stall asks for.
+    /// The latches of user keys of one keyspace.
     pub(crate) async fn latch<'k>(
-        &self,
+        &mut self,
         keyspace: KeyspaceId,
         keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> LatchGuard {
-        let acquire = self.server.store().latches().acquire(keys.into_iter().map(|key| (keyspace, key)));
-        self.stall().await;
-        acquire.await
+        let latches = self.server.store().latches().acquire(keys.into_iter().map(|key| (keyspace, key)));
+        self.take(latches).await
     }
 
-    /// Waits as long as a write stall asks for.
-    pub(crate) async fn stall(&self) {
+    /// Waits for latches, after the pause that a write stall asks for; see [`crate::server::pending`]
+    /// for why it never waits with others in hand.
+    pub(crate) async fn take(&mut self, latches: Acquire) -> LatchGuard {
         let delay = self.server.store().write_delay();
         if !delay.is_zero() {
+            self.pending.flush();
             door::sleep(delay).await;
         }
+        let mut latches = pin!(latches);
+        let at_once = poll_fn(|cx| Poll::Ready(latches.as_mut().poll(cx))).await;
+        if let Poll::Ready(guard) = at_once {
+            return guard;
+        }
+        self.pending.flush();
+        latches.await
     }
 
     /// An empty set of changes to the selected database.
@@ -305,30 +323,34 @@ impl Ctx<'_> {
         Changes::new(self.keyspace())
     }
 
-    /// Applies changes: on return they are visible.
-    pub(crate) fn commit(&mut self, changes: Changes) -> Done {
-        self.commit_all([changes])
+    /// Submits changes that were prepared under `latch`. They are visible to nobody before the turn's
+    /// group is applied, and the latch is held until then.
+    pub(crate) fn commit(&mut self, changes: Changes, latch: LatchGuard) -> Done {
+        let (batch, earliest) = changes.finish();
+        self.submit(batch, earliest, latch)
     }
 
-    /// Applies changes to several databases as one.
-    pub(crate) fn commit_all(&mut self, all: impl IntoIterator<Item = Changes>) -> Done {
-        let mut batch = ringfort_store::WriteBatch::new();
+    /// [`Ctx::commit`] for changes to several databases as one.
+    pub(crate) fn commit_all(&mut self, all: impl IntoIterator<Item = Changes>, latch: LatchGuard) -> Done {
+        let mut batch = WriteBatch::new();
         let mut earliest: Option<u64> = None;
         for changes in all {
             let (more, expiry) = changes.finish();
             batch.append(more);
             earliest = earliest.into_iter().chain(expiry).min();
         }
+        self.submit(batch, earliest, latch)
+    }
+
+    fn submit(&mut self, batch: WriteBatch, earliest_expiry_ms: Option<u64>, latch: LatchGuard) -> Done {
         if batch.is_empty() {
             return Ok(());
         }
-        let ticket = self.server.store().apply(batch).map_err(Fail::Write)?;
+        let bytes = batch.bytes();
+        let ticket = self.server.store().submit(batch).map_err(Fail::Write)?;
         self.shows.wrote(ticket.position);
         self.session.last_write = self.session.last_write.max(ticket.position);
-        self.server.note_unanchored();
-        if let Some(expiry_ms) = earliest {
-            self.server.alarm().note(expiry_ms, self.server.reaper_signal());
-        }
+        self.pending.add(latch, ticket.position, bytes, earliest_expiry_ms);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use ringfort_protocol::front::resp::error::{HASH_NOT_A_FLOAT, HASH_NOT_AN_INTEGE
 use ringfort_protocol::front::resp::number::{
     add_floats, add_integers, float, integer, parse_i64, write_i64,
 };
+use ringfort_store::txn::latch::LatchGuard;
 use std::ops::ControlFlow;
 
 /// A hash that is being changed under its latch.
@@ -54,7 +55,7 @@ impl<'k> Edit<'k> {
 
     /// Writes what changed: the record only if it says something else now. A hash without
     /// fields does not exist.
-    fn commit(mut self, ctx: &mut Ctx<'_>) -> Done {
+    fn commit(mut self, ctx: &mut Ctx<'_>, latch: LatchGuard) -> Done {
         if self.changes.is_empty() {
             return Ok(());
         }
@@ -66,7 +67,7 @@ impl<'k> Edit<'k> {
         } else if before != Some(self.meta) {
             self.changes.put_hash(self.key, self.slot.stored(), self.expiry_ms, self.meta);
         }
-        ctx.commit(self.changes)
+        ctx.commit(self.changes, latch)
     }
 }
 
@@ -99,8 +100,7 @@ async fn set_fields(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<i64> {
         added += i64::from(is_new);
         edit.put(field, value, is_new);
     }
-    edit.commit(ctx)?;
-    drop(latch);
+    edit.commit(ctx, latch)?;
     Ok(added)
 }
 
@@ -114,8 +114,7 @@ pub(super) async fn hsetnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if is_new {
         edit.put(field, value, true);
     }
-    edit.commit(ctx)?;
-    drop(latch);
+    edit.commit(ctx, latch)?;
     ctx.reply().integer(i64::from(is_new));
     Ok(())
 }
@@ -132,8 +131,7 @@ pub(super) async fn hdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
             removed += 1;
         }
     }
-    edit.commit(ctx)?;
-    drop(latch);
+    edit.commit(ctx, latch)?;
     ctx.reply().integer(removed);
     Ok(())
 }
@@ -152,8 +150,7 @@ pub(super) async fn hincrby(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let mut text = Vec::with_capacity(20);
     write_i64(&mut text, after);
     edit.put(field, &text, old.is_none());
-    edit.commit(ctx)?;
-    drop(latch);
+    edit.commit(ctx, latch)?;
     ctx.reply().integer(after);
     Ok(())
 }
@@ -170,8 +167,7 @@ pub(super) async fn hincrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let old = edit.read(ctx, field).await?;
     let after = add_floats(old.as_deref().unwrap_or(b"0"), arg(req, 3), HASH_NOT_A_FLOAT)?;
     edit.put(field, &after, old.is_none());
-    edit.commit(ctx)?;
-    drop(latch);
+    edit.commit(ctx, latch)?;
     ctx.reply().bulk(&after);
     Ok(())
 }

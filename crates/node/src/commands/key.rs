@@ -26,8 +26,7 @@ pub(super) async fn del(ctx: &mut Ctx<'_>, req: &Request) -> Done {
             changes.remove(key, stored);
         }
     }
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().integer(removed);
     Ok(())
 }
@@ -89,9 +88,8 @@ pub(super) async fn persist(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if let Some(record) = volatile {
         let mut changes = ctx.changes();
         changes.put_record(key, Some(record), 0, record.encode_with_expiry(0));
-        ctx.commit(changes)?;
+        ctx.commit(changes, latch)?;
     }
-    drop(latch);
     ctx.reply().integer(i64::from(volatile.is_some()));
     Ok(())
 }
@@ -125,8 +123,7 @@ async fn rename_to(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8], only_if_absent: bo
     let mut changes = ctx.changes();
     copy_record(ctx, (keyspace, from, record), &mut changes, to, &target).await?;
     changes.remove(from, record);
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     Ok(true)
 }
 
@@ -180,20 +177,18 @@ pub(super) async fn copy(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         return Err(SAME_OBJECT.into());
     }
     let latches = ctx.server.store().latches().acquire([(source_in, from), (target_in, to)]);
-    ctx.stall().await;
-    let latch = latches.await;
+    let latch = ctx.take(latches).await;
     let source = ctx.load_latched(from).await?;
     let target = ctx.load_in(target_in, to, None).await?;
     let copied = match source.live() {
         Some(record) if replace || target.live().is_none() => {
             let mut changes = Changes::new(target_in);
             copy_record(ctx, (source_in, from, record), &mut changes, to, &target).await?;
-            ctx.commit(changes)?;
+            ctx.commit(changes, latch)?;
             true
         }
         _ => false,
     };
-    drop(latch);
     ctx.reply().integer(i64::from(copied));
     Ok(())
 }
@@ -229,9 +224,8 @@ pub(super) async fn expire(
                 add(&ctx.server.stats().expired_keys, 1);
             }
         }
-        ctx.commit(changes)?;
+        ctx.commit(changes, latch)?;
     }
-    drop(latch);
     ctx.reply().integer(i64::from(allowed.is_some()));
     Ok(())
 }

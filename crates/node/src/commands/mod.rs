@@ -118,6 +118,9 @@ async fn run(ctx: &mut Ctx<'_>, req: &Request, command: &'static Command) -> Don
     if !ctx.session.authenticated && !command.has(flags::NO_AUTH) {
         return Err(NO_AUTH.into());
     }
+    if !command.is_write() {
+        ctx.pending.flush();
+    }
     if command.flags & (flags::READONLY | flags::WRITE) != 0 {
         if let Some(error) = ctx.server.failure() {
             // The store has stopped: evidence, never data.

@@ -325,8 +325,7 @@ pub(super) async fn flush(ctx: &mut Ctx<'_>, req: &Request, all_databases: bool)
     let server = ctx.server;
     let keyspaces: &[KeyspaceId] = if all_databases { server.databases() } else { &own };
     let latches = ctx.server.store().latches().acquire_all();
-    ctx.stall().await;
-    let latch = latches.await;
+    let latch = ctx.take(latches).await;
     let mut all = Vec::with_capacity(keyspaces.len());
     for &keyspace in keyspaces {
         // Exact: nobody else writes while all latches are held.
@@ -335,8 +334,7 @@ pub(super) async fn flush(ctx: &mut Ctx<'_>, req: &Request, all_databases: bool)
         changes.clear(count.value);
         all.push(changes);
     }
-    ctx.commit_all(all)?;
-    drop(latch);
+    ctx.commit_all(all, latch)?;
     ctx.reply().ok();
     Ok(())
 }

@@ -47,9 +47,8 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
                 None => remove(ctx, &mut changes, key, &slot),
             },
         }
-        ctx.commit(changes)?;
+        ctx.commit(changes, latch)?;
     }
-    drop(latch);
     match (options.get, allowed) {
         (true, _) => ctx.reply().bulk_or_null(old.map(Record::value)),
         (false, true) => ctx.reply().ok(),
@@ -86,8 +85,7 @@ pub(super) async fn setex(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> D
         Some(at_ms) => changes.put_string(key, slot.stored(), at_ms, &[value]),
         None => remove(ctx, &mut changes, key, &slot),
     }
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().ok();
     Ok(())
 }
@@ -117,8 +115,7 @@ pub(super) async fn getex(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         Some(at_ms) if at_ms == old.expiry_ms() => {}
         Some(at_ms) => changes.put_record(key, Some(old), at_ms, old.encode_with_expiry(at_ms)),
     }
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().bulk(old.value());
     Ok(())
 }
@@ -176,8 +173,7 @@ pub(super) async fn getset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     ctx.check_reply(old.map_or(0, |r| r.value().len()))?;
     let mut changes = ctx.changes();
     changes.put_string(key, slot.stored(), 0, &[value]);
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().bulk_or_null(old.map(Record::value));
     Ok(())
 }
@@ -193,8 +189,7 @@ pub(super) async fn getdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if let Some(stored) = slot.stored() {
         changes.remove(key, stored);
     }
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().bulk_or_null(old.map(Record::value));
     Ok(())
 }
@@ -209,9 +204,8 @@ pub(super) async fn setnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if absent {
         let mut changes = ctx.changes();
         changes.put_string(key, slot.stored(), 0, &[value]);
-        ctx.commit(changes)?;
+        ctx.commit(changes, latch)?;
     }
-    drop(latch);
     ctx.reply().integer(i64::from(absent));
     Ok(())
 }
@@ -246,8 +240,7 @@ async fn set_many(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<bool> {
         }
         changes.put_string(key, slot.stored(), 0, &[*value]);
     }
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     Ok(true)
 }
 
@@ -262,8 +255,7 @@ pub(super) async fn append(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     check_string(len)?;
     let mut changes = ctx.changes();
     changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[before, value]);
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().count(len);
     Ok(())
 }
@@ -286,8 +278,7 @@ pub(super) async fn setrange(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let tail = before.get(offset + value.len()..).unwrap_or_default();
     let mut changes = ctx.changes();
     changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[head, &gap, value, tail]);
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().count(head.len() + gap.len() + value.len() + tail.len());
     Ok(())
 }
@@ -324,8 +315,7 @@ async fn add_to(ctx: &mut Ctx<'_>, key: &[u8], step: i64) -> Done {
     write_i64(&mut text, after);
     let mut changes = ctx.changes();
     changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&text]);
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().integer(after);
     Ok(())
 }
@@ -341,8 +331,7 @@ pub(super) async fn incrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let after = add_floats(before, arg(req, 2), not_a_float)?;
     let mut changes = ctx.changes();
     changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&after]);
-    ctx.commit(changes)?;
-    drop(latch);
+    ctx.commit(changes, latch)?;
     ctx.reply().bulk(&after);
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! its replies reach [`TURN_REPLY_BYTES`], and what is not needed between turns is given back.
 
 use super::Server;
+use super::pending::Pending;
 use super::turn::{Shows, Turn};
 use crate::budget::Charge;
 use crate::clients::{Client, Peer};
@@ -52,6 +53,7 @@ where
     let mut connection = Connection {
         parser: Parser::new(limits(session.authenticated)),
         charge: server.budget().charge(),
+        pending: Pending::new(server),
         server: Arc::clone(server),
         client,
         session,
@@ -81,6 +83,7 @@ struct Connection<S> {
     parser: Parser,
     out: Vec<u8>,
     turn: Turn,
+    pending: Pending,
     charge: Charge,
     scratch: Vec<u8>,
 }
@@ -148,6 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 session: &mut self.session,
                 out: &mut self.out,
                 turn: &mut self.turn,
+                pending: &mut self.pending,
                 charge: &mut self.charge,
                 scratch: &mut self.scratch,
                 base_bytes,
@@ -169,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
         }
         self.client.reply_bytes.store(self.out.len(), Ordering::Relaxed);
+        self.pending.flush();
         self.turn.gate(&self.server, &mut self.out).await;
         if let Some(name) = last_command {
             self.client.active(now, name);

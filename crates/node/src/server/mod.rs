@@ -7,6 +7,7 @@
 //! to stop, or the store has failed ([`Server::store_failed`]); from then on every command that touches data
 //! is answered with the evidence and never with data.
 mod connection;
+pub(crate) mod pending;
 pub(crate) mod turn;
 pub(crate) mod views;
 

@@ -2,8 +2,8 @@
 //! simulated platform; and clients over in-memory streams that speak RESP.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use ringfort_base::Level;
 use ringfort_base::world::{Clock, Entropy};
+use ringfort_base::{Level, Untrusted};
 use ringfort_fault::clock::ManualClock;
 use ringfort_fault::entropy::SeededEntropy;
 use ringfort_fault::memory::MemDisk;
@@ -21,12 +21,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 /// Long enough for a loaded machine, short enough to notice a hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The anchor window of most tests.
+const WINDOW: Duration = Duration::from_millis(20);
+
 /// A running server. Its background workers have threads; without [`Rig::jobs`] stopped they end with
 /// the process.
 pub struct Rig {
     pub server: Arc<Server>,
     pub clock: Arc<ManualClock>,
     pub data: MemDisk,
+    /// The platform's state.
+    pub platform: MemDisk,
     /// The data volume as the store sees it.
     pub faults: FaultDisk,
     pub jobs: Jobs,
@@ -41,24 +46,59 @@ impl Rig {
 
     /// With settings.
     pub fn with(config: ServerConfig) -> Self {
-        let data = MemDisk::new();
+        let clock = ManualClock::new(Duration::from_secs(1_700_000_000));
+        let clock = Arc::new(clock);
+        Self::over(
+            config,
+            MemDisk::new(),
+            MemDisk::new(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            clock,
+            7,
+            WINDOW,
+        )
+    }
+
+    /// With a clock that runs by itself; `Rig::clock` does nothing.
+    pub fn in_real_time(config: ServerConfig, anchor_window: Duration) -> Self {
+        let clock = Arc::new(ManualClock::new(Duration::ZERO));
+        #[expect(clippy::disallowed_methods, reason = "tests have no host to ask for the time")]
+        let real = Arc::new(RealClock(std::time::Instant::now()));
+        Self::over(config, MemDisk::new(), MemDisk::new(), real, clock, 7, anchor_window)
+    }
+
+    /// The server that starts after this one's process was killed.
+    pub fn after_kill(&self) -> Self {
+        let (data, platform) = (self.data.process_kill(), self.platform.process_kill());
+        self.jobs.stop();
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Self::over(self.server.config().clone(), data, platform, clock, Arc::clone(&self.clock), 8, WINDOW)
+    }
+
+    fn over(
+        config: ServerConfig,
+        data: MemDisk,
+        platform: MemDisk,
+        running: Arc<dyn Clock>,
+        clock: Arc<ManualClock>,
+        seed: u64,
+        anchor_window: Duration,
+    ) -> Self {
         let faults = FaultDisk::new(Arc::new(data.clone()));
-        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
-        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(7));
-        let device = SimDevice::new(Arc::new(MemDisk::new()), Arc::clone(&entropy));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
+        let device = SimDevice::new(Arc::new(platform.clone()), Arc::clone(&entropy));
         let world = World {
             data: Arc::new(faults.clone()),
             trusted: None,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&running),
             entropy: Arc::clone(&entropy),
             platform: Arc::new(SimPlatform::new(Arc::new(device))),
         };
         let options = StoreOptions { memory_budget: 32 << 20, ..StoreOptions::default() };
         let store = Store::open(world, options).expect("opens");
-        let server =
-            Server::new(store, config, Arc::clone(&clock) as Arc<dyn Clock>, &*entropy).expect("starts");
-        let jobs = Jobs::start(&server, Duration::from_millis(20), &spawner());
-        Self { server, clock, data, faults, jobs, clients: AtomicU64::new(0) }
+        let server = Server::new(store, config, running, &*entropy).expect("starts");
+        let jobs = Jobs::start(&server, anchor_window, &spawner());
+        Self { server, clock, data, platform, faults, jobs, clients: AtomicU64::new(0) }
     }
 
     /// At a level, which makes tests of other things than levels fast.
@@ -74,6 +114,19 @@ impl Rig {
         let server = Arc::clone(&self.server);
         door::spawn(async move { server.serve_connection(theirs, peer).await });
         Client { stream: ours, buffer: Buffer::new(), decoder: Decoder::new(1 << 30) }
+    }
+}
+
+/// A clock that runs, from a fixed date on.
+struct RealClock(std::time::Instant);
+
+impl Clock for RealClock {
+    fn wall(&self) -> Untrusted<Duration> {
+        Untrusted::new(Duration::from_secs(1_700_000_000) + self.0.elapsed())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

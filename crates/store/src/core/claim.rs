@@ -185,6 +185,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         latches: Latches::new(LATCH_STRIPES),
         snapshots: Mutex::default(),
         purge: Mutex::new(parts.purge),
+        changing_keyspaces: Mutex::new(()),
         flushing: Mutex::new(()),
         compacting: Mutex::new(()),
         delay_us: AtomicU64::new(0),

@@ -52,12 +52,12 @@ impl Inner {
     pub(crate) fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
         self.check()?;
         check_batch(&batch)?;
-        {
-            let trees = self.trees.read();
-            if let Some(op) = batch.ops.iter().find(|op| !trees.contains_key(&op.keyspace())) {
-                let message = format!("keyspace {} does not exist", op.keyspace());
-                return Err(Error::new(ErrorKind::NotFound, message));
-            }
+        // Held until the batch has its position: whoever drops a keyspace finds all of it at or
+        // below the position that he reads behind the removal.
+        let trees = self.trees.read();
+        if let Some(op) = batch.ops.iter().find(|op| !trees.contains_key(&op.keyspace())) {
+            let message = format!("keyspace {} does not exist", op.keyspace());
+            return Err(Error::new(ErrorKind::NotFound, message));
         }
         let ops = batch.ops.len() as u64;
         let bytes = batch.bytes + batch.ops.len() * 32;

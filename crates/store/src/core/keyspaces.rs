@@ -16,6 +16,7 @@ impl Inner {
             return Err(Error::invalid(format!("a keyspace's name has 1 to {NAME_BYTES_MAX} bytes")));
         }
         check_options(&options).map_err(Error::invalid)?;
+        let _changing = self.changing_keyspaces.lock();
         let mut manifest = self.manifest.lock();
         if let Some(tree) = self.trees.read().values().find(|tree| tree.name == name) {
             return Ok(tree.id);
@@ -50,6 +51,7 @@ impl Inner {
 
     pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
         self.check()?;
+        let _changing = self.changing_keyspaces.lock();
         let tree = {
             let mut trees = self.trees.write();
             let id = trees.values().find(|tree| tree.name == name).map(|tree| tree.id);

@@ -27,6 +27,7 @@ use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
+use ringfort_trust::chain::draw_salt;
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
 use ringfort_trust::{Head, Protection};
@@ -149,6 +150,11 @@ impl Inner {
         let sources = vec![Source::Memtable(mem.table.cursor())];
         let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
         let mut manifest = self.manifest.lock();
+        if !self.trees.read().contains_key(&tree.id) {
+            // Dropped meanwhile: the next open removes what was written.
+            tree.install_flush(mem, tree.view().version.with(&[], &[]));
+            return Ok(());
+        }
         let mut entries = self.added(tree.id, 0, &tables);
         let count = tree.count_through(mem);
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
@@ -347,7 +353,8 @@ impl Inner {
         Ok(tables.into_iter().map(Arc::new).collect())
     }
 
-    /// A new table under its own random key.
+    /// A new table under its own random key. The incarnation is mixed in, so that no two lives share
+    /// a key even if the host makes them draw the same randomness (R13).
     pub(crate) fn table_writer(
         &self,
         disk: &dyn Disk,
@@ -356,7 +363,7 @@ impl Inner {
         options: &KeyspaceOptions,
     ) -> Result<TableWriter> {
         let place = Place { store: self.tables.store, file };
-        let key = Secret::random(&*self.world.entropy)?;
+        let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
         let identity = TableIdentity { place, protection, key, epoch: self.context.epoch };
         let path = table::table_path(file);
         let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;

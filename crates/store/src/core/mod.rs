@@ -56,6 +56,9 @@ pub(crate) struct Inner {
     pub(crate) latches: Arc<Latches>,
     pub(crate) snapshots: Mutex<BTreeMap<u64, usize>>,
     pub(crate) purge: Mutex<purge::PurgeList>,
+    /// One change of the set of keyspaces at a time, from the question whether a name is taken to
+    /// the moment when the change shows. Outermost.
+    pub(crate) changing_keyspaces: Mutex<()>,
     /// One maintenance job at a time per kind.
     pub(crate) flushing: Mutex<()>,
     pub(crate) compacting: Mutex<()>,

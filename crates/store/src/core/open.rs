@@ -26,6 +26,7 @@ use ringfort_base::{
 };
 use ringfort_trust::counter::Counter;
 use ringfort_trust::counter::slot::{CLAIM, VolumeCounter};
+use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
 use ringfort_trust::platform::Known;
 use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
@@ -332,14 +333,39 @@ fn recover(
     if key_file.lineage != anchor.lineage {
         return Err(Error::evidence(EvidenceKind::Foreign, "KEYS", 0, "the key file is of another lineage"));
     }
+    if !key_file.ring.epochs().iter().any(|known| known.epoch == anchor.epoch) {
+        let detail =
+            format!("the counter anchors key epoch {}, which the key file does not have", anchor.epoch);
+        return Err(Error::evidence(EvidenceKind::Inconsistent, "KEYS", 0, detail));
+    }
     let basis = Basis { world, options, locks, volumes, key_file, counter };
     let context = basis.context(anchor.incarnation, anchor.epoch, &State::default());
     let (disk, protection) = basis.volumes.place(Class::Manifest);
     let state = manifest::reader::recover(&context, &**disk, protection, &anchor)?;
+    check_life(&state, &anchor)?;
     let context = basis.context(anchor.incarnation, anchor.epoch, &state);
     let tables = Arc::new(open_tables(&basis));
     let start = rebuild(&context, &anchor, state, &tables)?;
     claim(basis, Some(anchor), context.epoch, start, Some(tables))
+}
+
+/// Weakened builds may leave the claim or the comparison out (R27).
+fn compares_lives() -> bool {
+    defence::on(Defence::Claim) && defence::on(Defence::AnchorCompare)
+}
+
+/// R1: the life that the counter names is the one that wrote the MANIFEST at its anchored head.
+fn check_life(state: &State, anchor: &Anchor) -> Result<()> {
+    let life = state.lives.last().map(|life| life.incarnation);
+    if life == Some(anchor.incarnation) || !compares_lives() {
+        return Ok(());
+    }
+    let found = life.map_or_else(|| "none".to_owned(), |life| format!("incarnation {life}"));
+    let detail = format!(
+        "the counter names incarnation {} as its last life, the MANIFEST {found}",
+        anchor.incarnation
+    );
+    Err(Error::evidence(EvidenceKind::Inconsistent, "MANIFEST", anchor.manifest.position, detail))
 }
 
 fn check_settings(settings: &Settings, options: &StoreOptions) -> Result<()> {
@@ -482,6 +508,11 @@ impl Sink for Rebuild<'_> {
             }
             Group::Claim { claim, head } => {
                 self.time_ms = self.time_ms.max(claim.time_ms);
+                let own = claim.incarnation == self.anchor.incarnation;
+                if own && claim.id != self.anchor.claim && compares_lives() {
+                    let detail = format!("incarnation {} was claimed by another attempt", claim.incarnation);
+                    return Err(Error::evidence(EvidenceKind::Fork, wal::DIR, head.position, detail));
+                }
                 if anchored {
                     return Ok(());
                 }

@@ -238,9 +238,13 @@ impl Walk<'_> {
             other => return Err(inconsistent(format!("record kind {other} is unknown here"))),
         };
         if let Some(done) = done {
-            let anchored = !self.reached;
+            let compares = defence::on(Defence::AnchorCompare);
+            let anchored = !self.reached || !compares;
             self.head = Some(record.head);
-            if anchored && record.head.position >= self.anchor.wal.position && record.head != self.anchor.wal
+            if compares
+                && anchored
+                && record.head.position >= self.anchor.wal.position
+                && record.head != self.anchor.wal
             {
                 return Err(self.fork(path, record.head));
             }

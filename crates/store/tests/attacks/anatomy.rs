@@ -244,7 +244,6 @@ impl Edits {
                 }
                 8 => {
                     r.varint().unwrap();
-                    r.varint().unwrap();
                     r.u32().unwrap();
                     r.varint().unwrap();
                     r.varint().unwrap();
@@ -278,7 +277,7 @@ impl Edits {
 
 /// Opens one block as `table::format` documents it.
 pub fn open_block(bytes: &[u8], store: StoreId, meta: &TableMeta, block: BlockAt) -> Vec<u8> {
-    let BlockAt { kind, handle } = block;
+    let handle = block.handle;
     let sealed = bytes[handle.offset as usize..handle.end() as usize].to_vec();
     let mut nonce = [0; 12];
     nonce[..8].copy_from_slice(&handle.offset.to_le_bytes());

@@ -15,10 +15,15 @@
 mod common;
 
 mod anatomy;
+mod canary;
+mod exhaustive;
 mod honest;
+mod live;
 mod log_rows;
 mod matrix;
 mod meta_rows;
+mod nonces;
+mod rollback_rows;
 mod scene;
 mod table_rows;
 

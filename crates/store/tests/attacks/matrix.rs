@@ -11,7 +11,6 @@ use ringfort_base::{Error, ErrorKind, EvidenceKind, Level};
 use ringfort_fault::memory::MemDisk;
 use ringfort_fault::rng::SplitMix64;
 use ringfort_store::{Store, WriteBatch};
-use ringfort_trust::keyfile::Mode;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -288,7 +287,3 @@ fn run_row(scene: &Scene, anatomy: &Anatomy, row: &Row, expect: Expect, failures
 
 /// Where a mode's log and MANIFEST are out of the attacker's reach.
 pub const OUTSIDE: Expect = Expect::Outside("the trusted volume is the operator's word");
-
-pub fn is_software(scene: &Scene) -> bool {
-    scene.mode == Mode::Software
-}

@@ -58,12 +58,12 @@ pub struct Scene {
     /// Killed. Never opened itself: every attack works on a [`Scene::fork`].
     pub machine: Machine,
     pub keyspaces: [KeyspaceId; 3],
+    /// Another store on the same platform, with the same keys.
+    pub other: Moment,
     /// What was anchored, then the state behind each commit that was only durable.
     pub views: Vec<View>,
     /// The end of life 1, closed.
     pub earlier_life: Moment,
-    /// The end of life 1 as a machine of its own, for honest controls.
-    pub earlier_view: View,
     /// Moments of life 2, each before a later anchored commit, with a name for messages.
     pub same_life: Vec<(String, Moment)>,
     /// A checkpoint taken in life 2 (R21).
@@ -160,7 +160,6 @@ pub fn tell(mode: Mode, seed: u64) -> Scene {
     let machine = Machine::new(mode, seed);
     let view = first_life(&machine);
     let earlier_life = Moment::of(&machine);
-    let earlier_view = view.clone();
 
     let mut author = Author::open(&machine, view);
     let mut same_life = vec![("just opened".to_owned(), Moment::of(&machine))];
@@ -175,7 +174,25 @@ pub fn tell(mode: Mode, seed: u64) -> Scene {
     let keyspaces = author.keyspaces;
     let killed = machine.after_kill();
     drop(author);
-    Scene { mode, machine: killed, keyspaces, views, earlier_life, earlier_view, same_life, checkpoint }
+    let other = other_store(&killed);
+    Scene { mode, machine: killed, keyspaces, other, views, earlier_life, same_life, checkpoint }
+}
+
+/// A second store that the same platform knows under another name.
+fn other_store(machine: &Machine) -> Moment {
+    let disks = Machine { data: MemDisk::new(), trusted: MemDisk::new(), ..machine.map(Clone::clone) };
+    let options = StoreOptions { name: "other".to_owned(), ..options(&disks) };
+    let store = Store::open(disks.world(), options).unwrap();
+    let keyspaces = NAMES.map(|name| store.create_keyspace(name, keyspace_options(name)).unwrap());
+    for n in 400..600 {
+        let mut batch = WriteBatch::new();
+        batch.put(keyspaces[0], key(n), value(n, 66));
+        commit(&store, batch, Level::Fresh).unwrap();
+        if n == 450 {
+            store.flush(None).unwrap();
+        }
+    }
+    Moment::of(&disks)
 }
 
 fn first_life(machine: &Machine) -> View {

@@ -1,0 +1,576 @@
+//! The suite: each check gets a store of its own.
+
+use crate::common::{Machine, dump, get, put, settle};
+use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfort_base::{ErrorKind, KeyspaceId, Level};
+use ringfort_store::{KeyspaceOptions, Snapshot, Store, WriteBatch};
+use ringfort_trust::keyfile::Mode;
+use std::collections::BTreeMap;
+
+/// What is under test.
+pub struct Setup {
+    pub engine: &'static str,
+    pub mode: Mode,
+    pub options: KeyspaceOptions,
+}
+
+impl Setup {
+    fn open(&self) -> (Machine, Store, KeyspaceId) {
+        let machine = Machine::new(self.mode, 42);
+        let store = machine.open().unwrap();
+        let ks = store.create_keyspace("ks", self.options.clone()).unwrap();
+        (machine, store, ks)
+    }
+}
+
+/// Runs every check.
+pub fn conformance(setup: &Setup) {
+    let checks: [(&str, fn(&Setup)); 15] = [
+        ("points", points),
+        ("range deletes", range_deletes),
+        ("batches are atomic over keyspaces", batches),
+        ("snapshots", snapshots),
+        ("iterators", iterators),
+        ("iterators stand still", iterators_stand_still),
+        ("empty keys and values", empty),
+        ("counts", counts),
+        ("upkeep", upkeep),
+        ("many tables", many_tables),
+        ("a large index", large_index),
+        ("keyspaces", keyspaces),
+        ("wrong requests", wrong_requests),
+        ("positions in order of submission", submitted_in_order),
+        ("reopening", reopening),
+    ];
+    for (name, check) in checks {
+        println!("{}, {}: {name}", setup.engine, setup.mode);
+        check(setup);
+    }
+}
+
+fn write(store: &Store, f: impl FnOnce(&mut WriteBatch)) {
+    let mut batch = WriteBatch::new();
+    f(&mut batch);
+    store.apply(batch).unwrap();
+}
+
+fn delete(store: &Store, ks: KeyspaceId, key: &[u8]) {
+    write(store, |batch| batch.delete(ks, key));
+}
+
+fn set(store: &Store, ks: KeyspaceId, key: &[u8], value: &[u8]) {
+    put(store, ks, key, value, Level::Buffered).unwrap();
+}
+
+fn keys(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<String> {
+    entries.iter().map(|(key, _)| String::from_utf8_lossy(key).into_owned()).collect()
+}
+
+fn range(
+    store: &Store,
+    ks: KeyspaceId,
+    from: &[u8],
+    to: Option<&[u8]>,
+    reverse: bool,
+    at: &Snapshot,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
+    store.iter(ks, from, to, reverse, at).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// After each of the places that data passes on its way down: memtable, table, deeper levels.
+fn at_every_depth(store: &Store, ks: KeyspaceId, mut check: impl FnMut(&str)) {
+    check("in the memtable");
+    store.flush(Some(ks)).unwrap();
+    check("in a table");
+    settle(store).unwrap();
+    check("settled");
+    store.compact_range(ks, None, None).unwrap();
+    check("compacted");
+    settle(store).unwrap();
+    check("purged");
+}
+
+fn points(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    assert_eq!(get(&store, ks, b"k").unwrap(), None);
+    set(&store, ks, b"k", b"1");
+    set(&store, ks, b"k", b"2");
+    set(&store, ks, b"gone", b"x");
+    delete(&store, ks, b"gone");
+    delete(&store, ks, b"never");
+    at_every_depth(&store, ks, |place| {
+        assert_eq!(get(&store, ks, b"k").unwrap().as_deref(), Some(b"2".as_slice()), "{place}");
+        assert_eq!(get(&store, ks, b"gone").unwrap(), None, "{place}");
+        assert_eq!(get(&store, ks, b"never").unwrap(), None, "{place}");
+        assert_eq!(get(&store, ks, b"k\0").unwrap(), None, "{place}");
+        assert_eq!(keys(&dump(&store, ks).unwrap()), ["k"], "{place}");
+    });
+    // Deleted below, set again above; overwritten below and deleted above.
+    set(&store, ks, b"gone", b"back");
+    delete(&store, ks, b"k");
+    at_every_depth(&store, ks, |place| {
+        assert_eq!(keys(&dump(&store, ks).unwrap()), ["gone"], "{place}");
+        assert_eq!(get(&store, ks, b"k").unwrap(), None, "{place}");
+    });
+}
+
+fn range_deletes(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        set(&store, ks, key.as_bytes(), b"old");
+    }
+    store.flush(None).unwrap();
+    let before = store.snapshot();
+    write(&store, |batch| batch.delete_range(ks, b"b", b"e"));
+    set(&store, ks, b"c", b"new");
+    // Empty and inverted ranges cover nothing.
+    write(&store, |batch| {
+        batch.delete_range(ks, b"f", b"f");
+        batch.delete_range(ks, b"f", b"a");
+    });
+    at_every_depth(&store, ks, |place| {
+        assert_eq!(keys(&dump(&store, ks).unwrap()), ["a", "c", "e", "f"], "{place}");
+        assert_eq!(get(&store, ks, b"b").unwrap(), None, "{place}");
+        assert_eq!(get(&store, ks, b"c").unwrap().as_deref(), Some(b"new".as_slice()), "{place}");
+        assert_eq!(
+            keys(&range(&store, ks, b"", None, true, &before)),
+            ["f", "e", "d", "c", "b", "a"],
+            "{place}"
+        );
+        let old = store.get(ks, b"c", Some(&before)).unwrap().value;
+        assert_eq!(old.as_deref(), Some(b"old".as_slice()), "{place}");
+    });
+    drop(before);
+    // Put and deleted by range in one batch: the order within the batch decides.
+    write(&store, |batch| {
+        batch.put(ks, b"x1", b"");
+        batch.delete_range(ks, b"x", b"y");
+        batch.put(ks, b"x2", b"");
+    });
+    at_every_depth(&store, ks, |place| {
+        assert_eq!(keys(&dump(&store, ks).unwrap()), ["a", "c", "e", "f", "x2"], "{place}");
+    });
+    write(&store, |batch| batch.delete_range(ks, b"", b"\xff"));
+    at_every_depth(&store, ks, |place| assert!(dump(&store, ks).unwrap().is_empty(), "{place}"));
+}
+
+fn batches(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    let other = store.create_keyspace("other", setup.options.clone()).unwrap();
+    for i in 0..20u8 {
+        let before = store.snapshot();
+        let mut batch = WriteBatch::new();
+        batch.put(ks, [i], [i]);
+        let mut more = WriteBatch::new();
+        more.put(other, [i], [i]);
+        more.delete(ks, [i.wrapping_sub(2)]);
+        batch.append(more);
+        let ticket = store.submit(batch).unwrap();
+        assert_eq!(get(&store, ks, &[i]).unwrap(), None, "visible before it was logged");
+        store.log_step().unwrap();
+        assert_eq!(store.frontier(Level::Buffered), ticket.position);
+        let now = store.snapshot();
+        for keyspace in [ks, other] {
+            assert!(store.get(keyspace, &[i], Some(&before)).unwrap().value.is_none());
+            assert!(store.get(keyspace, &[i], Some(&now)).unwrap().value.is_some());
+        }
+        if i % 5 == 2 {
+            store.flush(Some(if i % 2 == 0 { ks } else { other })).unwrap();
+        }
+    }
+    let expected = (dump(&store, ks).unwrap(), dump(&store, other).unwrap());
+    assert_eq!((expected.0.len(), expected.1.len()), (2, 20));
+    drop(store);
+    let store = machine.after_kill().open().unwrap();
+    assert_eq!((dump(&store, ks).unwrap(), dump(&store, other).unwrap()), expected);
+}
+
+fn snapshots(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    let mut views: Vec<(Snapshot, Vec<(Vec<u8>, Vec<u8>)>)> = Vec::new();
+    for round in 0..6u8 {
+        for i in 0..40u8 {
+            set(&store, ks, &[i], &[round; 100]);
+        }
+        delete(&store, ks, &[round]);
+        write(&store, |batch| batch.delete_range(ks, [30 - round], [33 - round]));
+        let snapshot = store.snapshot();
+        let seen = range(&store, ks, b"", None, false, &snapshot);
+        assert_eq!(seen, dump(&store, ks).unwrap());
+        views.push((snapshot, seen));
+        if round % 2 == 0 {
+            store.flush(None).unwrap();
+        }
+    }
+    let check = |views: &[(Snapshot, Vec<(Vec<u8>, Vec<u8>)>)], place: &str| {
+        for (snapshot, seen) in views {
+            assert_eq!(range(&store, ks, b"", None, false, snapshot), *seen, "{place}");
+            let mut reversed = range(&store, ks, b"", None, true, snapshot);
+            reversed.reverse();
+            assert_eq!(reversed, *seen, "{place}");
+            for i in 0..40u8 {
+                let expected = seen.iter().find(|(key, _)| key == &[i]).map(|(_, value)| value.clone());
+                assert_eq!(store.get(ks, &[i], Some(snapshot)).unwrap().value, expected, "{place}");
+            }
+        }
+    };
+    at_every_depth(&store, ks, |place| check(&views, place));
+    views.remove(3);
+    views.remove(0);
+    at_every_depth(&store, ks, |place| check(&views, place));
+}
+
+fn iterators(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    let mut model = BTreeMap::new();
+    for i in 0..200u32 {
+        let key = format!("{:03}", i * 7 % 200).into_bytes();
+        set(&store, ks, &key, &i.to_le_bytes());
+        model.insert(key, i.to_le_bytes().to_vec());
+        if i % 60 == 59 {
+            store.flush(None).unwrap();
+        }
+    }
+    let bounds: [(&[u8], Option<&[u8]>); 8] = [
+        (b"", None),
+        (b"050", None),
+        (b"", Some(b"050")),
+        (b"0500", Some(b"0991")),
+        (b"100", Some(b"101")),
+        (b"100", Some(b"100")),
+        (b"199", None),
+        (b"2", None),
+    ];
+    at_every_depth(&store, ks, |place| {
+        let snapshot = store.snapshot();
+        for (from, to) in bounds {
+            let expected: Vec<_> = model
+                .range(from.to_vec()..)
+                .take_while(|(key, _)| to.is_none_or(|to| key.as_slice() < to))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            assert_eq!(range(&store, ks, from, to, false, &snapshot), expected, "{place} {from:?}..{to:?}");
+            let mut reversed = range(&store, ks, from, to, true, &snapshot);
+            reversed.reverse();
+            assert_eq!(reversed, expected, "{place} {from:?}..{to:?} in reverse");
+        }
+    });
+}
+
+/// An iterator shows its snapshot to its end, whatever happens meanwhile.
+fn iterators_stand_still(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    for i in 0..300u32 {
+        set(&store, ks, &i.to_be_bytes(), &[1; 60]);
+    }
+    for reverse in [false, true] {
+        let snapshot = store.snapshot();
+        let mut iter = store.iter(ks, b"", None, reverse, &snapshot).unwrap();
+        drop(snapshot); // the iterator keeps what it needs
+        let mut seen = 0;
+        while let Some(entry) = iter.next() {
+            let (_, value) = entry.unwrap();
+            assert_eq!(value[..59], [1; 59]);
+            seen += 1;
+            match seen {
+                50 => (0..300u32).for_each(|i| set(&store, ks, &i.to_be_bytes(), &[1; 59])),
+                100 => write(&store, |batch| batch.delete_range(ks, b"", b"\xff")),
+                150 => store.flush(None).unwrap(),
+                200 => store.compact_range(ks, None, None).unwrap(),
+                250 => settle(&store).unwrap(),
+                _ => {}
+            }
+        }
+        assert_eq!(seen, 300);
+        assert!(dump(&store, ks).unwrap().is_empty());
+        for i in 0..300u32 {
+            set(&store, ks, &i.to_be_bytes(), &[1; 60]);
+        }
+    }
+}
+
+fn empty(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    set(&store, ks, b"", b"the empty key");
+    set(&store, ks, b"\0", b"");
+    set(&store, ks, b"\xff\xff", b"");
+    at_every_depth(&store, ks, |place| {
+        assert_eq!(get(&store, ks, b"").unwrap().as_deref(), Some(b"the empty key".as_slice()), "{place}");
+        assert_eq!(get(&store, ks, b"\0").unwrap().as_deref(), Some(b"".as_slice()), "{place}");
+        assert_eq!(dump(&store, ks).unwrap().len(), 3, "{place}");
+        let snapshot = store.snapshot();
+        assert_eq!(range(&store, ks, b"", Some(b"\0"), false, &snapshot).len(), 1, "{place}");
+        assert_eq!(range(&store, ks, b"", Some(b""), true, &snapshot).len(), 0, "{place}");
+        assert_eq!(range(&store, ks, b"\0", None, true, &snapshot).len(), 2, "{place}");
+    });
+    // A batch of nothing is as old as everything before it.
+    let ticket = store.apply(WriteBatch::new()).unwrap();
+    assert_eq!(ticket.position, store.frontier(Level::Buffered));
+    delete(&store, ks, b"");
+    at_every_depth(&store, ks, |place| assert_eq!(get(&store, ks, b"").unwrap(), None, "{place}"));
+}
+
+/// Once, with the largest that is allowed; and one byte more is refused.
+pub fn the_largest_key_and_value(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    let key = vec![b'k'; KEY_BYTES_MAX];
+    let value: Vec<u8> = (0..VALUE_BYTES_MAX).map(|i| (i % 251) as u8).collect();
+    put(&store, ks, &key, &value, Level::Durable).unwrap();
+    assert!(get(&store, ks, &key).unwrap() == Some(value.clone()), "in the memtable");
+    for (key, value) in [(vec![0; KEY_BYTES_MAX + 1], Vec::new()), (Vec::new(), vec![0; VALUE_BYTES_MAX + 1])]
+    {
+        let mut batch = WriteBatch::new();
+        batch.put(ks, key, value);
+        assert_eq!(store.submit(batch).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    drop(store);
+    let store = machine.after_kill().open().unwrap();
+    assert!(get(&store, ks, &key).unwrap() == Some(value.clone()), "recovered");
+    store.flush(None).unwrap();
+    assert!(get(&store, ks, &key).unwrap() == Some(value.clone()), "in a table");
+    assert!(dump(&store, ks).unwrap() == [(key, value)], "by an iterator");
+    assert!(store.verify_checksums().unwrap() > VALUE_BYTES_MAX as u64);
+}
+
+fn counts(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    assert_eq!(store.count(ks).unwrap().value, 0);
+    for delta in [5, -2, i64::from(i32::MAX), -1] {
+        write(&store, |batch| batch.count(ks, delta));
+        store.flush(None).unwrap();
+    }
+    write(&store, |batch| {
+        batch.count(ks, 10);
+        batch.put(ks, b"k", b"v");
+    });
+    let expected = 5 - 2 + i64::from(i32::MAX) - 1 + 10;
+    at_every_depth(&store, ks, |place| assert_eq!(store.count(ks).unwrap().value, expected, "{place}"));
+    write(&store, |batch| batch.count(ks, -10));
+    drop(store);
+    let store = machine.after_kill().open().unwrap();
+    assert_eq!(store.count(ks).unwrap().value, expected - 10);
+}
+
+fn upkeep(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    // An empty memtable takes its first piece of memory.
+    let empty = store.approximate_size(ks, None, None).unwrap();
+    assert_eq!(empty, store.memtable_bytes() as u64);
+    for i in 0..500u32 {
+        set(&store, ks, format!("{i:05}").as_bytes(), &incompressible(i));
+    }
+    store.flush(None).unwrap();
+    store.compact_range(ks, None, None).unwrap();
+    let all = store.approximate_size(ks, None, None).unwrap() - empty;
+    let half = store.approximate_size(ks, Some(b"00000"), Some(b"00250")).unwrap() - empty;
+    assert!(all > 100_000, "{all}");
+    assert!(half > all / 4 && half < all * 3 / 4, "{half} of {all}");
+    assert!(store.approximate_size(ks, Some(b"z"), None).unwrap() < empty + all / 10);
+    assert!(store.verify_checksums().unwrap() >= all / 2);
+    assert_eq!(store.levels(ks).unwrap()[0].0, 0, "compacted away from level 0");
+    // What is overwritten goes with a compaction; what is deleted as well.
+    for i in 0..500u32 {
+        set(&store, ks, format!("{i:05}").as_bytes(), &incompressible(i + 1));
+    }
+    // Once it is anchored: before, compaction drops nothing (R6).
+    crate::common::wait(&store, store.frontier(Level::Buffered), Level::Fresh).unwrap();
+    store.compact_range(ks, None, None).unwrap();
+    settle(&store).unwrap();
+    let after = store.approximate_size(ks, None, None).unwrap() - empty;
+    assert!(after < all * 3 / 2, "{after} against {all}");
+    write(&store, |batch| batch.delete_range(ks, b"", b"9"));
+    crate::common::wait(&store, store.frontier(Level::Buffered), Level::Fresh).unwrap();
+    store.compact_range(ks, None, None).unwrap();
+    settle(&store).unwrap();
+    assert!(
+        store.approximate_size(ks, None, None).unwrap() < empty + all / 10,
+        "deleted and anchored, and still there"
+    );
+    assert_eq!(store.compact_range(KeyspaceId(999), None, None).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.flush(Some(KeyspaceId(999))).unwrap_err().kind(), ErrorKind::NotFound);
+    let statistics = store.statistics();
+    assert!(statistics.flushes > 1 && statistics.groups > 1000 && statistics.files_deleted > 0);
+}
+
+fn incompressible(seed: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 400];
+    ringfort_fault::rng::SplitMix64::new(u64::from(seed)).fill(&mut bytes);
+    bytes
+}
+
+fn many_tables(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    let mut model = BTreeMap::new();
+    let mut rng = ringfort_fault::rng::SplitMix64::new(1);
+    for i in 0..3000u32 {
+        let key = format!("user{:05}", rng.below(1500)).into_bytes();
+        if rng.chance(15) {
+            delete(&store, ks, &key);
+            model.remove(&key);
+        } else {
+            let value = vec![b'a' + (i % 26) as u8; rng.below(120) as usize];
+            set(&store, ks, &key, &value);
+            model.insert(key, value);
+        }
+        if i % 100 == 0 {
+            settle(&store).unwrap();
+        }
+    }
+    let expected: Vec<_> = model.clone().into_iter().collect();
+    at_every_depth(&store, ks, |place| {
+        assert!(dump(&store, ks).unwrap() == expected, "{place}");
+        for i in (0..1500).step_by(17) {
+            let key = format!("user{i:05}").into_bytes();
+            assert_eq!(get(&store, ks, &key).unwrap().as_ref(), model.get(&key), "{place}");
+        }
+    });
+}
+
+/// Long keys and about one entry per block: in engines with large tables the index has partitions.
+fn large_index(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    let key = |i: u32| format!("{}{i:06}", "long ".repeat(50)).into_bytes();
+    let expected: Vec<_> = (0..500u32).map(|i| (key(2 * i), incompressible(i).repeat(2))).collect();
+    for (key, value) in &expected {
+        set(&store, ks, key, value);
+    }
+    let check = |store: &Store, place: &str| {
+        assert!(dump(store, ks).unwrap() == expected, "{place}");
+        let snapshot = store.snapshot();
+        let mut reversed = range(store, ks, &key(101), Some(&key(601)), true, &snapshot);
+        reversed.reverse();
+        assert!(reversed == expected[51..301], "{place}");
+        for (i, (key_there, value)) in expected.iter().enumerate().step_by(7) {
+            assert!(get(store, ks, key_there).unwrap().as_ref() == Some(value), "{place}");
+            assert_eq!(get(store, ks, &key(2 * i as u32 + 1)).unwrap(), None, "{place}");
+        }
+    };
+    at_every_depth(&store, ks, |place| check(&store, place));
+    store.verify_checksums().unwrap();
+    store.close().unwrap();
+    drop(store);
+    check(&machine.open().unwrap(), "reopened");
+}
+
+fn keyspaces(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    assert_eq!(store.keyspace("ks"), Some(ks));
+    assert_eq!(store.create_keyspace("ks", KeyspaceOptions::default()).unwrap(), ks, "the existing one");
+    assert_eq!(store.keyspace("other"), None);
+    assert_eq!(store.drop_keyspace("other").unwrap_err().kind(), ErrorKind::NotFound);
+    let mut ids = vec![ks];
+    let mut store = store;
+    for round in 0..4u8 {
+        let id = store.create_keyspace("again", setup.options.clone()).unwrap();
+        assert!(!ids.contains(&id), "the id was used before (R10)");
+        ids.push(id);
+        assert!(dump(&store, id).unwrap().is_empty(), "something of its predecessor is left");
+        set(&store, id, b"k", &[round]);
+        if round % 2 == 0 {
+            store.flush(None).unwrap();
+        }
+        store.drop_keyspace("again").unwrap();
+        assert_eq!(store.keyspace("again"), None);
+        assert_eq!(store.get(id, b"k", None).unwrap_err().kind(), ErrorKind::NotFound);
+        let mut batch = WriteBatch::new();
+        batch.put(ks, b"other side", b"");
+        batch.put(id, b"k", b"");
+        assert_eq!(store.submit(batch).unwrap_err().kind(), ErrorKind::NotFound, "atomic: none of it");
+        if round == 1 {
+            store.close().unwrap();
+            drop(store);
+            store = machine.open().unwrap();
+            assert_eq!(store.keyspace("again"), None, "dropped for good");
+        }
+    }
+    assert_eq!(get(&store, ks, b"other side").unwrap(), None);
+    let long = "n".repeat(256);
+    for name in ["", long.as_str()] {
+        assert_eq!(
+            store.create_keyspace(name, setup.options.clone()).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
+    }
+    let bad = KeyspaceOptions { block_bytes: 1, ..setup.options.clone() };
+    assert_eq!(store.create_keyspace("bad", bad).unwrap_err().kind(), ErrorKind::Invalid);
+    // A dropped one, queued before the drop, does no harm to its company.
+    let doomed = store.create_keyspace("doomed", setup.options.clone()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(doomed, b"k", b"v");
+    batch.put(ks, b"k", b"v");
+    store.submit(batch).unwrap();
+    store.drop_keyspace("doomed").unwrap();
+    store.log_step().unwrap();
+    assert_eq!(get(&store, ks, b"k").unwrap().as_deref(), Some(b"v".as_slice()));
+    drop(store);
+    let store = machine.after_kill().open().unwrap();
+    assert_eq!(get(&store, ks, b"k").unwrap().as_deref(), Some(b"v".as_slice()));
+    assert_eq!(store.keyspaces(), [("ks".to_owned(), ks)]);
+}
+
+fn wrong_requests(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    let mut batch = WriteBatch::new();
+    batch.put(KeyspaceId::SYSTEM, b"k", b"v");
+    assert!(store.submit(batch).is_err(), "keyspace 0 is the store's own");
+    let snapshot = store.snapshot();
+    assert_eq!(store.get(KeyspaceId(77), b"k", None).unwrap_err().kind(), ErrorKind::NotFound);
+    let missing = store.iter(KeyspaceId(77), b"", None, false, &snapshot);
+    assert_eq!(missing.err().map(|e| e.kind()), Some(ErrorKind::NotFound));
+    assert_eq!(store.count(KeyspaceId(77)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(range(&store, ks, b"z", Some(b"a"), false, &snapshot).is_empty(), "an inverted range");
+    assert!(range(&store, ks, b"z", Some(b"a"), true, &snapshot).is_empty(), "an inverted range");
+    store.close().unwrap();
+    store.close().unwrap();
+    assert_eq!(store.submit(WriteBatch::new()).unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(store.get(ks, b"k", None).unwrap_err().kind(), ErrorKind::Stopped);
+}
+
+/// Positions rise by one per operation, and groups keep the order of submission.
+fn submitted_in_order(setup: &Setup) {
+    let (_machine, store, ks) = setup.open();
+    let mut last = store.frontier(Level::Buffered);
+    for i in 0..50u64 {
+        let mut batch = WriteBatch::new();
+        (0..=i % 3).for_each(|n| batch.put(ks, b"k", format!("{i} {n}")));
+        let ticket = store.submit(batch).unwrap();
+        assert_eq!(ticket.position.0, last.0 + 1 + i % 3);
+        last = ticket.position;
+    }
+    while store.log_step().unwrap() == ringfort_store::Step::Worked {}
+    assert_eq!(store.frontier(Level::Buffered), last);
+    let answer = store.get(ks, b"k", None).unwrap();
+    assert_eq!((answer.value.as_deref(), answer.depends), (Some(b"49 1".as_slice()), last));
+}
+
+fn reopening(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    let mut store = store;
+    let mut expected = BTreeMap::new();
+    for life in 0..5u32 {
+        for i in 0..60u32 {
+            let key = (i * (life + 1)).to_be_bytes().to_vec();
+            set(&store, ks, &key, &life.to_le_bytes().repeat(30));
+            expected.insert(key, life.to_le_bytes().repeat(30));
+        }
+        let gone = (life * 3).to_be_bytes().to_vec();
+        delete(&store, ks, &gone);
+        expected.remove(&gone);
+        match life {
+            1 => store.flush(None).unwrap(),
+            2 => settle(&store).unwrap(),
+            _ => {}
+        }
+        let incarnation = store.incarnation();
+        store.close().unwrap();
+        drop(store);
+        store = machine.open().unwrap();
+        assert_eq!(store.incarnation(), incarnation.next());
+        assert_eq!(store.mode(), setup.mode);
+        assert_eq!(dump(&store, ks).unwrap(), expected.clone().into_iter().collect::<Vec<_>>());
+        assert!(
+            store.frontier(Level::Fresh) == store.frontier(Level::Buffered),
+            "what an open shows is anchored"
+        );
+    }
+}

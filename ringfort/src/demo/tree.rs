@@ -1,0 +1,72 @@
+//! Directories as wholes: copies of them, and whether one is still what it was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Result;
+use std::path::{Path, PathBuf};
+
+/// Files at least this large are linked instead of copied. The attacks replace files and never
+/// change bytes in place, and a store never reopens a file for writing (R13).
+const LINK_BYTES_MIN: u64 = 64 << 10;
+
+/// A copy that shares large files with its original, where the file system can.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    each_file(from, to, |from, to, len| {
+        if len >= LINK_BYTES_MIN && fs::hard_link(from, to).is_ok() {
+            Ok(())
+        } else {
+            fs::copy(from, to).map(drop)
+        }
+    })
+}
+
+/// A copy that shares nothing: of a directory that is being written to.
+pub(crate) fn copy_apart(from: &Path, to: &Path) -> Result<()> {
+    each_file(from, to, |from, to, _| fs::copy(from, to).map(drop))
+}
+
+fn each_file(from: &Path, to: &Path, copy: fn(&Path, &Path, u64) -> Result<()>) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            each_file(&source, &target, copy)?;
+        } else {
+            copy(&source, &target, entry.metadata()?.len())?;
+        }
+    }
+    Ok(())
+}
+
+/// Every file with its length and a digest of its bytes, and every directory.
+pub(crate) fn fingerprint(root: &Path) -> Result<BTreeMap<PathBuf, (u64, u64)>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        found.insert(dir.clone(), (0, 0));
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path)?;
+            let mut digest = DefaultHasher::new();
+            digest.write(&bytes);
+            found.insert(path, (bytes.len() as u64, digest.finish()));
+        }
+    }
+    Ok(found)
+}
+
+/// The files of `dir` whose names end with `end`, smallest name first.
+pub(crate) fn files(dir: &Path, end: &str) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.path()))
+        .filter(|path| path.as_ref().is_ok_and(|path| path.to_string_lossy().ends_with(end)))
+        .collect::<Result<_>>()?;
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,235 @@
+//! A directory with a store, and the binary run on it.
+
+use ringfort_base::world::Clock;
+use ringfort_host::door::{self, OsClock};
+use ringfort_protocol::front::resp::client::append_command;
+use ringfort_protocol::front::resp::{Buffer, Decoder, Value};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Removed when dropped.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new() -> Self {
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ringfort-cli-{}-{nth}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The binary with a command, in an environment without settings.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfort"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RINGFORT_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(words).current_dir(&self.0).stdin(Stdio::null());
+        command
+    }
+
+    /// As [`Dir::command`], on this directory's store.
+    pub fn on_store(&self, words: &[&str]) -> Command {
+        let mut command = self.command(words);
+        command.arg("--data").arg(self.path("data")).arg("--platform-state").arg(self.path("platform"));
+        command
+    }
+
+    /// A server on free ports.
+    pub fn serve(&self, flags: &[&str]) -> Server {
+        let mut command = self.on_store(&["serve", "--resp", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(flags);
+        Server::start(command)
+    }
+
+    /// Runs a command that ends by itself.
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.on_store(words).output().unwrap()
+    }
+
+    pub fn copy(&self, from: &str, to: &str) {
+        let _ = fs::remove_dir_all(self.path(to));
+        copy(&self.path(from), &self.path(to));
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Every path below `root`, with the bytes of files.
+pub fn contents(root: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path.clone());
+                found.push((path, None));
+            } else {
+                let bytes = fs::read(&path).unwrap();
+                found.push((path, Some(bytes)));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    pub child: Child,
+    pub resp: String,
+    pub admin: String,
+    /// What it said at its start.
+    pub said: String,
+    /// From its start until a client could be answered.
+    pub ready_after: Duration,
+}
+
+impl Server {
+    pub fn start(mut command: Command) -> Self {
+        let clock = OsClock::new();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let (mut said, mut line) = (String::new(), String::new());
+        while !line.starts_with("ready") {
+            line.clear();
+            if lines.read_line(&mut line).unwrap() == 0 {
+                let mut errors = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                panic!("it did not start: {said}\n{errors}");
+            }
+            said.push_str(&line);
+        }
+        let word = |name: &str| {
+            let line = said.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.trim_start_matches(name).trim().to_owned()
+        };
+        let (resp, admin) = (word("resp"), word("admin"));
+        // Pipes that nobody reads would stop it.
+        door::spawn("drain", move || std::io::copy(&mut lines, &mut std::io::sink())).unwrap();
+        Self { child, resp, admin, said, ready_after: clock.monotonic() }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(&self.resp)
+    }
+
+    /// SIGTERM; the exit code and what it said on standard error.
+    pub fn stop(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id();
+        assert!(Command::new("sh").arg("-c").arg(format!("kill -TERM {pid}")).status().unwrap().success());
+        self.end()
+    }
+
+    /// Waits for the end.
+    pub fn end(&mut self) -> (Option<i32>, String) {
+        for _ in 0..3_000 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let mut errors = String::new();
+                if let Some(mut stderr) = self.child.stderr.take() {
+                    stderr.read_to_string(&mut errors).unwrap();
+                }
+                return (status.code(), errors);
+            }
+            door::sleep(Duration::from_millis(10));
+        }
+        panic!("the server does not end");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A RESP connection.
+pub struct Client {
+    stream: TcpStream,
+    decoder: Decoder,
+    buffer: Buffer,
+}
+
+impl Client {
+    pub fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self { stream, decoder: Decoder::new(64 << 20), buffer: Buffer::new() }
+    }
+
+    /// One command and its reply; an error if the connection broke.
+    pub fn try_call(&mut self, command: &[&[u8]]) -> std::io::Result<Value> {
+        let mut out = Vec::new();
+        append_command(&mut out, command);
+        self.stream.write_all(&out)?;
+        loop {
+            if let Some(value) = self.decoder.next(&mut self.buffer).unwrap() {
+                return Ok(value);
+            }
+            let n = self.stream.read(self.buffer.space(4096))?;
+            if n == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            self.buffer.commit(n);
+        }
+    }
+
+    /// One command in words, and its reply.
+    pub fn call(&mut self, command: &str) -> Value {
+        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        self.try_call(&words).unwrap()
+    }
+}
+
+/// GET of a path from the admin endpoint: the status line and the rest.
+pub fn http_get(address: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let (status, rest) = reply.split_once("\r\n").unwrap();
+    (status.to_owned(), rest.to_owned())
+}

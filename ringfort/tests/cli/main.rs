@@ -1,0 +1,9 @@
+//! The binary as its operators meet it: child processes, sockets, signals, exit codes.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod child;
+mod commands;
+mod kill;
+mod refuse;
+mod serve;

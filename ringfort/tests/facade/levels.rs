@@ -1,0 +1,162 @@
+//! Levels: what a write waits for, what a read waits for, and who does the work.
+
+use crate::dir::Dir;
+use ringfort::{Commit, Db, ErrorKind, Level, Options, WriteBatch};
+use ringfort_host::door;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+fn put(db: &Db, key: &str, level: Level) -> Commit {
+    let mut batch = WriteBatch::new();
+    batch.put(db.default_keyspace().id(), key, "value");
+    db.write_with(batch, level).unwrap()
+}
+
+/// A store on which nothing happens unless somebody asks for it.
+fn quiet() -> Options {
+    Options::new("").anchor_window(Duration::from_secs(3600))
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn a_commit_has_its_level_and_can_get_a_higher_one() {
+    let db = Db::open_temporary_with(quiet()).unwrap();
+    let commit = put(&db, "a", Level::Buffered);
+    assert!(commit.has(Level::Buffered) && !commit.has(Level::Durable));
+    commit.wait(Level::Durable).unwrap();
+    assert!(commit.has(Level::Durable) && !commit.has(Level::Fresh));
+    commit.wait(Level::Fresh).unwrap();
+    assert!(commit.has(Level::Fresh));
+    assert!(put(&db, "b", Level::Fresh).has(Level::Fresh));
+    assert!(db.frontier(Level::Fresh) >= commit.position());
+}
+
+#[test]
+fn a_commit_can_be_awaited_without_blocking() {
+    let db = Db::open_temporary_with(quiet()).unwrap();
+    let commits: Vec<_> = (0..20).map(|n| put(&db, &n.to_string(), Level::Buffered)).collect();
+    let futures: Vec<_> = commits.iter().map(|commit| commit.future(Level::Fresh)).collect();
+    drop(commits[0].future(Level::Fresh));
+    for future in futures {
+        block_on(future).unwrap();
+    }
+    assert!(commits.iter().all(|commit| commit.has(Level::Fresh)));
+}
+
+/// R7: what nobody waits for is anchored all the same.
+#[test]
+fn r7_the_window_is_kept_in_the_background() {
+    let window = Duration::from_millis(30);
+    let db = Db::open_temporary_with(Options::new("").anchor_window(window)).unwrap();
+    for round in 0..3 {
+        let commit = put(&db, "k", Level::Buffered);
+        let mut waited = Duration::ZERO;
+        while !commit.has(Level::Fresh) {
+            assert!(waited < Duration::from_secs(10), "round {round}: never anchored");
+            door::sleep(Duration::from_millis(5));
+            waited += Duration::from_millis(5);
+        }
+    }
+}
+
+#[test]
+fn many_writers_share_syncs_and_advances() {
+    const WRITERS: usize = 8;
+    const EACH: usize = 40;
+    let db = Db::open_temporary_with(quiet().counter_latency(Duration::from_millis(2))).unwrap();
+    let before = db.statistics();
+    let threads: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let db = db.clone();
+            let work = move || {
+                for n in 0..EACH {
+                    db.default_keyspace().put_with(format!("{writer}/{n}"), "v", Level::Fresh).unwrap();
+                    let read = db.default_keyspace().get_with(format!("{writer}/{n}"), Level::Fresh);
+                    assert_eq!(read.unwrap().as_deref(), Some(&b"v"[..]));
+                }
+            };
+            door::spawn("writer", work).unwrap()
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(db.scan(..).unwrap().count(), WRITERS * EACH);
+    let after = db.statistics();
+    let rounds = after.advances + after.counter_reads - before.advances - before.counter_reads;
+    assert!(rounds < (WRITERS * EACH * 2) as u64, "{rounds} rounds for {} waits", WRITERS * EACH * 2);
+}
+
+/// R6: an answer, absence included, is not given before it has the reader's level.
+#[test]
+fn r6_a_read_brings_about_the_level_that_it_waits_for() {
+    let db = Db::open_temporary_with(quiet()).unwrap();
+    let commit = put(&db, "k", Level::Buffered);
+    db.default_keyspace().get_with("k", Level::Durable).unwrap();
+    assert!(commit.has(Level::Durable) && !commit.has(Level::Fresh));
+    db.delete("k").unwrap();
+    let deleted = put(&db, "other", Level::Buffered);
+    assert_eq!(db.default_keyspace().get_with("k", Level::Fresh).unwrap(), None);
+    assert!(commit.has(Level::Fresh), "the tombstone was anchored before its absence was shown");
+    let snapshot = db.snapshot().unwrap().with_level(Level::Fresh);
+    assert_eq!(snapshot.scan(db.default_keyspace(), ..).unwrap().count(), 1);
+    assert!(deleted.has(Level::Fresh), "a scan depends on all that its snapshot shows");
+}
+
+/// R5: a copy that lags is found out by the first read at `fresh`, though nothing was written to it.
+#[test]
+fn r5_of_two_live_copies_the_first_serves_nothing_fresh() {
+    let dir = Dir::new();
+    let first = Db::open(dir.software().anchor_window(Duration::from_secs(3600))).unwrap();
+    first.default_keyspace().put_with("k", "1", Level::Fresh).unwrap();
+    dir.copy("data", "clone");
+    let second = Options::new(dir.path("clone")).platform_state(dir.path("platform"));
+    let second = Db::open(second).unwrap();
+    second.default_keyspace().put_with("k", "2", Level::Fresh).unwrap();
+
+    let error = first.default_keyspace().get_with("k", Level::Fresh).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SecondCopy, "{error}");
+    assert!(error.proof().is_some());
+    assert_eq!(first.get("k").unwrap_err().kind(), ErrorKind::SecondCopy, "it has stopped for good");
+    assert!(first.put("k", "3").is_err() && first.stopped().is_some());
+    assert_eq!(second.default_keyspace().get_with("k", Level::Fresh).unwrap().as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn without_workers_the_callers_do_the_work() {
+    let small = ringfort::KeyspaceOptions { write_buffer_bytes: 64 << 10, ..Default::default() };
+    let db = Db::open_temporary_with(quiet().background(false).keyspace_defaults(small)).unwrap();
+    for n in 0..3_000u32 {
+        put(&db, &format!("{n:05}"), Level::Buffered);
+        if n % 200 == 0 {
+            db.default_keyspace().put_with(format!("big{n}"), vec![0; 40 << 10], Level::Buffered).unwrap();
+        }
+    }
+    let last = put(&db, "last", Level::Buffered);
+    let future = last.future(Level::Fresh);
+    while db.run_pending().unwrap() {}
+    block_on(future).unwrap();
+    assert!(db.statistics().flushes > 0);
+    assert_eq!(db.get("02999").unwrap().as_deref(), Some(&b"value"[..]));
+}

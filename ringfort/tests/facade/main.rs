@@ -1,0 +1,9 @@
+//! The embedded library as its users meet it: real directories, threads, the simulated platform.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod dir;
+mod levels;
+mod life;
+mod map;
+mod refuse;
