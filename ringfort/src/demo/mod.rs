@@ -155,7 +155,7 @@ fn prepare(root: &Path, place: &Place) -> Result<Spoils, String> {
     let mut client = Client::connect(&server.address).map_err(io)?;
     let mut since = Ledger::new("last");
     since.write(&mut client, LAST_WRITES)?;
-    tree::copy_apart(&place.data.join("wal"), &older_log).map_err(io)?;
+    tree::copy_live(&place.data.join("wal"), &older_log).map_err(io)?;
     since.write(&mut client, LAST_WRITES)?;
     drop(client);
     server.stop()?;

@@ -1,10 +1,12 @@
 //! Directories as wholes: copies of them, and whether one is still what it was.
 
+use ringfort_host::door;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Result;
+use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Files at least this large are linked instead of copied. The attacks replace files and never
 /// change bytes in place, and a store never reopens a file for writing (R13).
@@ -21,9 +23,32 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     })
 }
 
-/// A copy that shares nothing: of a directory that is being written to.
+/// A copy that shares nothing.
 pub(crate) fn copy_apart(from: &Path, to: &Path) -> Result<()> {
     each_file(from, to, |from, to, _| fs::copy(from, to).map(drop))
+}
+
+/// As [`copy_apart`], of a directory that a server works in: one moment of it, as a snapshot of the
+/// disk would be. Tried again while files come, go or change.
+pub(crate) fn copy_live(from: &Path, to: &Path) -> Result<()> {
+    const ATTEMPTS: usize = 200;
+    let mut last = Error::other("it never stood still");
+    for _ in 0..ATTEMPTS {
+        let copied = fingerprint(from).and_then(|before| {
+            copy_apart(from, to)?;
+            Ok(fingerprint(from)? == before)
+        });
+        match copied {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // A file that was there a moment ago was deleted.
+            Err(e) if e.kind() == ErrorKind::NotFound => last = e,
+            Err(e) => return Err(e),
+        }
+        fs::remove_dir_all(to)?;
+        door::sleep(Duration::from_millis(10));
+    }
+    Err(last)
 }
 
 fn each_file(from: &Path, to: &Path, copy: fn(&Path, &Path, u64) -> Result<()>) -> Result<()> {

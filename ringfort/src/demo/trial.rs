@@ -137,7 +137,7 @@ impl Lab {
     fn second_copy(&self, place: &Place) -> Result<Row, String> {
         let mut first = place.must_start()?;
         let clone = Place { data: place.data.with_file_name("clone"), ..place.clone() };
-        tree::copy_apart(&place.data, &clone.data).map_err(|e| e.to_string())?;
+        tree::copy_live(&place.data, &clone.data).map_err(|e| e.to_string())?;
         let second = clone.must_start()?;
         let took = second.age();
         let mut client = Client::connect(&first.address).map_err(|e| e.to_string())?;
