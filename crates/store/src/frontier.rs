@@ -15,12 +15,12 @@
 //! When the store stops on a failure, every waiter above its frontier gets the error, as "outcome
 //! unknown" (R11).
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicU64, Mutex};
 use ringfort_base::{Error, ErrorKind, Level, Result, Seq};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
@@ -309,63 +309,71 @@ mod tests {
 
     #[test]
     fn a_position_is_released_by_its_level_and_not_before() {
-        let f = Arc::new(Frontiers::default());
-        let mut wait = f.wait(Seq(5), Level::Durable);
-        let (state, woken) = poll(&mut wait);
-        assert!(state.is_pending());
-        assert!(f.sync_wanted());
-        f.raise(Level::Buffered, Seq(9));
-        f.raise(Level::Durable, Seq(4));
-        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
-        f.raise(Level::Durable, Seq(5));
-        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-        assert!(poll(&mut wait).0.is_ready());
-        assert!(!f.sync_wanted());
+        crate::sync::check(|| {
+            let f = Arc::new(Frontiers::default());
+            let mut wait = f.wait(Seq(5), Level::Durable);
+            let (state, woken) = poll(&mut wait);
+            assert!(state.is_pending());
+            assert!(f.sync_wanted());
+            f.raise(Level::Buffered, Seq(9));
+            f.raise(Level::Durable, Seq(4));
+            assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+            f.raise(Level::Durable, Seq(5));
+            assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+            assert!(poll(&mut wait).0.is_ready());
+            assert!(!f.sync_wanted());
+        });
     }
 
     /// R5: a round that began before the request does not serve it, even if the position is anchored.
     #[test]
     fn r5_fresh_needs_a_round_that_began_after_the_request() {
-        let f = Arc::new(Frontiers::recovered(Seq(10)));
-        let early = f.begin_round();
-        let mut wait = f.wait(Seq(3), Level::Fresh);
-        let (state, woken) = poll(&mut wait);
-        assert!(state.is_pending(), "position 3 is anchored, but nothing confirmed it since");
-        f.end_round(early);
-        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
-        assert!(poll(&mut wait).0.is_pending());
-        assert!(f.round_wanted());
-        let late = f.begin_round();
-        f.end_round(late);
-        assert!(poll(&mut wait).0.is_ready());
-        assert!(!f.round_wanted());
+        crate::sync::check(|| {
+            let f = Arc::new(Frontiers::recovered(Seq(10)));
+            let early = f.begin_round();
+            let mut wait = f.wait(Seq(3), Level::Fresh);
+            let (state, woken) = poll(&mut wait);
+            assert!(state.is_pending(), "position 3 is anchored, but nothing confirmed it since");
+            f.end_round(early);
+            assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+            assert!(poll(&mut wait).0.is_pending());
+            assert!(f.round_wanted());
+            let late = f.begin_round();
+            f.end_round(late);
+            assert!(poll(&mut wait).0.is_ready());
+            assert!(!f.round_wanted());
+        });
     }
 
     /// R11: what was not confirmed is "outcome unknown"; what was confirmed stays so.
     #[test]
     fn r11_stopping_answers_outcome_unknown() {
-        let f = Arc::new(Frontiers::default());
-        f.raise(Level::Buffered, Seq(5));
-        let mut above = f.wait(Seq(6), Level::Buffered);
-        let (state, woken) = poll(&mut above);
-        assert!(state.is_pending());
-        f.stop(Error::new(ErrorKind::Io, "sync failed"));
-        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-        let Poll::Ready(Err(error)) = poll(&mut above).0 else { panic!("not resolved") };
-        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
-        let mut below = f.wait(Seq(5), Level::Buffered);
-        assert_eq!(poll(&mut below).0, Poll::Ready(Ok(())));
-        assert_eq!(f.check().unwrap_err().kind(), ErrorKind::Stopped);
+        crate::sync::check(|| {
+            let f = Arc::new(Frontiers::default());
+            f.raise(Level::Buffered, Seq(5));
+            let mut above = f.wait(Seq(6), Level::Buffered);
+            let (state, woken) = poll(&mut above);
+            assert!(state.is_pending());
+            f.stop(Error::new(ErrorKind::Io, "sync failed"));
+            assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+            let Poll::Ready(Err(error)) = poll(&mut above).0 else { panic!("not resolved") };
+            assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+            let mut below = f.wait(Seq(5), Level::Buffered);
+            assert_eq!(poll(&mut below).0, Poll::Ready(Ok(())));
+            assert_eq!(f.check().unwrap_err().kind(), ErrorKind::Stopped);
+        });
     }
 
     #[test]
     fn a_dropped_wait_leaves_no_waker_behind() {
-        let f = Arc::new(Frontiers::default());
-        for level in Level::ALL {
-            let mut wait = f.wait(Seq(1), level);
-            assert!(poll(&mut wait).0.is_pending());
-        }
-        let waiters = f.waiters.lock();
-        assert!(waiters.fresh.is_empty() && waiters.by_position.iter().all(BTreeMap::is_empty));
+        crate::sync::check(|| {
+            let f = Arc::new(Frontiers::default());
+            for level in Level::ALL {
+                let mut wait = f.wait(Seq(1), level);
+                assert!(poll(&mut wait).0.is_pending());
+            }
+            let waiters = f.waiters.lock();
+            assert!(waiters.fresh.is_empty() && waiters.by_position.iter().all(BTreeMap::is_empty));
+        });
     }
 }

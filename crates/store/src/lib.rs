@@ -19,6 +19,7 @@ mod manifest;
 pub mod options;
 mod stats;
 pub mod store;
+mod sync;
 pub mod txn;
 mod wal;
 

@@ -3,6 +3,7 @@
 //!
 //! Here the operating system chooses the interleavings; `tests/interleaving.rs` enumerates those of
 //! the small kernels.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 #[path = "common/power.rs"]

@@ -1,5 +1,6 @@
 //! What every engine in every mode must do: one suite as a function over a [`Setup`], and a state
 //! machine that mirrors random operations in ordered maps.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 #[path = "conformance/machine.rs"]

@@ -3,6 +3,7 @@
 //!
 //! The jobs of the store run in one thread, one step at a time (R22), so a workload and a seed name a
 //! state. `RINGFORT_LONG=1` looks at many more.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 #[path = "crash/driver.rs"]

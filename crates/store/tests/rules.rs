@@ -1,5 +1,6 @@
 //! A test per rule of `docs` (R1 to R23) that no other file names. Others: R11 and R12 under failing
 //! disks in `crash/failing.rs`, R13's nonces and R14 in `trust`, R15 and R21 in `recovery.rs`.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "rules/anchoring.rs"]
 mod anchoring;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{DefaultHasher, Hasher};
 use std::io::Result;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Files at least this large are linked instead of copied. The attacks replace files and never
@@ -40,22 +40,36 @@ fn each_file(from: &Path, to: &Path, copy: fn(&Path, &Path, u64) -> Result<()>) 
     Ok(())
 }
 
-/// Every file with its length and a digest of its bytes, and every directory.
-pub(crate) fn fingerprint(root: &Path) -> Result<BTreeMap<PathBuf, (u64, u64)>> {
+/// What a file is, for telling whether it was changed: of a small one its bytes, of a large one
+/// what the file system changes whenever somebody changes it.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Print {
+    Dir,
+    Bytes(Vec<u8>),
+    /// Inode, length, times of the last change of contents and of anything, in nanoseconds.
+    Large([i128; 4]),
+}
+
+/// All files and directories below `root`.
+pub(crate) fn fingerprint(root: &Path) -> Result<BTreeMap<PathBuf, Print>> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
-        found.insert(dir.clone(), (0, 0));
         for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            let bytes = fs::read(&path)?;
-            let mut digest = DefaultHasher::new();
-            digest.write(&bytes);
-            found.insert(path, (bytes.len() as u64, digest.finish()));
+            let meta = fs::symlink_metadata(&path)?;
+            let print = if meta.is_dir() {
+                dirs.push(path.clone());
+                Print::Dir
+            } else if meta.len() < LINK_BYTES_MIN {
+                Print::Bytes(fs::read(&path)?)
+            } else {
+                let time = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+                let modified = time(meta.mtime(), meta.mtime_nsec());
+                let changed = time(meta.ctime(), meta.ctime_nsec());
+                Print::Large([meta.ino().into(), meta.len().into(), modified, changed])
+            };
+            found.insert(path, print);
         }
     }
     Ok(found)

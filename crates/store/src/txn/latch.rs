@@ -5,7 +5,7 @@
 //! (R22). A latch is held from the read to the moment when the write is applied and visible; the
 //! wait for its level happens after the release (R26).
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use ringfort_base::KeyspaceId;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -162,38 +162,44 @@ mod tests {
 
     #[test]
     fn the_same_key_excludes_in_order_of_arrival() {
-        let latches = Latches::new(64);
-        let Poll::Ready(first) = poll(&mut latches.acquire([(KS, b"k".as_slice())])) else { panic!() };
-        let mut second = latches.acquire([(KS, b"k".as_slice())]);
-        let mut third = latches.acquire([(KS, b"k".as_slice())]);
-        assert!(poll(&mut second).is_pending() && poll(&mut third).is_pending());
-        drop(first);
-        assert!(poll(&mut third).is_pending(), "overtook the queue");
-        let Poll::Ready(second) = poll(&mut second) else { panic!("not passed on") };
-        assert!(poll(&mut third).is_pending());
-        drop(second);
-        assert!(poll(&mut third).is_ready());
+        crate::sync::check(|| {
+            let latches = Latches::new(64);
+            let Poll::Ready(first) = poll(&mut latches.acquire([(KS, b"k".as_slice())])) else { panic!() };
+            let mut second = latches.acquire([(KS, b"k".as_slice())]);
+            let mut third = latches.acquire([(KS, b"k".as_slice())]);
+            assert!(poll(&mut second).is_pending() && poll(&mut third).is_pending());
+            drop(first);
+            assert!(poll(&mut third).is_pending(), "overtook the queue");
+            let Poll::Ready(second) = poll(&mut second) else { panic!("not passed on") };
+            assert!(poll(&mut third).is_pending());
+            drop(second);
+            assert!(poll(&mut third).is_ready());
+        });
     }
 
     #[test]
     fn a_dropped_waiter_does_not_block_the_queue() {
-        let latches = Latches::new(1);
-        let Poll::Ready(first) = poll(&mut latches.acquire([(KS, b"a".as_slice())])) else { panic!() };
-        let mut second = latches.acquire([(KS, b"b".as_slice())]);
-        let mut third = latches.acquire([(KS, b"c".as_slice())]);
-        assert!(poll(&mut second).is_pending() && poll(&mut third).is_pending());
-        drop(first);
-        drop(second);
-        assert!(poll(&mut third).is_ready());
+        crate::sync::check(|| {
+            let latches = Latches::new(1);
+            let Poll::Ready(first) = poll(&mut latches.acquire([(KS, b"a".as_slice())])) else { panic!() };
+            let mut second = latches.acquire([(KS, b"b".as_slice())]);
+            let mut third = latches.acquire([(KS, b"c".as_slice())]);
+            assert!(poll(&mut second).is_pending() && poll(&mut third).is_pending());
+            drop(first);
+            drop(second);
+            assert!(poll(&mut third).is_ready());
+        });
     }
 
     #[test]
     fn all_excludes_each() {
-        let latches = Latches::new(8);
-        let Poll::Ready(all) = poll(&mut latches.acquire_all()) else { panic!() };
-        let mut one = latches.acquire([(KS, b"x".as_slice()), (KS, b"y".as_slice())]);
-        assert!(poll(&mut one).is_pending());
-        drop(all);
-        assert!(poll(&mut one).is_ready());
+        crate::sync::check(|| {
+            let latches = Latches::new(8);
+            let Poll::Ready(all) = poll(&mut latches.acquire_all()) else { panic!() };
+            let mut one = latches.acquire([(KS, b"x".as_slice()), (KS, b"y".as_slice())]);
+            assert!(poll(&mut one).is_pending());
+            drop(all);
+            assert!(poll(&mut one).is_ready());
+        });
     }
 }

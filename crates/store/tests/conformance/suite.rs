@@ -7,6 +7,8 @@ use ringfort_store::{KeyspaceOptions, Snapshot, Store, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use std::collections::BTreeMap;
 
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What is under test.
 pub struct Setup {
     pub engine: &'static str,
@@ -25,7 +27,8 @@ impl Setup {
 
 /// Runs every check.
 pub fn conformance(setup: &Setup) {
-    let checks: [(&str, fn(&Setup)); 15] = [
+    type Check = fn(&Setup);
+    let checks: [(&str, Check); 15] = [
         ("points", points),
         ("range deletes", range_deletes),
         ("batches are atomic over keyspaces", batches),
@@ -187,7 +190,7 @@ fn batches(setup: &Setup) {
 
 fn snapshots(setup: &Setup) {
     let (_machine, store, ks) = setup.open();
-    let mut views: Vec<(Snapshot, Vec<(Vec<u8>, Vec<u8>)>)> = Vec::new();
+    let mut views: Vec<(Snapshot, Entries)> = Vec::new();
     for round in 0..6u8 {
         for i in 0..40u8 {
             set(&store, ks, &[i], &[round; 100]);
@@ -202,7 +205,7 @@ fn snapshots(setup: &Setup) {
             store.flush(None).unwrap();
         }
     }
-    let check = |views: &[(Snapshot, Vec<(Vec<u8>, Vec<u8>)>)], place: &str| {
+    let check = |views: &[(Snapshot, Entries)], place: &str| {
         for (snapshot, seen) in views {
             assert_eq!(range(&store, ks, b"", None, false, snapshot), *seen, "{place}");
             let mut reversed = range(&store, ks, b"", None, true, snapshot);
@@ -265,10 +268,10 @@ fn iterators_stand_still(setup: &Setup) {
     }
     for reverse in [false, true] {
         let snapshot = store.snapshot();
-        let mut iter = store.iter(ks, b"", None, reverse, &snapshot).unwrap();
+        let iter = store.iter(ks, b"", None, reverse, &snapshot).unwrap();
         drop(snapshot); // the iterator keeps what it needs
         let mut seen = 0;
-        while let Some(entry) = iter.next() {
+        for entry in iter {
             let (_, value) = entry.unwrap();
             assert_eq!(value[..59], [1; 59]);
             seen += 1;

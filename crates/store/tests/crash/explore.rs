@@ -93,7 +93,7 @@ impl Explorer {
             self.states += 1;
             let context = |why: String| format!("{what}: {end:?} ({choice}) before {}: {why}", cut.before);
             let picture = machine.map(ringfort_fault::memory::MemDisk::fork);
-            examine(&machine, &cut.history, end, self.states % 3 == 0).map_err(context)?;
+            examine(&machine, &cut.history, end, self.states.is_multiple_of(3)).map_err(context)?;
             if depth > 0 {
                 let nested = cuts_of_recovery(picture, &cut.history, end);
                 let what = format!("{what}: {end:?} ({choice}) before {}; then in recovery", cut.before);

@@ -145,7 +145,7 @@ fn r12_every_read_of_recovery_that_fails() {
             );
             reads += 1;
             if let Err(error) = &outcome {
-                check_error(&error, &what);
+                check_error(error, &what);
                 // Behind the claim's first file everything has been verified.
                 let began = !writes(&journal, 0..at).is_empty();
                 let later = writes(&journal, at..journal.len());

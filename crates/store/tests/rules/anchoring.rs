@@ -280,7 +280,7 @@ fn r4_lost_messages_in_service() {
         let ticket = store.apply(batch).unwrap();
         let now = bus.transactions();
         (now + 1..now + 40).for_each(|nth| bus.at(nth, DeviceFault::DropReply));
-        let _ = store.wait(ticket.position, Level::Durable);
+        drop(store.wait(ticket.position, Level::Durable));
         let wait = store.wait(ticket.position, Level::Fresh);
         store.sync_step().unwrap();
         assert_eq!(store.anchor_step().unwrap_err().kind(), ErrorKind::OutcomeUnknown);

@@ -1,0 +1,279 @@
+//! The small kernels under a scheduler that chooses the interleaving: the same source files as in the
+//! store, compiled over shuttle's primitives instead of the operating system's. Their unit tests run
+//! here once more, under it.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(dead_code, reason = "the kernels are here for their protocols, not for all that they offer")]
+
+/// Stands in for `crate::sync`.
+mod sync {
+    pub(crate) use shuttle::sync::atomic::AtomicU64;
+
+    /// A mutex with the face of the production one.
+    #[derive(Default)]
+    pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
+            self.0.lock().expect("no test panics while it holds a lock")
+        }
+    }
+
+    /// A unit test of one thread.
+    pub(crate) fn check(body: impl Fn() + Send + Sync + 'static) {
+        shuttle::check_random(body, 1);
+    }
+
+    /// Runs `body` in many interleavings: random ones, and such with few preemptions.
+    pub(crate) fn explore(body: impl Fn() + Send + Sync + 'static) {
+        let long = std::env::var_os("RINGFORT_LONG").is_some_and(|v| v == "1");
+        let runs = if long { 200_000 } else { 3_000 };
+        let body = std::sync::Arc::new(body);
+        let again = std::sync::Arc::clone(&body);
+        shuttle::check_random(move || body(), runs);
+        shuttle::check_pct(move || again(), runs, 3);
+    }
+}
+
+#[path = "../src/frontier.rs"]
+mod frontier;
+#[path = "../src/txn/latch.rs"]
+mod latch;
+
+use frontier::Frontiers;
+use latch::Latches;
+use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Seq};
+use shuttle::sync::atomic::{AtomicU64, Ordering};
+use shuttle::thread;
+use std::sync::Arc;
+
+/// The counter as the model has it: how many operations began, and which head each confirmed.
+struct Model {
+    frontiers: Arc<Frontiers>,
+    written: AtomicU64,
+    durable: AtomicU64,
+    /// The number of the last counter operation that began.
+    operations: AtomicU64,
+    anchor: sync::Mutex<()>,
+}
+
+impl Model {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            frontiers: Arc::default(),
+            written: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            anchor: sync::Mutex::default(),
+        })
+    }
+
+    fn write(&self) -> Seq {
+        let position = self.written.fetch_add(1, Ordering::SeqCst) + 1;
+        self.frontiers.raise(Level::Buffered, Seq(position));
+        Seq(position)
+    }
+
+    /// As `sync_step`: `false` if nobody asks.
+    fn sync(&self) -> bool {
+        if !self.frontiers.sync_wanted() {
+            return false;
+        }
+        let position = self.written.load(Ordering::SeqCst);
+        self.durable.fetch_max(position, Ordering::SeqCst);
+        self.frontiers.raise(Level::Durable, Seq(position));
+        true
+    }
+
+    /// As `anchor_step`.
+    fn anchor(&self) -> bool {
+        if !self.frontiers.round_wanted() {
+            return false;
+        }
+        let guard = self.anchor.lock();
+        let round = self.frontiers.begin_round();
+        let position = self.durable.load(Ordering::SeqCst);
+        self.operations.fetch_add(1, Ordering::SeqCst);
+        drop(guard);
+        self.frontiers.raise(Level::Fresh, Seq(position));
+        self.frontiers.end_round(round);
+        true
+    }
+}
+
+/// Waiters of every level against two threads that run the steps until nobody asks: none is
+/// forgotten (shuttle reports a deadlock), and none is let go before its level.
+#[test]
+fn no_waiter_is_forgotten_or_let_go_too_early() {
+    sync::explore(|| {
+        let model = Model::new();
+        let left = Arc::new(AtomicU64::new(4));
+        let mut threads = Vec::new();
+        for level in [Level::Buffered, Level::Durable, Level::Fresh, Level::Fresh] {
+            let (model, left) = (Arc::clone(&model), Arc::clone(&left));
+            threads.push(thread::spawn(move || {
+                let position = model.write();
+                if level == Level::Fresh {
+                    // So that operations that began before are enough but for R5.
+                    assert_eq!(
+                        shuttle::future::block_on(model.frontiers.wait(position, Level::Durable)),
+                        Ok(())
+                    );
+                }
+                let before = model.operations.load(Ordering::SeqCst);
+                let outcome = shuttle::future::block_on(model.frontiers.wait(position, level));
+                assert_eq!(outcome, Ok(()));
+                assert!(model.frontiers.get(level) >= position);
+                if level > Level::Buffered {
+                    assert!(model.durable.load(Ordering::SeqCst) >= position.0);
+                }
+                if level == Level::Fresh {
+                    // R5: a counter operation that began after the wait did.
+                    assert!(model.operations.load(Ordering::SeqCst) > before);
+                }
+                left.fetch_sub(1, Ordering::SeqCst);
+            }));
+        }
+        for _ in 0..2 {
+            let (model, left) = (Arc::clone(&model), Arc::clone(&left));
+            threads.push(thread::spawn(move || {
+                while left.load(Ordering::SeqCst) > 0 {
+                    if !model.sync() & !model.anchor() {
+                        thread::yield_now();
+                    }
+                }
+            }));
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(!model.frontiers.sync_wanted() && !model.frontiers.round_wanted(), "work is left over");
+    });
+}
+
+/// A stop between any two instructions: every waiter is answered, and "unknown" is never said of what
+/// is visible as confirmed.
+#[test]
+fn a_stop_answers_every_waiter() {
+    sync::explore(|| {
+        let model = Model::new();
+        let mut threads = Vec::new();
+        for level in Level::ALL {
+            let model = Arc::clone(&model);
+            threads.push(thread::spawn(move || {
+                let position = model.write();
+                match shuttle::future::block_on(model.frontiers.wait(position, level)) {
+                    Ok(()) => assert!(model.frontiers.get(level) >= position),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+                        assert!(level > Level::Buffered, "it was visible already");
+                        assert!(model.frontiers.stopped().is_some());
+                    }
+                }
+            }));
+        }
+        let model = Arc::clone(&model);
+        threads.push(thread::spawn(move || {
+            model.sync();
+            model.anchor();
+            model.frontiers.stop(Error::new(ErrorKind::Io, "the disk is gone"));
+        }));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// Frontiers only rise, and none passes the one below it, whoever looks when.
+#[test]
+fn frontiers_keep_their_order() {
+    sync::explore(|| {
+        let model = Model::new();
+        let writer = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || {
+                for _ in 0..3 {
+                    let position = model.write();
+                    model.frontiers.want(position, Level::Fresh);
+                    model.sync();
+                    model.anchor();
+                }
+            })
+        };
+        let mut last = [Seq::ZERO; 3];
+        for _ in 0..4 {
+            // Highest level first: what is below may have risen meanwhile, never fallen.
+            let fresh = model.frontiers.get(Level::Fresh);
+            let durable = model.frontiers.get(Level::Durable);
+            let buffered = model.frontiers.get(Level::Buffered);
+            assert!(fresh <= durable && durable <= buffered);
+            assert!(fresh >= last[0] && durable >= last[1] && buffered >= last[2]);
+            last = [fresh, durable, buffered];
+        }
+        writer.join().unwrap();
+    });
+}
+
+const KS: KeyspaceId = KeyspaceId(1);
+
+/// Commands on overlapping sets of keys: never two in one key at once, no deadlock, none forgotten,
+/// also when some give up while they wait.
+#[test]
+fn latches_exclude_and_never_hang() {
+    sync::explore(|| {
+        let latches = Latches::new(4);
+        let inside: Arc<Vec<AtomicU64>> = Arc::new((0..3).map(|_| AtomicU64::new(0)).collect());
+        let sets: [&[u8]; 4] = [&[0, 1], &[1, 2], &[2, 0], &[1]];
+        let threads = sets.map(|set| {
+            let (latches, inside) = (Arc::clone(&latches), Arc::clone(&inside));
+            thread::spawn(move || {
+                let keys: Vec<[u8; 1]> = set.iter().map(|key| [*key]).collect();
+                let wanted = || keys.iter().map(|key| (KS, key.as_slice()));
+                if set.len() == 1 {
+                    // Polled once at the most, then given up.
+                    let mut given_up = latches.acquire(wanted());
+                    let waker = std::task::Waker::noop();
+                    let mut context = std::task::Context::from_waker(waker);
+                    drop(std::future::Future::poll(std::pin::Pin::new(&mut given_up), &mut context));
+                }
+                let guard = shuttle::future::block_on(latches.acquire(wanted()));
+                for key in set {
+                    assert_eq!(inside[usize::from(*key)].fetch_add(1, Ordering::SeqCst), 0, "two in one key");
+                }
+                thread::yield_now();
+                for key in set {
+                    inside[usize::from(*key)].fetch_sub(1, Ordering::SeqCst);
+                }
+                drop(guard);
+            })
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        shuttle::future::block_on(latches.acquire_all());
+    });
+}
+
+/// Whoever gives up while the latch is being passed to him passes it on.
+#[test]
+fn giving_up_passes_the_latch_on() {
+    sync::explore(|| {
+        let latches = Latches::new(1);
+        let key = || [(KS, b"k".as_slice())];
+        let holder = {
+            let latches = Arc::clone(&latches);
+            thread::spawn(move || {
+                let guard = shuttle::future::block_on(latches.acquire(key()));
+                thread::yield_now();
+                drop(guard);
+            })
+        };
+        let quitter = {
+            let latches = Arc::clone(&latches);
+            thread::spawn(move || {
+                let mut acquire = latches.acquire(key());
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                let polled = std::future::Future::poll(std::pin::Pin::new(&mut acquire), &mut context);
+                thread::yield_now();
+                drop(acquire);
+                drop(polled);
+            })
+        };
+        shuttle::future::block_on(latches.acquire(key()));
+        holder.join().unwrap();
+        quitter.join().unwrap();
+    });
+}
