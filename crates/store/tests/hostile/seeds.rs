@@ -3,12 +3,12 @@
 //! `RINGFORT_BLESS=1` writes those that are made from a store.
 
 use crate::anatomy::{self, BlockAt};
-use crate::common::{MODES, Machine, commit, small};
+use crate::common::{MODES, Machine, commit};
 use crate::{body, logs};
 use ringfort_base::Level;
-use ringfort_store::WriteBatch;
 use ringfort_store::engine::lsm::fuzzing;
 use ringfort_store::engine::lsm::table::format::BlockKind;
+use ringfort_store::{KeyspaceOptions, WriteBatch};
 use std::path::PathBuf;
 
 type Target = (&'static str, fn(&[u8]));
@@ -37,13 +37,13 @@ fn dir(target: &str) -> PathBuf {
 fn made() -> Vec<(&'static str, String, Vec<u8>)> {
     let machine = Machine::new(MODES[0], 81);
     let store = machine.open().unwrap();
-    let ks = store.create_keyspace("ks", small()).unwrap();
+    let ks = store.create_keyspace("ks", KeyspaceOptions::default()).unwrap();
     for n in 0..40u32 {
         let mut batch = WriteBatch::new();
         batch.put(ks, format!("key {n:04}"), format!("value {n}"));
         if n % 9 == 8 {
             batch.delete(ks, format!("key {:04}", n - 3));
-            batch.delete_range(ks, "key 0010", format!("key {n:04}"));
+            batch.delete_range(ks, format!("key {:04}", n - 7), format!("key {:04}", n - 5));
         }
         commit(&store, batch, Level::Durable).unwrap();
     }
