@@ -148,10 +148,16 @@ impl Frontiers {
         self.want_durable.load(Ordering::Acquire).max(self.want_anchored.load(Ordering::Acquire)) > durable
     }
 
-    /// Whether somebody waits for more than is anchored, or for a round.
+    /// Whether a counter operation now would serve somebody: there is more to anchor, or somebody
+    /// waits for a round whose position is durable (or has not said yet which).
     pub(crate) fn round_wanted(&self) -> bool {
-        self.want_anchored.load(Ordering::Acquire) > self.anchored.load(Ordering::Acquire)
-            || self.want_round.load(Ordering::Acquire) > self.rounds_done.load(Ordering::Acquire)
+        let durable = self.durable.load(Ordering::Acquire);
+        let anchored = self.anchored.load(Ordering::Acquire);
+        if self.want_anchored.load(Ordering::Acquire) > anchored && durable > anchored {
+            return true;
+        }
+        self.want_round.load(Ordering::Acquire) > self.rounds_done.load(Ordering::Acquire)
+            && self.waiters.lock().fresh.keys().next().is_none_or(|(position, _)| *position <= durable)
     }
 
     /// Asks for `position` to get `level` without waiting for it.

@@ -37,7 +37,10 @@ impl Inner {
 
     /// Anchors now, synced by the platform: for what must not be lost with the power (R8, R19).
     pub(crate) fn anchor_now(&self) -> Result<()> {
-        self.anchor_round(self.anchor.lock(), true).map(drop)
+        let done = self.anchor_round(self.anchor.lock(), true).map(drop);
+        // A worker that found the counter taken went to sleep over work that may be left.
+        self.wake_log();
+        done
     }
 
     fn anchor_round(&self, mut state: MutexGuard<'_, AnchorState>, synced: bool) -> Result<Step> {

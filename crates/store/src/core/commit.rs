@@ -219,7 +219,10 @@ impl Inner {
 
     /// As [`Inner::sync_step`], but waits for a sync that is under way and asks nobody.
     pub(crate) fn sync_now(&self) -> Result<Step> {
-        self.sync_log(self.sync.lock())
+        let done = self.sync_log(self.sync.lock());
+        // A worker that found the sync taken went to sleep over work that may be left.
+        self.wake_log();
+        done
     }
 
     fn sync_log(&self, _guard: MutexGuard<'_, ()>) -> Result<Step> {
