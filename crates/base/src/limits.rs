@@ -37,6 +37,10 @@ pub const BLOCK_BYTES_MAX: usize = 1 << 20;
 /// block of its own, so a value of the largest size with its key must fit.
 pub const SEALED_BLOCK_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + (1 << 16);
 
+/// Largest sealed block that is written or read, bytes: a table's tombstones are one block, and may
+/// be more than one entry. What is above is refused when it is written, never found unreadable later.
+pub const BLOCK_ON_DISK_BYTES_MAX: usize = 1 << 30;
+
 /// Most levels of a tree.
 pub const LEVELS: usize = 7;
 
@@ -65,4 +69,5 @@ const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX <= GROUP_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX < SEALED_BLOCK_BYTES_MAX);
 // A sealed block's length is a u32 in block handles.
-const _: () = assert!(SEALED_BLOCK_BYTES_MAX + TAG_BYTES < u32::MAX as usize);
+const _: () = assert!(BLOCK_ON_DISK_BYTES_MAX + TAG_BYTES < u32::MAX as usize);
+const _: () = assert!(SEALED_BLOCK_BYTES_MAX < BLOCK_ON_DISK_BYTES_MAX);

@@ -67,18 +67,19 @@ impl Inner {
     fn consistent_cut(&self) -> Result<(Seq, State, Versions)> {
         // Nothing newer is flushed until the state is taken.
         let _flushing = self.flushing.lock();
-        let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        let at = {
+        let (at, trees) = {
+            // Under the log: a keyspace that is not listed has nothing at or below the cut.
             let _log = self.log.lock();
             let at = self.visible();
+            let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
             for tree in &trees {
                 tree.freeze(at)?;
             }
-            at
+            (at, trees)
         };
         for tree in &trees {
             while let Some(mem) = tree.oldest_frozen().filter(|mem| mem.frozen_at() <= at) {
-                self.or_stop(|| self.flush_mem(tree, &mem))?;
+                self.flush_mem(tree, &mem)?;
             }
         }
         let manifest = self.manifest.lock();

@@ -47,8 +47,20 @@ impl StoreClock {
         let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
         let bound = self.base_ms.saturating_add(self.step_ms_max).saturating_add(elapsed);
         let host = host_ms(&*self.clock);
+        let suspect = host > bound;
         let now_ms = host.min(bound).max(self.known_ms.load(Ordering::Acquire));
-        Time { now_ms, suspect: host > bound }
+        if !suspect {
+            // What was shown once is not taken back within this life.
+            self.known_ms.fetch_max(now_ms, Ordering::AcqRel);
+        }
+        Time { now_ms, suspect }
+    }
+
+    /// The time that a commit or a claim is logged with. A suspect clock moves nothing: else each
+    /// restart would take its bound for known and lift it by another step.
+    pub(crate) fn loggable_ms(&self) -> u64 {
+        let time = self.now();
+        if time.suspect { self.known_ms.load(Ordering::Acquire) } else { time.now_ms }
     }
 
     /// A commit is logged with `ms`: time never falls below it again.

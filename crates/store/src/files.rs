@@ -3,11 +3,16 @@
 use ringfort_base::world::{Disk, DiskFile};
 use ringfort_base::{Error, FileNo, Result, Untrusted};
 
+/// The host may name files as it likes; no number of ours comes near this one.
+const FILE_NO_MAX: u64 = 1 << 62;
+
 /// Parses `prefix` + at least eight digits + `suffix`.
 pub(crate) fn parse_numbered(name: &str, prefix: &str, suffix: &str) -> Option<FileNo> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-    (digits.len() >= 8 && digits.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| digits.parse().ok().map(FileNo))?
+    if digits.len() < 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|number| *number <= FILE_NO_MAX).map(FileNo)
 }
 
 /// The number in a table's name.

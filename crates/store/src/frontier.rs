@@ -15,7 +15,7 @@
 //! When the store stops on a failure, every waiter above its frontier gets the error, as "outcome
 //! unknown" (R11).
 
-use crate::sync::{AtomicU64, Mutex};
+use crate::sync::{AtomicBool, AtomicU64, Mutex};
 use ringfort_base::{Error, ErrorKind, Level, Result, Seq};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -50,6 +50,8 @@ pub(crate) struct Frontiers {
     /// Highest round that somebody needs.
     want_round: AtomicU64,
     stopped: OnceLock<Error>,
+    /// Stopped by closing, everything anchored and confirmed: no later round can come.
+    closed: AtomicBool,
     waiters: Mutex<Waiters>,
 }
 
@@ -129,6 +131,12 @@ impl Frontiers {
         released.into_iter().for_each(Waker::wake);
     }
 
+    /// Stops after everything was anchored: whoever waits for that has it.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.stop(Error::new(ErrorKind::Stopped, "the store was closed"));
+    }
+
     /// Why the store stopped, if it did.
     pub(crate) fn stopped(&self) -> Option<&Error> {
         self.stopped.get()
@@ -192,7 +200,7 @@ impl Frontiers {
             Level::Buffered => self.buffered.load(Ordering::Acquire) >= position,
             Level::Durable => self.durable.load(Ordering::Acquire) >= position,
             Level::Fresh => {
-                self.rounds_done.load(Ordering::Acquire) >= round
+                (self.rounds_done.load(Ordering::Acquire) >= round || self.closed.load(Ordering::Acquire))
                     && self.anchored.load(Ordering::Acquire) >= position
             }
         }

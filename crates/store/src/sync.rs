@@ -4,7 +4,7 @@
 //! shuttle's primitives, which run threads one at a time in orders that it chooses.
 
 pub(crate) use parking_lot::Mutex;
-pub(crate) use std::sync::atomic::AtomicU64;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Runs a unit test's body; in `tests/interleaving.rs` under the scheduler.
 #[cfg(test)]

@@ -4,9 +4,9 @@
 use super::Inner;
 use crate::store::Step;
 use parking_lot::MutexGuard;
-use ringfort_base::{Error, EvidenceKind, Level, Result, Seq};
+use ringfort_base::{Error, ErrorKind, EvidenceKind, Level, Result, Seq};
 use ringfort_trust::Anchor;
-use ringfort_trust::counter::{Counter, advance_confirmed};
+use ringfort_trust::counter::{Counter, Reading, advance_confirmed};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -37,10 +37,7 @@ impl Inner {
 
     /// Anchors now, synced by the platform: for what must not be lost with the power (R8, R19).
     pub(crate) fn anchor_now(&self) -> Result<()> {
-        let done = self.anchor_round(self.anchor.lock(), true).map(drop);
-        // A worker that found the counter taken went to sleep over work that may be left.
-        self.wake_log();
-        done
+        self.anchor_round(self.anchor.lock(), true).map(drop)
     }
 
     fn anchor_round(&self, mut state: MutexGuard<'_, AnchorState>, synced: bool) -> Result<Step> {
@@ -68,12 +65,28 @@ impl Inner {
         drop(state);
         self.frontiers.raise(Level::Fresh, Seq(wal.position));
         self.frontiers.end_round(round);
+        self.wake_if_wanted();
         Ok(Step::Worked)
+    }
+
+    /// Reads the counter; a reply that is lost is asked for again. A counter that stays silent stops
+    /// the store: nothing could be released at `fresh` any more, and whoever waits must hear of it.
+    fn read_counter(&self, counter: &dyn Counter) -> Result<Option<Reading>> {
+        let mut last = None;
+        for _ in 0..ADVANCE_ATTEMPTS {
+            match counter.read() {
+                Ok(reading) => return Ok(reading),
+                Err(error) if error.proof().is_some() => return Err(self.stop(error)),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| Error::new(ErrorKind::Internal, "the counter was not read"));
+        Err(self.stop(error.context("the trusted counter does not answer")))
     }
 
     /// R5: the counter still shows this life and its head.
     fn confirm(&self, state: &AnchorState) -> Result<()> {
-        let read = state.counter.read()?;
+        let read = self.read_counter(&*state.counter)?;
         if read.as_ref().is_some_and(|reading| reading.anchor == state.current) {
             return Ok(());
         }

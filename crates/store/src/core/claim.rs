@@ -58,10 +58,15 @@ pub(super) fn claim(
     let manifest_number = segment.next();
     let next_file = manifest_number.next();
 
+    // Segments that every keyspace has flushed past are not needed any more.
+    let pinned = trees.values().filter_map(|tree| tree.first_unflushed(None)).min();
+    while segments.front().is_some_and(|oldest| pinned.is_none_or(|pinned| oldest.end < pinned)) {
+        segments.pop_front();
+    }
     let flushed = state.keyspaces.values().map(|keyspace| keyspace.flushed).max().unwrap_or_default();
     let position = Seq(end.position.max(state.last_seq.0).max(flushed.0)).next();
     let id = random_id(&basis.world)?;
-    let claim = Claim { time_ms: clock.now().now_ms, incarnation, id, continues };
+    let claim = Claim { time_ms: clock.loggable_ms(), incarnation, id, continues };
     let writer = begin_log(&context, segment, &tail, &claim, position)?;
     let wal_head = writer.head();
 
@@ -192,7 +197,8 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         filter: RwLock::new(None),
         hooks: OnceLock::new(),
         stats: Counters::default(),
-        closed: AtomicBool::new(false),
+        closed: Mutex::new(None),
+        memtables_full: AtomicBool::new(false),
         context: parts.context,
         minimum_level: key_file.settings.minimum_level,
         options,
@@ -207,6 +213,8 @@ struct Listing {
     wal: Vec<FileNo>,
     manifests: Vec<FileNo>,
     tables: Vec<FileNo>,
+    /// Left by an interrupted switch of CURRENT.
+    asides: Vec<String>,
 }
 
 impl Listing {
@@ -219,6 +227,11 @@ impl Listing {
             wal: numbers(Class::Wal, wal::DIR, wal::parse_name)?,
             manifests: numbers(Class::Manifest, "", manifest::parse_name)?,
             tables: numbers(Class::Table, table::TABLE_DIR, files::parse_table_name)?,
+            asides: {
+                let (disk, _) = volumes.place(Class::Manifest);
+                let names = files::list(&**disk, "")?.into_iter();
+                names.filter(|name| manifest::is_aside(name)).collect()
+            },
         })
     }
 
@@ -237,7 +250,7 @@ impl Listing {
         let edit = manifest.head().position;
         let freed = |class, dir, path| {
             let disk = Arc::clone(volumes.place(class).0);
-            Freed { disk, dir, path, edit, user: None }
+            Freed { disk, dir, path, edit, table: None }
         };
         let live: HashSet<FileNo> = segments.iter().map(|segment| segment.number).collect();
         let keyspaces = manifest.state.keyspaces.values();
@@ -249,6 +262,7 @@ impl Listing {
         let manifests = manifests.map(|n| freed(Class::Manifest, "", manifest::path(*n)));
         let tables = self.tables.iter().filter(|n| !tables.contains(n));
         let tables = tables.map(|n| freed(Class::Table, table::TABLE_DIR, table::table_path(*n)));
-        wal.chain(manifests).chain(tables).collect()
+        let asides = self.asides.iter().map(|name| freed(Class::Manifest, "", name.clone()));
+        wal.chain(manifests).chain(tables).chain(asides).collect()
     }
 }

@@ -59,6 +59,12 @@ impl Inner {
             let message = format!("keyspace {} does not exist", op.keyspace());
             return Err(Error::new(ErrorKind::NotFound, message));
         }
+        if self.memtables_full.load(Ordering::Relaxed) {
+            let message = "flushing cannot keep up (is the disk full, or slow?): more is waiting in memory than the \
+                           memory budget allows; try again later";
+            self.wake_maintenance();
+            return Err(Error::new(ErrorKind::Exhausted, message));
+        }
         let ops = batch.ops.len() as u64;
         let bytes = batch.bytes + batch.ops.len() * 32;
         let mut queue = self.queue.lock();
@@ -118,7 +124,7 @@ impl Inner {
     }
 
     /// Leads one group: drain, seal, write, insert, publish.
-    fn lead(&self, mut log: MutexGuard<'_, Log>) -> Result<Step> {
+    pub(crate) fn lead(&self, mut log: MutexGuard<'_, Log>) -> Result<Step> {
         self.check()?;
         let mut group = std::mem::take(&mut log.group);
         let bytes = self.drain(&mut group);
@@ -127,13 +133,13 @@ impl Inner {
             return Ok(Step::Idle);
         };
         let position = Seq(last.first.0 + last.ops.len() as u64 - 1);
-        let time = self.clock.now();
+        let time_ms = self.clock.loggable_ms();
         // A failure from here on leaves the outcome unknown: sealing consumes an index (R11, R13).
         let touched = self.or_stop(|| {
             if log.writer.is_full(bytes) {
                 self.rotate(&mut log)?;
             }
-            log.writer.append(&group, position, time.now_ms)?;
+            log.writer.append(&group, position, time_ms)?;
             let len = log.writer.len();
             if let Some(segment) = log.segments.back_mut() {
                 segment.end = position;
@@ -141,7 +147,7 @@ impl Inner {
             }
             self.insert(&mut group)
         })?;
-        self.clock.logged(time.now_ms);
+        self.clock.logged(time_ms);
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.frontiers.raise(Level::Buffered, position);
@@ -219,16 +225,21 @@ impl Inner {
 
     /// As [`Inner::sync_step`], but waits for a sync that is under way and asks nobody.
     pub(crate) fn sync_now(&self) -> Result<Step> {
-        let done = self.sync_log(self.sync.lock());
-        // A worker that found the sync taken went to sleep over work that may be left.
-        self.wake_log();
+        self.sync_log(self.sync.lock())
+    }
+
+    fn sync_log(&self, guard: MutexGuard<'_, ()>) -> Result<Step> {
+        let done = self.sync_written();
+        drop(guard);
+        self.wake_if_wanted();
         done
     }
 
-    fn sync_log(&self, _guard: MutexGuard<'_, ()>) -> Result<Step> {
-        self.check()?;
+    fn sync_written(&self) -> Result<Step> {
         let (file, unsynced, dir, head, number) = {
             let mut log = self.log.lock();
+            // With the log held: a leader whose write failed has sealed a head that is in no file (R11).
+            self.check()?;
             let head = log.writer.head();
             let dir = std::mem::take(&mut log.dir_unsynced);
             (Arc::clone(log.writer.file()), std::mem::take(&mut log.unsynced), dir, head, log.writer.number())

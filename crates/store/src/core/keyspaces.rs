@@ -3,6 +3,7 @@
 use super::Inner;
 use crate::engine::lsm::tree::Tree;
 use crate::manifest::edit::{Entry, check_options};
+use crate::manifest::state::KeyspaceState;
 use crate::options::KeyspaceOptions;
 use ringfort_base::limits::{KEYSPACES_MAX, NAME_BYTES_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
@@ -30,18 +31,15 @@ impl Inner {
         let id = manifest.state.next_keyspace;
         let key = Secret::random(&*self.world.entropy)?;
         let flushed = self.frontiers.get(Level::Buffered);
-        let create =
-            Entry::CreateKeyspace { id, name: name.to_owned(), options, key: key.clone(), flushed, count: 0 };
+        let state = KeyspaceState::new(name.to_owned(), options, key.clone(), flushed, 0);
+        let create = state.create_entry(id);
         let mut counters = self.counters_entry();
         if let Entry::Counters { next_keyspace, .. } = &mut counters {
             *next_keyspace = id.next();
         }
+        // Before the edit: what fails here leaves no keyspace behind that only the MANIFEST knows.
+        let tree = Tree::open(id, &state, &self.tables)?;
         self.edit_manifest(&mut manifest, vec![create, counters])?;
-        let tree = {
-            let state = manifest.state.keyspaces.get(&id);
-            let state = state.ok_or_else(|| Error::new(ErrorKind::Internal, "the new keyspace is gone"))?;
-            Tree::open(id, state, &self.tables)?
-        };
         drop(manifest);
         self.anchor_now()?;
         self.context.domain_keys.write().insert(id, key);
@@ -52,16 +50,18 @@ impl Inner {
     pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
         self.check()?;
         let _changing = self.changing_keyspaces.lock();
-        let tree = {
-            let mut trees = self.trees.write();
-            let id = trees.values().find(|tree| tree.name == name).map(|tree| tree.id);
-            let tree = id.and_then(|id| trees.remove(&id));
-            tree.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'")))?
-        };
-        // What is queued for it is skipped from now on; its key stays while the log holds records of it.
-        let at = Seq(self.queue.lock().next_seq.0 - 1);
         {
+            // The MANIFEST first: a flush that no longer sees the tree would free the log that holds its
+            // data, and its edit must not come before the one that drops it.
             let mut manifest = self.manifest.lock();
+            let tree = {
+                let mut trees = self.trees.write();
+                let id = trees.values().find(|tree| tree.name == name).map(|tree| tree.id);
+                let tree = id.and_then(|id| trees.remove(&id));
+                tree.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'")))?
+            };
+            // What is queued for it is skipped from now on; its key stays while the log holds records of it.
+            let at = Seq(self.queue.lock().next_seq.0 - 1);
             let head = self.edit_manifest(&mut manifest, vec![Entry::DropKeyspace { id: tree.id, at }])?;
             let view = tree.view();
             let files: Vec<_> =

@@ -26,7 +26,7 @@ use crate::{manifest, wal};
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
-use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result, Seq};
+use ringfort_base::{Error, ErrorKind, FileNo, KeyspaceId, Level, Result, Seq};
 use ringfort_trust::chain::draw_salt;
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
@@ -37,6 +37,10 @@ use std::time::Duration;
 
 /// Memtables may take this share of the memory budget before the largest is frozen.
 const MEMTABLE_SHARE: usize = 3;
+/// Level 0 is compacted before the next flush when it holds this many times its trigger, unless this
+/// many frozen memtables wait.
+const LEVEL0_PILE: usize = 4;
+const FROZEN_PILE: usize = 4;
 /// How often, in commit groups, the memtables' share is looked at.
 const BUDGET_CHECK_GROUPS: u64 = 64;
 /// The longest pause that writers are asked for, microseconds.
@@ -46,10 +50,22 @@ impl Inner {
     pub(crate) fn maintenance_step(&self) -> Result<Step> {
         self.check()?;
         self.limit_log()?;
+        if self.level0_is_piled_up() && self.compact_step()? == Step::Worked {
+            return Ok(Step::Worked);
+        }
         if self.flush_step()? == Step::Worked || self.purge_step()? == Step::Worked {
             return Ok(Step::Worked);
         }
         self.compact_step()
+    }
+
+    /// Flushes come first, but not for ever: under saturating writes level 0 would only grow.
+    fn level0_is_piled_up(&self) -> bool {
+        self.trees.read().values().any(|tree| {
+            let view = tree.view();
+            let trigger = tree.options().level0_tables;
+            view.version.levels[0].len() > LEVEL0_PILE * trigger && view.frozen.len() < FROZEN_PILE
+        })
     }
 
     /// Smooth slow-down of writers: from nothing to 10 ms a write as level 0 or the frozen
@@ -61,15 +77,18 @@ impl Inner {
     /// Called whenever memtables or versions change.
     fn update_write_delay(&self) {
         let mut worst = 0.0f64;
+        let mut bytes = 0;
         for tree in self.trees.read().values() {
             let view = tree.view();
             let trigger = tree.options().level0_tables.max(1) as f64;
             let level0 = (view.version.levels[0].len() as f64 / trigger - 4.0) / 5.0;
             let frozen = (view.frozen.len() as f64 - 3.0) / 4.0;
             worst = worst.max(level0).max(frozen);
+            bytes += tree.memtable_bytes();
         }
         let delay_us = (worst.clamp(0.0, 1.0) * WRITE_DELAY_US_MAX) as u64;
         self.delay_us.store(delay_us, Ordering::Relaxed);
+        self.memtables_full.store(bytes > self.options.memory_budget, Ordering::Relaxed);
     }
 
     // --- freezing ----------------------------------------------------------------------------------
@@ -134,7 +153,7 @@ impl Inner {
             frozen.min_by_key(|(_, mem)| mem.frozen_at())
         };
         match oldest {
-            Some((tree, mem)) => self.or_stop(|| self.flush_mem(&tree, &mem)).map(|()| Step::Worked),
+            Some((tree, mem)) => self.flush_mem(&tree, &mem).map(|()| Step::Worked),
             None => Ok(Step::Idle),
         }
     }
@@ -172,7 +191,7 @@ impl Inner {
             dir: wal::DIR,
             path: wal::path(segment.number),
             edit: head.position,
-            user: None,
+            table: None,
         });
         self.purge.lock().files.extend(freed);
         self.update_write_delay();
@@ -228,7 +247,7 @@ impl Inner {
             let view = tree.view();
             let choice = pick::choose(&view.version, &tree.options(), &tree.cursors.lock());
             if !matches!(choice, Choice::Nothing) {
-                self.or_stop(|| self.execute(&tree, &view.version, choice))?;
+                self.execute(&tree, &view.version, choice)?;
                 return Ok(Step::Worked);
             }
         }
@@ -332,7 +351,8 @@ impl Inner {
         Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes }
     }
 
-    /// Merges into new tables, synced with their directory.
+    /// Merges into new tables, synced with their directory. A full disk changes nothing here: the
+    /// caller may try again. Any other failure stops the store.
     fn write_tables(
         &self,
         tree: &Tree,
@@ -341,16 +361,30 @@ impl Inner {
         rules: &Rules,
     ) -> Result<Vec<Arc<TableMeta>>> {
         let options = tree.options();
-        let mut open =
-            || self.table_writer(&*self.tables.disk, self.tables.protection, self.new_file(), &options);
-        let tables = merge(sources, tombstones, rules, &mut open)?;
-        if !tables.is_empty() {
-            self.tables
-                .disk
-                .sync_dir(table::TABLE_DIR)
-                .map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
+        let mut created = Vec::new();
+        let mut open = || {
+            let number = self.new_file();
+            created.push(number);
+            self.table_writer(&*self.tables.disk, self.tables.protection, number, &options)
+        };
+        let written = merge(sources, tombstones, rules, &mut open).and_then(|tables| {
+            if !tables.is_empty() {
+                let synced = self.tables.disk.sync_dir(table::TABLE_DIR);
+                synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
+            }
+            Ok(tables)
+        });
+        match written {
+            Ok(tables) => Ok(tables.into_iter().map(Arc::new).collect()),
+            Err(error) => {
+                // Nothing names these files: what was begun goes, so that trying again on a full disk
+                // does not fill it further. Anything but a full disk stops the store.
+                for number in created {
+                    let _ = self.tables.disk.remove(&table::table_path(number));
+                }
+                Err(if error.kind() == ErrorKind::Exhausted { error } else { self.stop(error) })
+            }
         }
-        Ok(tables.into_iter().map(Arc::new).collect())
     }
 
     /// A new table under its own random key. The incarnation is mixed in, so that no two lives share
@@ -377,13 +411,12 @@ impl Inner {
 
     /// A table that the edit at `head` freed: it goes when nobody holds its record any more.
     pub(crate) fn freed_table(&self, meta: &Arc<TableMeta>, head: Head) -> Freed {
-        self.tables.open.remove(meta.file);
         Freed {
             disk: Arc::clone(&self.tables.disk),
             dir: table::TABLE_DIR,
             path: table::table_path(meta.file),
             edit: head.position,
-            user: Some(Arc::downgrade(meta)),
+            table: Some((meta.file, Arc::downgrade(meta))),
         }
     }
 
@@ -422,7 +455,7 @@ impl Inner {
             ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
         let edit = manifest.head().position;
         let path = manifest::path(old);
-        self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, user: None });
+        self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, table: None });
         Ok(())
     }
 
@@ -438,7 +471,7 @@ impl Inner {
             self.freeze_now(&tree)?;
             let _flushing = self.flushing.lock();
             while let Some(mem) = tree.oldest_frozen() {
-                self.or_stop(|| self.flush_mem(&tree, &mem))?;
+                self.flush_mem(&tree, &mem)?;
             }
         }
         Ok(())
@@ -468,7 +501,7 @@ impl Inner {
                         self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below })
                     })?;
                 }
-                choice => self.or_stop(|| self.execute(&tree, &version, choice))?,
+                choice => self.execute(&tree, &version, choice)?,
             }
         }
         Ok(())
@@ -506,14 +539,24 @@ impl Inner {
 
     /// Applies what is queued, makes it durable and anchored (R7), then stops taking work.
     pub(crate) fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        // Whoever closes second waits for the first, and hears how it went.
+        let mut closed = self.closed.lock();
+        if let Some(outcome) = &*closed {
+            return outcome.clone();
         }
+        let outcome = self.close_now();
+        *closed = Some(outcome.clone());
+        outcome
+    }
+
+    fn close_now(&self) -> Result<()> {
         self.check()?;
-        while self.log_step()? == Step::Worked {}
+        while self.lead(self.log.lock())? == Step::Worked {}
         self.sync_now()?;
         self.anchor_now()?;
-        self.frontiers.stop(Error::new(ringfort_base::ErrorKind::Stopped, "the store was closed"));
+        self.frontiers.close();
+        self.wake_log();
+        self.wake_maintenance();
         Ok(())
     }
 }

@@ -63,13 +63,16 @@ pub(crate) struct Inner {
     /// One maintenance job at a time per kind.
     pub(crate) flushing: Mutex<()>,
     pub(crate) compacting: Mutex<()>,
+    /// Memtables take more than the whole memory budget: writes are refused until flushes catch up.
+    pub(crate) memtables_full: AtomicBool,
     /// How long writers should pause, microseconds.
     pub(crate) delay_us: AtomicU64,
     pub(crate) filter: RwLock<Option<Arc<dyn crate::engine::lsm::compaction::Filter>>>,
     pub(crate) hooks: OnceLock<(Hook, Hook)>,
     pub(crate) recovery: open::Recovery,
     pub(crate) stats: Counters,
-    pub(crate) closed: AtomicBool,
+    /// How closing went, once somebody closed.
+    pub(crate) closed: Mutex<Option<Result<()>>>,
     pub(crate) _locks: Vec<Box<dyn DiskLock>>,
 }
 
@@ -95,6 +98,14 @@ impl Inner {
     /// Runs `work`; a failure stops the store.
     pub(crate) fn or_stop<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         work().map_err(|error| self.stop(error))
+    }
+
+    /// Called when a sync or a counter operation ends: a worker that found it taken went to sleep over
+    /// work that may be left.
+    pub(crate) fn wake_if_wanted(&self) {
+        if self.frontiers.sync_wanted() || self.frontiers.round_wanted() {
+            self.wake_log();
+        }
     }
 
     pub(crate) fn wake_log(&self) {

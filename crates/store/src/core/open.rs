@@ -85,9 +85,23 @@ pub(crate) fn destroy(world: &World, name: &str) -> Result<()> {
             refuse_other_store(world, id).map_err(|e| {
                 e.context("not destroyed; to give the store up all the same, empty the directory and run destroy again")
             })?;
+            refuse_without_trusted_volume(world)?;
             world.platform.forget(name)?;
             remove_files(world)
         }
+    }
+}
+
+/// The log, the MANIFEST and perhaps the tables lie there in plain bytes: they must go as well.
+fn refuse_without_trusted_volume(world: &World) -> Result<()> {
+    match KeyFile::open_unanchored(&*world.data, &*world.platform) {
+        Ok(key_file) if key_file.settings.mode.needs_trusted_volume() && world.trusted.is_none() => {
+            let mode = key_file.settings.mode;
+            let message =
+                format!("a store of mode {mode} has files on its trusted volume: pass --trusted DIR");
+            Err(Error::new(ErrorKind::Refused, message))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -122,8 +136,9 @@ fn emptied(world: &World, name: &str, id: StoreId) -> Error {
         world.data.describe(),
         0,
         format!(
-            "the platform knows store '{name}' ({id}), but its data is gone. If the directory was moved, pass its \
-             new place with --data; if the store is meant to be given up, run: ringfort destroy --store {name}"
+            "the platform knows store '{name}' ({id}), but its data is not here. If its directory is elsewhere, pass \
+             that with --data; if you want another store, give it a name of its own with --store; only if '{name}' \
+             is to be given up wherever it is (it can never be opened again): ringfort destroy --store {name}"
         ),
     )
 }

@@ -5,7 +5,7 @@ use super::Inner;
 use crate::engine::lsm::table::TableMeta;
 use crate::store::Step;
 use ringfort_base::world::Disk;
-use ringfort_base::{Error, Result};
+use ringfort_base::{Error, FileNo, Result};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -16,8 +16,8 @@ pub(crate) struct Freed {
     pub(crate) path: String,
     /// The position of the edit that freed it.
     pub(crate) edit: u64,
-    /// Held by readers while they need it.
-    pub(crate) user: Option<Weak<TableMeta>>,
+    /// A table, whose record readers hold while they need it.
+    pub(crate) table: Option<(FileNo, Weak<TableMeta>)>,
 }
 
 /// What waits to be deleted.
@@ -34,13 +34,17 @@ impl Inner {
             Some(edit) => edit,
         };
         if self.anchor.lock().synced_manifest < newest {
-            self.sync_now()?;
             self.anchor_now()?;
         }
         let anchored = self.anchor.lock().synced_manifest;
         let ready: Vec<Freed> = {
             let mut list = self.purge.lock();
-            let in_use = |file: &Freed| file.user.as_ref().is_some_and(|user| user.strong_count() > 0);
+            let in_use = |file: &Freed| {
+                file.table.as_ref().is_some_and(|(number, user)| {
+                    self.tables.open.remove(*number); // a late reader may have opened it again
+                    user.strong_count() > 0
+                })
+            };
             let (ready, waiting) =
                 std::mem::take(&mut list.files).into_iter().partition(|f| f.edit <= anchored && !in_use(f));
             list.files = waiting;

@@ -24,6 +24,16 @@ use ringfort_base::FileNo;
 /// The hint file.
 pub(crate) const CURRENT: &str = "CURRENT";
 
+/// Where a new CURRENT is written before it is renamed.
+pub(crate) fn aside(number: FileNo) -> String {
+    format!("{CURRENT}.{}.tmp", number.0)
+}
+
+/// Whether a name is one of [`aside`].
+pub(crate) fn is_aside(name: &str) -> bool {
+    name.strip_prefix(CURRENT).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"))
+}
+
 /// The path of a MANIFEST.
 pub(crate) fn path(number: FileNo) -> String {
     format!("MANIFEST-{:08}", number.0)

@@ -35,6 +35,25 @@ pub(crate) struct KeyspaceState {
     pub(crate) dropped: Option<Seq>,
 }
 
+impl KeyspaceState {
+    /// A keyspace without tables.
+    pub(crate) fn new(
+        name: String,
+        options: KeyspaceOptions,
+        key: Secret<32>,
+        flushed: Seq,
+        count: i64,
+    ) -> Self {
+        Self { name, options, key, flushed, count, levels: Default::default(), dropped: None }
+    }
+
+    /// The entry that creates it.
+    pub(crate) fn create_entry(&self, id: KeyspaceId) -> Entry {
+        let Self { name, options, key, flushed, count, .. } = self.clone();
+        Entry::CreateKeyspace { id, name, options, key, flushed, count }
+    }
+}
+
 /// Everything a MANIFEST says.
 #[derive(Clone, Default)]
 pub(crate) struct State {
@@ -65,9 +84,7 @@ impl State {
                 if self.keyspaces.len() >= KEYSPACES_MAX || self.keyspaces.contains_key(&id) {
                     return Err(format!("keyspace {id} is created twice, or one too many"));
                 }
-                let levels = Default::default();
-                let new = KeyspaceState { name, options, key, flushed, count, levels, dropped: None };
-                self.keyspaces.insert(id, new);
+                self.keyspaces.insert(id, KeyspaceState::new(name, options, key, flushed, count));
             }
             Entry::DropKeyspace { id, at } => {
                 let keyspace = self.keyspace(id)?;
@@ -131,8 +148,8 @@ impl State {
         entries.extend(self.lives.iter().skip(needed).copied().map(Entry::Life));
         entries.extend(self.checkpoint.map(|at| Entry::Checkpoint { at }));
         for (&id, keyspace) in &self.keyspaces {
-            let KeyspaceState { name, options, key, flushed, count, levels, dropped } = keyspace.clone();
-            entries.push(Entry::CreateKeyspace { id, name, options, key, flushed, count });
+            let KeyspaceState { levels, dropped, .. } = keyspace.clone();
+            entries.push(keyspace.create_entry(id));
             for (level, tables) in levels.into_iter().enumerate() {
                 let level = level as u8;
                 entries.extend(tables.into_iter().map(|meta| Entry::AddTable { keyspace: id, level, meta }));

@@ -11,7 +11,7 @@ use ringfort_trust::chain::{ChainWriter, LogKind, SegmentHeader, draw_salt};
 use ringfort_trust::{Head, Protection, Sealer};
 use std::sync::Arc;
 
-/// A new MANIFEST is started when the present one is larger than this, bytes.
+/// A new MANIFEST is started when the present one has grown by this behind its snapshot, bytes.
 pub(crate) const ROLL_BYTES: u64 = 4 << 20;
 
 /// The present MANIFEST.
@@ -23,6 +23,8 @@ pub(crate) struct ManifestWriter {
     chain: ChainWriter,
     sealer: Sealer,
     len: u64,
+    /// Header and snapshot.
+    snapshot_len: u64,
     /// What all edits so far add up to.
     pub(crate) state: State,
 }
@@ -59,8 +61,10 @@ impl ManifestWriter {
         let chain = ChainWriter::new(&header);
         let snapshot = state.snapshot();
         let len = bytes.len() as u64;
-        let mut new = Self { disk, file, path, number, chain, sealer, len, state: State::default() };
+        let mut new =
+            Self { disk, file, path, number, chain, sealer, len, snapshot_len: 0, state: State::default() };
         new.append(context, snapshot)?;
+        new.snapshot_len = new.len;
         new.point_current()?;
         new.disk.sync_dir("").map_err(|e| Error::io("sync", "the directory of the MANIFEST", &e))?;
         Ok(new)
@@ -95,12 +99,12 @@ impl ManifestWriter {
 
     /// Whether it is time for a new file.
     pub(crate) fn is_large(&self) -> bool {
-        self.len > ROLL_BYTES
+        self.len - self.snapshot_len > ROLL_BYTES.max(self.snapshot_len)
     }
 
     /// CURRENT is a hint: written aside and renamed, so that it is never torn.
     fn point_current(&self) -> Result<()> {
-        let aside = format!("{}.{}.tmp", super::CURRENT, self.number.0);
+        let aside = super::aside(self.number);
         let write = || {
             let _ = self.disk.remove(&aside);
             let file = self.disk.create(&aside)?;

@@ -6,12 +6,15 @@ use super::writer::{LogContext, derive_sealer};
 use crate::files;
 use crate::manifest::state::Life;
 use ringfort_base::codec::DecodeError;
-use ringfort_base::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result};
 use ringfort_trust::chain::{ChainReader, EndReason, LogKind, Record, SegmentHeader};
 use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::{Anchor, Head, Sealer};
 use std::collections::{BTreeMap, HashMap};
+
+/// Largest segment that is read, bytes. Not taken from an option: the host chooses those, and a store
+/// may have been written under others.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 8 << 30;
 
 /// A group that verified: its runs, joined, and the head that it makes.
 pub(crate) enum Group {
@@ -112,9 +115,7 @@ impl Walk<'_> {
             return Ok(true); // behind the head that the next life continued from
         }
         let file = self.context.disk.open(path).map_err(|e| Error::io("open", path, &e))?;
-        let max =
-            self.context.segment_bytes.max(64 << 20) + 2 * BATCH_BYTES_MAX as u64 + (RECORD_BYTES_MAX as u64);
-        let bytes = files::read_all(&*file, path, max)?;
+        let bytes = files::read_all(&*file, path, SEGMENT_BYTES_MAX)?;
         let header = match SegmentHeader::claimed(&bytes) {
             Ok(header) => header,
             // A segment whose header was never written whole: a rotation that a crash cut short.
@@ -182,7 +183,10 @@ impl Walk<'_> {
     }
 
     fn check_reached(&mut self) {
-        self.reached |= self.proven && self.head == Some(self.anchor.wal);
+        if !self.reached && self.proven && self.head == Some(self.anchor.wal) {
+            self.reached = true;
+            self.torn = None; // the ends of segments before were those of rotated ones
+        }
     }
 
     /// Reads the records of one segment, up to `stop` if the next life continues from a head in it.

@@ -18,7 +18,7 @@
 
 use crate::options::Compression;
 use ringfort_base::codec::{DecodeError, Reader, Write};
-use ringfort_base::limits::{SEALED_BLOCK_BYTES_MAX, TAG_BYTES};
+use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, TAG_BYTES};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Error, EvidenceKind, FileNo, Result, StoreId};
 use ringfort_trust::{Sealer, Tag, Verified};
@@ -109,7 +109,7 @@ impl BlockHandle {
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let offset = reader.varint()?;
         let sealed_len = reader.varint32()?;
-        if (sealed_len as usize) < TAG_BYTES || sealed_len as usize > SEALED_BLOCK_BYTES_MAX + TAG_BYTES {
+        if (sealed_len as usize) < TAG_BYTES || sealed_len as usize > BLOCK_ON_DISK_BYTES_MAX + TAG_BYTES {
             return Err(DecodeError::Limit);
         }
         let codec = match reader.u8()? {
@@ -294,7 +294,7 @@ fn decompress(payload: Vec<u8>, codec: Compression) -> Result<Vec<u8>, DecodeErr
     }
     let (len, packed) = payload.split_first_chunk::<LENGTH_BYTES>().ok_or(DecodeError::Short)?;
     let len = u32::from_le_bytes(*len) as usize;
-    if len > SEALED_BLOCK_BYTES_MAX {
+    if len > BLOCK_ON_DISK_BYTES_MAX {
         return Err(DecodeError::Limit);
     }
     let plain = match codec {

@@ -12,7 +12,7 @@ use super::table_path;
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, separator};
 use crate::engine::lsm::tombstone::Fragment;
 use crate::options::{Compression, KeyspaceOptions};
-use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Epoch, Error, ErrorKind, Result, Seq};
 use ringfort_trust::keys::Secret;
@@ -277,6 +277,15 @@ impl TableWriter {
 
     fn put_block(&mut self, kind: BlockKind, plain: &[u8]) -> Result<(BlockHandle, Tag)> {
         let codec = if kind == BlockKind::Data { self.options.compression } else { Compression::None };
+        if plain.len() > BLOCK_ON_DISK_BYTES_MAX {
+            let what = format!(
+                "a {} of {} bytes in {}: at most {BLOCK_ON_DISK_BYTES_MAX}",
+                kind.name(),
+                plain.len(),
+                self.name
+            );
+            return Err(Error::new(ErrorKind::Exhausted, what));
+        }
         let at = (&mut self.out, self.written);
         let sealed = seal_block(&self.sealer, (self.identity.place, kind), plain, codec, at);
         if self.out.len() >= WRITE_PIECE_BYTES {

@@ -160,8 +160,9 @@ impl Tree {
         let view = self.view();
         view.active.note(seq);
         view.active.table.add_count(delta);
-        self.count.fetch_add(delta, Ordering::AcqRel);
+        // The position first: who sees the new count sees what it depends on (R6).
         self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
+        self.count.fetch_add(delta, Ordering::AcqRel);
     }
 
     /// Bytes of the memtable that is being written.
