@@ -1,6 +1,6 @@
 //! [`Db`]: an open store with its workers.
 //!
-//! Everything that is shared by the handles to one store stands in [`Shared`]: dropping the last
+//! Everything that is shared by the handles to one store stands in one place: dropping the last
 //! handle stops the workers, anchors what was written and closes the store.
 
 use crate::pump::Pump;

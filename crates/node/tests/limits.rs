@@ -151,6 +151,39 @@ fn the_byte_budget_makes_large_requests_take_turns() {
     });
 }
 
+/// Large replies that nobody reads take the whole budget and a queue waits for room: clients with
+/// small requests do not stand in that queue, whatever they asked before.
+#[test]
+fn small_requests_do_not_wait_for_the_budget() {
+    on_runtime(async {
+        let rig = Rig::with(ServerConfig { connection_memory_bytes: 1_000_000, ..ServerConfig::default() });
+        let mut small = rig.connect();
+        small.call(&[b"SET", b"large", &vec![b'x'; 600_000]]).await;
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let mut client = rig.connect();
+            client.send(b"GET large\r\nGET large\r\n").await;
+            slow.push(client);
+        }
+        let budget = Arc::clone(rig.server.budget());
+        eventually("a queue for the budget", || budget.waiting() >= 2).await;
+        for n in 0..50 {
+            assert!(small.call(&[b"SET", b"k", &vec![b'v'; n * 160]]).await.is_ok());
+            small.run("GET k").await;
+            small.run("INFO").await;
+            assert_eq!(text(&small.run("HSET h f v g w").await), if n == 0 { "2" } else { "0" });
+            small.run("HGETALL h").await;
+        }
+        let mut pipeline = Vec::new();
+        (0..100).for_each(|_| append_command(&mut pipeline, &[b"ECHO", &[b'e'; 100]]));
+        small.send(&pipeline).await;
+        small.take(100 * (100 + 8)).await;
+        assert_eq!(text(&small.run("PING").await), "PONG");
+        assert!(budget.waiting() >= 2, "the others still wait");
+        rig.jobs.stop();
+    });
+}
+
 /// A client that sends a large request and does not read the replies holds up itself, not others.
 #[test]
 fn a_client_that_does_not_read_is_left() {

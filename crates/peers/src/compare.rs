@@ -75,7 +75,18 @@ fn compare_at(args: &Args, kinds: &[&'static Kind], threads: usize) -> Result<Ve
     for repeat in 1..=args.repeats {
         for (kind, runs) in kinds.iter().zip(&mut runs) {
             let label = format!("[{repeat}/{}] ", args.repeats);
-            runs.push(run_child(args, kind, threads, &label)?);
+            let run = run_child(args, kind, threads, &label)?;
+            // What a long comparison did so far stays visible, also where there is no terminal.
+            let rates = run.iter().map(|one| {
+                format!(
+                    "{} {:.0} ops/s, {:.2} µs CPU",
+                    one.benchmark.name(),
+                    one.ops_per_sec(),
+                    one.cpu_us_per_op
+                )
+            });
+            eprintln!("{label}{} x{threads}: {}", kind.name, rates.collect::<Vec<_>>().join("; "));
+            runs.push(run);
         }
     }
     same_answers(kinds, &runs)?;

@@ -75,6 +75,13 @@ pub struct Measured {
     pub peak_rss_bytes: u64,
 }
 
+impl Measured {
+    /// Operations by wall time, without settling: what db_bench prints.
+    pub fn ops_per_sec(&self) -> f64 {
+        self.operations as f64 / self.seconds
+    }
+}
+
 /// Runs the list and prints one JSON object per benchmark.
 pub fn run(args: &Args) -> Result<()> {
     args.amount.check()?;
@@ -172,7 +179,7 @@ fn run_threads(
     for nth in 0..args.threads as u64 {
         let (engine, start, progress) = (Arc::clone(engine), Arc::clone(&start), Arc::clone(progress));
         let amount = args.amount.clone();
-        threads.push(door::spawn("bench", move || {
+        threads.push(door::spawn(benchmark.name(), move || {
             let mut worker = Worker::new(benchmark, &amount, nth_thread + nth);
             start.wait();
             run_thread(&*engine, &mut worker, amount.operations(benchmark), &progress)

@@ -18,7 +18,8 @@ pub fn describe() -> String {
         "{cores} x {cpu}, {} GiB, {}, Linux {}",
         memory_kib >> 20,
         system.trim_matches('"'),
-        kernel.trim()
+        // The build's own suffix says nothing to a reader.
+        kernel.trim().split('-').next().unwrap_or_default()
     )
 }
 

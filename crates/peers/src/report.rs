@@ -110,7 +110,7 @@ fn row(
         value_size: args.amount.value_size,
         num: args.amount.num,
         repeats: runs.len(),
-        ops_per_sec: of(ops_per_sec),
+        ops_per_sec: of(Measured::ops_per_sec),
         settled_ops_per_sec: of(|one| one.operations as f64 / (one.seconds + one.settle_seconds)),
         cpu_us_per_op: of(|one| one.cpu_us_per_op),
         p50_us: of(|one| one.p50_us),
@@ -121,14 +121,10 @@ fn row(
             .then(|| of(|one| one.bytes_written as f64 / one.user_bytes as f64)),
         disk_bytes: of(|one| one.disk_bytes as f64),
         peak_rss_bytes: of(|one| one.peak_rss_bytes as f64),
-        ratio: ratio(ops_per_sec),
+        ratio: ratio(Measured::ops_per_sec),
         cpu_ratio: ratio(|one| one.cpu_us_per_op),
         runs,
     })
-}
-
-fn ops_per_sec(run: &Measured) -> f64 {
-    run.operations as f64 / run.seconds
 }
 
 /// The tables, one per benchmark and number of threads, with what a reader must know.
@@ -150,7 +146,7 @@ pub fn markdown(args: &Args, kinds: &[&'static Kind], rows: &[Row], load: &str) 
     for kind in kinds {
         out += &format!("- `{}`: {}\n", kind.name, (kind.about)());
     }
-    out += "\n| benchmark, threads | engine | ops/s | ratio (min–max) | settled ops/s | CPU µs/op | CPU ratio | p50 µs \
+    out += "\n| benchmark, threads | engine | ops/s | ratio (min–max) | settled ops/s | CPU µs/op | CPU ratio (min–max) | p50 µs \
             | p99 µs | p99.9 µs | written / put | disk MiB | peak RSS MiB |\n";
     out += "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     rows.iter().for_each(|row| out += &line(row));
@@ -170,7 +166,7 @@ fn line(row: &Row) -> String {
         or_dash(row.ratio.map(Spread::shown)),
         or_dash(settled),
         row.cpu_us_per_op,
-        or_dash(row.cpu_ratio.map(|ratio| format!("{:.2}", ratio.median))),
+        or_dash(row.cpu_ratio.map(Spread::shown)),
         row.p50_us,
         row.p99_us,
         row.p999_us,

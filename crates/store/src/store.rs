@@ -97,6 +97,12 @@ impl Store {
         self.inner.volumes.mode
     }
 
+    /// The level that is sealed in the store as the least that a write may ask for (R17).
+    #[must_use]
+    pub fn minimum_level(&self) -> Level {
+        self.inner.minimum_level
+    }
+
     /// Which life this is.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {

@@ -4,6 +4,7 @@
 //! Runs with `RUSTFLAGS="--cfg ringfort_weaken"` and a target directory of its own; empty otherwise.
 //! The switches are process-wide, so this is one test.
 #![cfg(ringfort_weaken)]
+#![allow(clippy::unwrap_used, clippy::ok_expect, reason = "helpers of tests fail the test")]
 
 #[path = "attacks/anatomy.rs"]
 mod anatomy;

@@ -98,6 +98,28 @@ fn decode(bytes: &[u8]) -> Result<[u8; 16], DecodeError> {
     Ok(id)
 }
 
+/// Copies a sealed file as it is, without looking at it: what the copy is worth is proven when it
+/// is opened. Synced; the directory is the caller's to sync.
+pub fn copy_opaque(from: &dyn Disk, to: &dyn Disk, path: &str) -> Result<u64> {
+    const PIECE: usize = 1 << 20;
+    let failed = |doing: &str, e: std::io::Error| ringfort_base::Error::io(doing, path, &e);
+    let source = from.open(path).map_err(|e| failed("open", e))?;
+    let target = to.create(path).map_err(|e| failed("create", e))?;
+    let mut offset = 0u64;
+    loop {
+        let piece = source.read_at(Vec::new(), offset, PIECE).map_err(|e| failed("read", e))?;
+        #[expect(clippy::disallowed_methods, reason = "copied unseen: nothing is decided by these bytes")]
+        let bytes = piece.expose_to_verifier();
+        target.write_at(&bytes, offset).map_err(|e| failed("write", e))?;
+        offset += bytes.len() as u64;
+        if bytes.len() < PIECE {
+            break;
+        }
+    }
+    target.sync().map_err(|e| failed("sync", e))?;
+    Ok(offset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,26 +182,4 @@ mod tests {
         let volumes = Volumes { data: disk.clone(), trusted: None, mode: Mode::Hardware };
         assert_ne!(volumes.place(Class::Wal).1, Protection::Checksummed, "no trusted volume: sealed");
     }
-}
-
-/// Copies a sealed file as it is, without looking at it: what the copy is worth is proven when it
-/// is opened. Synced; the directory is the caller's to sync.
-pub fn copy_opaque(from: &dyn Disk, to: &dyn Disk, path: &str) -> Result<u64> {
-    const PIECE: usize = 1 << 20;
-    let failed = |doing: &str, e: std::io::Error| ringfort_base::Error::io(doing, path, &e);
-    let source = from.open(path).map_err(|e| failed("open", e))?;
-    let target = to.create(path).map_err(|e| failed("create", e))?;
-    let mut offset = 0u64;
-    loop {
-        let piece = source.read_at(Vec::new(), offset, PIECE).map_err(|e| failed("read", e))?;
-        #[expect(clippy::disallowed_methods, reason = "copied unseen: nothing is decided by these bytes")]
-        let bytes = piece.expose_to_verifier();
-        target.write_at(&bytes, offset).map_err(|e| failed("write", e))?;
-        offset += bytes.len() as u64;
-        if bytes.len() < PIECE {
-            break;
-        }
-    }
-    target.sync().map_err(|e| failed("sync", e))?;
-    Ok(offset)
 }

@@ -86,10 +86,14 @@ fn refused(word: &str, error: &Error, proof: &Evidence) -> String {
         ("file", proof.file.clone()),
         ("position", proof.position.to_string()),
         ("detail", proof.detail.clone()),
-        ("message", error.message().to_owned()),
+        // Words that were put in front of the evidence on its way here.
+        ("context", error.message().split_once(proof.kind.name()).map_or("", |(words, _)| words).to_owned()),
         ("do", advice.to_owned()),
     ] {
-        let _ = writeln!(out, "  {label:<9} {text}");
+        let text = text.trim().trim_end_matches(':');
+        if !text.is_empty() {
+            let _ = writeln!(out, "  {label:<9} {text}");
+        }
     }
     out
 }

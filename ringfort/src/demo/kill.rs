@@ -39,15 +39,13 @@ fn value(writer: &str, nth: u64) -> Vec<u8> {
     value
 }
 
-/// One round: load, kill, restart, verify all ledgers so far. Returns how many writes were
-/// acknowledged in this round.
+/// One round: load, kill, restart, verify. Returns the ledgers, to be verified again later.
 pub(crate) fn round(
     place: &Place,
     nth: usize,
     time: Duration,
-    ledgers: &mut Vec<Ledger>,
     progress: &Progress,
-) -> Result<u64, String> {
+) -> Result<Vec<Ledger>, String> {
     let server = place.must_start()?;
     let ended = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
@@ -60,13 +58,11 @@ pub(crate) fn round(
     door::sleep(time);
     server.kill().map_err(|e| e.to_string())?;
     ended.store(true, Ordering::Release);
-    let mut acknowledged = 0;
+    let mut ledgers = Vec::new();
     for thread in threads {
-        let ledger = thread.join().map_err(|_| "a writer ended early".to_owned())??;
-        acknowledged += ledger.acknowledged;
-        ledgers.push(ledger);
+        ledgers.push(thread.join().map_err(|_| "a writer ended early".to_owned())??);
     }
-    if acknowledged == 0 {
+    if ledgers.iter().all(|ledger| ledger.acknowledged == 0) {
         return Err("no write was acknowledged before the kill".to_owned());
     }
     let server = place.must_start()?;
@@ -76,7 +72,7 @@ pub(crate) fn round(
         ledger.verify(&mut client)?;
     }
     server.stop()?;
-    Ok(acknowledged)
+    Ok(ledgers)
 }
 
 /// Writes until the connection breaks, which must be the kill's doing.
@@ -110,6 +106,11 @@ impl Ledger {
     /// A ledger in which nothing is written yet.
     pub(crate) fn new(writer: &str) -> Self {
         Self { writer: writer.to_owned(), acknowledged: 0, sent: 0 }
+    }
+
+    /// How many writes were acknowledged.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// Writes `count` more keys, all of which must be acknowledged.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const CONNECTIONS: u64 = 4;
 /// Commands that are under way at once, per connection.
-const PIPELINE: u64 = 128;
+const PIPELINE: u64 = 512;
 /// Bytes at which a pipeline is full all the same.
 const PIPELINE_BYTES: usize = 512 << 10;
 
@@ -37,7 +37,7 @@ impl std::fmt::Display for Throughput {
 
 /// Writes the whole data set at the server's level.
 pub(crate) fn load(address: &str, data: &DataSet, progress: &Progress) -> Result<Throughput, String> {
-    spread(address, data, progress, "loading", |client, data, part| {
+    spread(address, data, 1, progress, "loading", |client, data, part| {
         for batch in batches(data, part) {
             for (_, key, value) in &batch {
                 client.queue(&[b"SET", key.as_bytes(), value]);
@@ -55,9 +55,14 @@ pub(crate) fn load(address: &str, data: &DataSet, progress: &Progress) -> Result
     })
 }
 
-/// Reads the whole data set and compares every value.
-pub(crate) fn verify(address: &str, data: &DataSet, progress: &Progress) -> Result<Throughput, String> {
-    spread(address, data, progress, "verifying", |client, data, part| {
+/// Reads the whole data set, or one entry of `every` so many, and compares the values.
+pub(crate) fn verify(
+    address: &str,
+    data: &DataSet,
+    every: u64,
+    progress: &Progress,
+) -> Result<Throughput, String> {
+    spread(address, data, every, progress, "verifying", |client, data, part| {
         for batch in batches(data, part) {
             for (_, key, _) in &batch {
                 client.queue(&[b"GET", key.as_bytes()]);
@@ -84,7 +89,8 @@ pub(crate) const WRONG: &str = "FALSE DATA under the key";
 /// What one connection has to do.
 struct Part {
     database: Database,
-    nth: u64,
+    first: u64,
+    step: u64,
     entries: Arc<AtomicU64>,
     bytes: Arc<AtomicU64>,
 }
@@ -104,7 +110,7 @@ fn batches<'a>(
 ) -> impl Iterator<Item = Vec<(Database, String, Vec<u8>)>> + 'a {
     let range = data.range(part.database);
     let mut mine =
-        (range.start + part.nth..range.end).step_by(CONNECTIONS as usize).map(|nth| data.entry(nth));
+        (range.start + part.first..range.end).step_by(part.step as usize).map(|nth| data.entry(nth));
     std::iter::from_fn(move || {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while (batch.len() as u64) < PIPELINE && bytes < PIPELINE_BYTES {
@@ -120,6 +126,7 @@ fn batches<'a>(
 fn spread(
     address: &str,
     data: &DataSet,
+    every: u64,
     progress: &Progress,
     doing: &str,
     work: fn(&mut Client, &DataSet, &Part) -> Result<(), String>,
@@ -134,7 +141,9 @@ fn spread(
             let mut client = Client::connect(&address).map_err(|e| e.to_string())?;
             for database in [Database::Real, Database::Generated] {
                 client.ok(&[b"SELECT", database.number().as_bytes()]).map_err(|e| e.to_string())?;
-                let part = Part { database, nth, entries: Arc::clone(&entries), bytes: Arc::clone(&bytes) };
+                let (first, step) = (nth * every, CONNECTIONS * every);
+                let part =
+                    Part { database, first, step, entries: Arc::clone(&entries), bytes: Arc::clone(&bytes) };
                 work(&mut client, &data, &part)?;
             }
             Ok(())
@@ -142,7 +151,7 @@ fn spread(
         threads.push(door::spawn("demo-client", run).map_err(|e| e.to_string())?);
     }
     while threads.iter().any(|thread| !thread.is_finished()) {
-        progress.at(doing, bytes.load(Ordering::Relaxed), data.bytes);
+        progress.at(doing, bytes.load(Ordering::Relaxed), data.bytes / every);
         door::sleep(Duration::from_millis(20));
     }
     let ended: Vec<Result<(), String>> = threads

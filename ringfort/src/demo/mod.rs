@@ -115,14 +115,16 @@ fn demonstrate(root: &Path, scale: &Scale, progress: Progress) -> Result<Report,
     progress.line(&format!("server ready after {} ms at {}", server.age().as_millis(), server.address));
     let loaded = load::load(&server.address, &data, &progress)?;
     progress.line(&format!("loaded at level fresh: {loaded}"));
-    let read = load::verify(&server.address, &data, &progress)?;
+    let read = load::verify(&server.address, &data, 1, &progress)?;
     progress.line(&format!("read back at level fresh, every value compared: {read}"));
     server.stop()?;
 
     let mut ledgers = Vec::new();
     let mut kills = Vec::new();
     for nth in 1..=scale.rounds {
-        let kept = kill::round(&place, nth, scale.round_time, &mut ledgers, &progress)?;
+        let of_round = kill::round(&place, nth, scale.round_time, &progress)?;
+        let kept = of_round.iter().map(Ledger::acknowledged).sum();
+        ledgers.extend(of_round);
         progress.line(&format!(
             "killed under load, round {nth}: {kept} acknowledged writes, all there after the restart"
         ));
@@ -153,7 +155,7 @@ fn prepare(root: &Path, place: &Place) -> Result<Spoils, String> {
     let mut client = Client::connect(&server.address).map_err(io)?;
     let mut since = Ledger::new("last");
     since.write(&mut client, LAST_WRITES)?;
-    tree::copy_apart(&place.data.join("wal"), &older_log).map_err(io)?;
+    tree::copy_live(&place.data.join("wal"), &older_log).map_err(io)?;
     since.write(&mut client, LAST_WRITES)?;
     drop(client);
     server.stop()?;

@@ -1,10 +1,12 @@
 //! Directories as wholes: copies of them, and whether one is still what it was.
 
+use ringfort_host::door;
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{DefaultHasher, Hasher};
-use std::io::Result;
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Files at least this large are linked instead of copied. The attacks replace files and never
 /// change bytes in place, and a store never reopens a file for writing (R13).
@@ -21,9 +23,32 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     })
 }
 
-/// A copy that shares nothing: of a directory that is being written to.
+/// A copy that shares nothing.
 pub(crate) fn copy_apart(from: &Path, to: &Path) -> Result<()> {
     each_file(from, to, |from, to, _| fs::copy(from, to).map(drop))
+}
+
+/// As [`copy_apart`], of a directory that a server works in: one moment of it, as a snapshot of the
+/// disk would be. Tried again while files come, go or change.
+pub(crate) fn copy_live(from: &Path, to: &Path) -> Result<()> {
+    const ATTEMPTS: usize = 200;
+    let mut last = Error::other("it never stood still");
+    for _ in 0..ATTEMPTS {
+        let copied = fingerprint(from).and_then(|before| {
+            copy_apart(from, to)?;
+            Ok(fingerprint(from)? == before)
+        });
+        match copied {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // A file that was there a moment ago was deleted.
+            Err(e) if e.kind() == ErrorKind::NotFound => last = e,
+            Err(e) => return Err(e),
+        }
+        fs::remove_dir_all(to)?;
+        door::sleep(Duration::from_millis(10));
+    }
+    Err(last)
 }
 
 fn each_file(from: &Path, to: &Path, copy: fn(&Path, &Path, u64) -> Result<()>) -> Result<()> {
@@ -40,22 +65,36 @@ fn each_file(from: &Path, to: &Path, copy: fn(&Path, &Path, u64) -> Result<()>) 
     Ok(())
 }
 
-/// Every file with its length and a digest of its bytes, and every directory.
-pub(crate) fn fingerprint(root: &Path) -> Result<BTreeMap<PathBuf, (u64, u64)>> {
+/// What a file is, for telling whether it was changed: of a small one its bytes, of a large one
+/// what the file system changes whenever somebody changes it.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Print {
+    Dir,
+    Bytes(Vec<u8>),
+    /// Inode, length, times of the last change of contents and of anything, in nanoseconds.
+    Large([i128; 4]),
+}
+
+/// All files and directories below `root`.
+pub(crate) fn fingerprint(root: &Path) -> Result<BTreeMap<PathBuf, Print>> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
-        found.insert(dir.clone(), (0, 0));
         for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            let bytes = fs::read(&path)?;
-            let mut digest = DefaultHasher::new();
-            digest.write(&bytes);
-            found.insert(path, (bytes.len() as u64, digest.finish()));
+            let meta = fs::symlink_metadata(&path)?;
+            let print = if meta.is_dir() {
+                dirs.push(path.clone());
+                Print::Dir
+            } else if meta.len() < LINK_BYTES_MIN {
+                Print::Bytes(fs::read(&path)?)
+            } else {
+                let time = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+                let modified = time(meta.mtime(), meta.mtime_nsec());
+                let changed = time(meta.ctime(), meta.ctime_nsec());
+                Print::Large([meta.ino().into(), meta.len().into(), modified, changed])
+            };
+            found.insert(path, print);
         }
     }
     Ok(found)

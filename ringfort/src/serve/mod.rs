@@ -72,6 +72,7 @@ fn serve(config: &Config, opened: &Opened, clock: OsClock) -> Result<(), Failure
     let server_config = ServerConfig {
         requirepass: config.requirepass.as_ref().map(|password| password.clone().into_bytes()),
         default_level: config.level,
+        minimum_level: opened.store.minimum_level(),
         maxclients: config.maxclients as usize,
         idle_timeout: config.timeout.0,
         port,

@@ -63,7 +63,21 @@ impl Dir {
 
     pub fn copy(&self, from: &str, to: &str) {
         let _ = fs::remove_dir_all(self.path(to));
-        copy(&self.path(from), &self.path(to));
+        copy(&self.path(from), &self.path(to)).unwrap();
+    }
+
+    /// As [`Dir::copy`], of a directory in use: one moment of it, as a snapshot of the disk would be.
+    pub fn copy_live(&self, from: &str, to: &str) {
+        for _ in 0..500 {
+            let _ = fs::remove_dir_all(self.path(to));
+            let before = contents(&self.path(from));
+            let copied = copy(&self.path(from), &self.path(to)).is_ok();
+            if copied && contents(&self.path(from)) == before {
+                return;
+            }
+            door::sleep(Duration::from_millis(10));
+        }
+        panic!("{from} never stood still");
     }
 }
 
@@ -73,17 +87,18 @@ impl Drop for Dir {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            fs::copy(entry.path(), target)?;
         }
     }
+    Ok(())
 }
 
 /// Every path below `root`, with the bytes of files.
@@ -97,7 +112,8 @@ pub fn contents(root: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
                 dirs.push(path.clone());
                 found.push((path, None));
             } else {
-                let bytes = fs::read(&path).unwrap();
+                // A file of a store in use may go meanwhile.
+                let bytes = fs::read(&path).unwrap_or_default();
                 found.push((path, Some(bytes)));
             }
         }

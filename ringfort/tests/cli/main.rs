@@ -4,6 +4,7 @@
 
 mod child;
 mod commands;
+mod demo;
 mod kill;
 mod refuse;
 mod serve;

@@ -80,7 +80,7 @@ fn a_store_that_meets_its_double_stops_with_the_evidence() {
     let mut first = dir.serve(&[]);
     let mut client = first.client();
     assert_eq!(client.call("GET balance").as_bytes(), Some(&b"0"[..]));
-    dir.copy("data", "clone");
+    dir.copy_live("data", "clone");
     let mut command = dir.command(&["serve", "--resp", "127.0.0.1:0", "--admin", "off", "--data"]);
     command.arg(dir.path("clone")).arg("--platform-state").arg(dir.path("platform"));
     let second = crate::child::Server::start(command);

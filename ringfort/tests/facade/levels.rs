@@ -130,7 +130,7 @@ fn r5_of_two_live_copies_the_first_serves_nothing_fresh() {
     let dir = Dir::new();
     let first = Db::open(dir.software().anchor_window(Duration::from_secs(3600))).unwrap();
     first.default_keyspace().put_with("k", "1", Level::Fresh).unwrap();
-    dir.copy("data", "clone");
+    dir.copy_live("data", "clone");
     let second = Options::new(dir.path("clone")).platform_state(dir.path("platform"));
     let second = Db::open(second).unwrap();
     second.default_keyspace().put_with("k", "2", Level::Fresh).unwrap();

@@ -157,8 +157,8 @@ fn a_store_that_was_not_closed_keeps_what_it_acknowledged() {
     db.default_keyspace().put_with("fresh", "1", Level::Fresh).unwrap();
     db.default_keyspace().put_with("durable", "1", Level::Durable).unwrap();
     // As a crash would leave it: the directory of a store that is open.
-    dir.copy("data", "crashed");
-    dir.copy("platform", "platform-then");
+    dir.copy_live("data", "crashed");
+    dir.copy_live("platform", "platform-then");
     let crashed = Options::new(dir.path("crashed")).platform_state(dir.path("platform-then"));
     let crashed = Db::open(crashed).unwrap();
     for key in ["fresh", "durable"] {

@@ -5,7 +5,7 @@ use super::arg;
 use super::ctx::{Ctx, Done};
 use crate::config::DATABASES;
 use crate::server::Server;
-use ringfort_protocol::front::resp::error::{config_set, wrong_arity};
+use ringfort_protocol::front::resp::error::{SYNTAX, config_set};
 use ringfort_protocol::front::resp::number::parse_i64;
 use ringfort_protocol::front::resp::{ReplyError, Request, glob};
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,7 +77,7 @@ enum Change {
 /// `CONFIG SET name value ...`: all or none.
 pub(super) fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if !req.len().is_multiple_of(2) {
-        return Err(wrong_arity("config|set").into());
+        return Err(SYNTAX.into());
     }
     let mut changes = Vec::new();
     for at in (2..req.len()).step_by(2) {

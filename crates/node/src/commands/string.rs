@@ -22,6 +22,11 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let options = options::set(req.args_from(3))?;
     let (key, value) = (arg(req, 1), arg(req, 2));
     check_string(value.len())?;
+    // Before the key is looked at: a time that is none is refused even if NX or XX would decide.
+    let until = match options.expiry {
+        SetExpiry::Set(deadline) => deadline_ms(ctx, deadline, "set")?,
+        SetExpiry::Clear | SetExpiry::Keep => None,
+    };
     let latch = ctx.latch(ctx.keyspace(), [key]).await;
     let slot = ctx.load_latched(key).await?;
     // With GET the old value is answered, so it must be a string.
@@ -37,7 +42,7 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
             SetExpiry::Keep => {
                 changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[value]);
             }
-            SetExpiry::Set(deadline) => match deadline_ms(ctx, deadline, "set")? {
+            SetExpiry::Set(_) => match until {
                 Some(at_ms) => changes.put_string(key, slot.stored(), at_ms, &[value]),
                 None => remove(ctx, &mut changes, key, &slot),
             },

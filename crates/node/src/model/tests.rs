@@ -1,3 +1,5 @@
+//! The data model's records and keys: what is written comes back, and nothing else is accepted.
+
 use super::*;
 
 #[test]

@@ -216,13 +216,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let mid_request = self.parser.is_mid_request() || !self.buffer.is_empty();
         let held = self.parser.held_bytes();
         let want = if held > READ_BYTES { READ_BYTES_LARGE } else { READ_BYTES };
-        let bytes = self.buffer.capacity() + held + self.out.capacity();
+        // What the buffer will be: the room to read into may be there already.
+        let buffer_bytes = self.buffer.capacity().max(self.buffer.len() + want);
+        let bytes = buffer_bytes + held + self.out.capacity();
         let unfinished = self.buffer.len() + if mid_request { held } else { 0 };
         self.client.request_bytes.store(unfinished, Ordering::Relaxed);
-        self.charge.shrink(bytes + want);
+        self.charge.shrink(bytes);
         let client = Arc::clone(&self.client);
         tokio::select! {
-            () = self.charge.cover(bytes + want) => {}
+            () = self.charge.cover(bytes) => {}
             () = client.closed() => return Ok(false),
         }
         let limit = self.idle_limit(mid_request);

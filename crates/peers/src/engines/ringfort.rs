@@ -104,14 +104,10 @@ impl Engine for Ringfort {
 
     fn settle(&self) -> Result<()> {
         self.store.flush(None)?;
-        // Files that compaction freed go once the edit that freed them is anchored (R8), which
-        // takes a window; then nothing may be due or under way for a while.
+        // Between two jobs nothing may seem due for a moment: it has to stay so.
         let mut quiet = 0;
         while quiet < 5 {
-            self.store.request_anchor();
-            self.shared.log.ring();
-            self.shared.maintenance.ring();
-            door::sleep(ANCHOR_WINDOW / 2);
+            door::sleep(Duration::from_millis(10));
             let worked = self.store.maintenance_step()? == Step::Worked;
             quiet = if worked || self.shared.maintenance.busy() { 0 } else { quiet + 1 };
         }
@@ -150,7 +146,7 @@ fn start(store: &Store, shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
     ])
 }
 
-/// Once per window, and when settling.
+/// Once per window.
 fn log_work(store: &Store) -> ringfort_base::Result<()> {
     if store.frontier(Level::Fresh) < store.frontier(Level::Buffered) {
         store.request_anchor();

@@ -161,7 +161,7 @@ struct Parts {
 }
 
 fn assemble(basis: Basis, parts: Parts) -> Inner {
-    let Basis { world, options, locks, volumes, counter, .. } = basis;
+    let Basis { world, options, locks, volumes, counter, key_file } = basis;
     let position = Seq(parts.anchor.wal.position);
     let manifest_head = parts.manifest.head();
     Inner {
@@ -194,6 +194,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         stats: Counters::default(),
         closed: AtomicBool::new(false),
         context: parts.context,
+        minimum_level: key_file.settings.minimum_level,
         options,
         world,
         volumes,

@@ -25,7 +25,7 @@ use crate::txn::latch::Latches;
 use crate::wal::writer::LogContext;
 use parking_lot::{Mutex, RwLock};
 use ringfort_base::world::DiskLock;
-use ringfort_base::{Error, FileNo, KeyspaceId, Result};
+use ringfort_base::{Error, FileNo, KeyspaceId, Level, Result};
 use ringfort_trust::volume::Volumes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -38,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) options: StoreOptions,
     pub(crate) world: World,
     pub(crate) volumes: Volumes,
+    pub(crate) minimum_level: Level,
     pub(crate) context: Arc<LogContext>,
     pub(crate) frontiers: Arc<Frontiers>,
     pub(crate) queue: Mutex<commit::Queue>,

@@ -3,6 +3,7 @@
 //!
 //! It reads the formats by their documentation (`wal`, `manifest::edit`, `table::format`) and not
 //! by the store's own code, so a format that changes without its documentation fails here.
+#![allow(dead_code, reason = "several test binaries and fuzz targets use their part")]
 
 use crate::common::Machine;
 use ringfort_base::codec::Reader;

@@ -54,10 +54,10 @@ fn every_byte_of_every_file() {
             let disk =
                 |machine: &Machine| if trusted { machine.trusted.clone() } else { machine.data.clone() };
             for (path, bytes) in disk(&machine).files() {
-                for at in 0..bytes.len() {
+                for (at, byte) in bytes.iter().enumerate() {
                     let fork = machine.map(MemDisk::fork);
                     let bit = 1 << (at % 8);
-                    disk(&fork).poke(&path, at as u64, &[bytes[at] ^ bit]).unwrap();
+                    disk(&fork).poke(&path, at as u64, &[byte ^ bit]).unwrap();
                     match read(&fork, ks) {
                         Ok(rows) => {
                             harmless += 1;

@@ -246,8 +246,10 @@ struct Liar {
     /// What `len` says of a true length.
     len: fn(u64) -> u64,
     /// How many of the bytes that there are a read gives.
-    read: Arc<dyn Fn(&str, u64, usize) -> usize + Send + Sync>,
+    read: ReadLie,
 }
+
+type ReadLie = Arc<dyn Fn(&str, u64, usize) -> usize + Send + Sync>;
 
 impl Liar {
     fn honest(inner: &MemDisk) -> Self {

@@ -16,6 +16,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-log-header",
         what: "a bit of the header of an anchored segment",
+        by: "R13: AES-256-GCM, key derived from the whole header",
         expect: REFUSED,
         rounds: 60,
         attack: flip_header,
@@ -23,6 +24,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-log-frame",
         what: "a bit of the clear frame of an anchored record",
+        by: "R13: AES-256-GCM, key derived from the whole header",
         expect: REFUSED,
         rounds: 60,
         attack: flip_frame,
@@ -30,6 +32,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-log-ciphertext",
         what: "a bit of the ciphertext of an anchored record",
+        by: "R13: AES-256-GCM, key derived from the whole header",
         expect: REFUSED,
         rounds: 40,
         attack: flip_ciphertext,
@@ -37,6 +40,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-log-tag",
         what: "a bit of the tag of an anchored record",
+        by: "R13: AES-256-GCM, key derived from the whole header",
         expect: REFUSED,
         rounds: 20,
         attack: flip_tag,
@@ -44,6 +48,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-log-tail",
         what: "a bit behind the anchored head",
+        by: "R3: behind the anchored head a torn end is honest",
         expect: [Expect::Crash; 3],
         rounds: 100,
         attack: flip_tail,
@@ -51,6 +56,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "cut-log-anchored",
         what: "a segment cut at and inside every anchored record",
+        by: "R1, R3: the anchor holds the head of the log",
         expect: [Expect::Refused(CUT, "wal"); 3],
         rounds: usize::MAX,
         attack: cut_anchored,
@@ -58,6 +64,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "cut-log-tail",
         what: "the last segments cut at and inside every record behind the anchored head",
+        by: "R3: the anchor says how far the log must reach",
         expect: [Expect::Crash; 3],
         rounds: usize::MAX,
         attack: cut_tail,
@@ -65,6 +72,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "zero-log-anchored",
         what: "zeros from an anchored record to the end of its segment",
+        by: "R1, R3: the anchor holds the head of the log",
         expect: [Expect::Refused(CUT, "wal"); 3],
         rounds: 30,
         attack: zero_anchored,
@@ -72,6 +80,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "delete-log-segment",
         what: "an anchored segment deleted: the first, each in the middle, the last",
+        by: "R1, R3: the chain, the MANIFEST names the first segment, the anchor the last record",
         expect: [Expect::Refused(CUT, "wal"); 3],
         rounds: usize::MAX,
         attack: delete_segment,
@@ -79,6 +88,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "delete-log-tail",
         what: "the segments behind the anchored head deleted",
+        by: "R3: the anchor says how far the log must reach",
         expect: [Expect::Crash; 3],
         rounds: 1,
         attack: delete_tail,
@@ -86,6 +96,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "delete-log",
         what: "all segments deleted",
+        by: "R1, R3: the chain, the MANIFEST names the first segment, the anchor the last record",
         expect: [Expect::Refused(CUT, "wal"); 3],
         rounds: 1,
         attack: delete_all,
@@ -93,6 +104,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "splice-log-record",
         what: "an anchored record over another of its length in the same segment",
+        by: "R13: associated data bind a record to segment, number and predecessor",
         expect: REFUSED,
         rounds: 30,
         attack: splice_in_file,
@@ -100,6 +112,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "splice-log-segment",
         what: "an anchored record over the record of the same number in another segment",
+        by: "R13: associated data bind a record to segment, number and predecessor",
         expect: REFUSED,
         rounds: 20,
         attack: splice_between_files,
@@ -107,6 +120,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "splice-log-index",
         what: "as before, its frame's number made to fit",
+        by: "R13: associated data bind a record to segment, number and predecessor",
         expect: REFUSED,
         rounds: 30,
         attack: splice_with_index,
@@ -114,6 +128,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "move-log-keyspace",
         what: "an anchored record declared another keyspace's",
+        by: "R13, R15: associated data bind the keyspace",
         expect: REFUSED,
         rounds: 10,
         attack: change_domain,
@@ -121,6 +136,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "halve-log-batch",
         what: "the first record of an un-anchored batch over two keyspaces declared its last, the other cut",
+        by: "R13: associated data bind the flag that ends a group",
         expect: [Expect::Crash; 3],
         rounds: 8,
         attack: halve_batch,
@@ -128,6 +144,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "reorder-log-records",
         what: "two neighbouring anchored records exchanged",
+        by: "R13: the chain of tags",
         expect: REFUSED,
         rounds: 30,
         attack: reorder_records,
@@ -135,6 +152,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "reorder-log-segments",
         what: "two anchored segments exchanged",
+        by: "R13: the chain of tags",
         expect: REFUSED,
         rounds: 6,
         attack: reorder_segments,
@@ -142,6 +160,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "repeat-log-record",
         what: "an anchored record a second time right behind itself",
+        by: "R13: the chain of tags",
         expect: REFUSED,
         rounds: 20,
         attack: repeat_record,
@@ -149,6 +168,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "drop-log-record",
         what: "an anchored record taken out, what follows moved up",
+        by: "R13: the chain of tags",
         expect: REFUSED,
         rounds: 20,
         attack: drop_record,
@@ -156,6 +176,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "repeat-log-segment",
         what: "an anchored segment a second time under the next free number",
+        by: "R2, R3: a copy continues from no head of this life",
         expect: [Expect::Crash; 3],
         rounds: 4,
         attack: repeat_segment,
@@ -163,6 +184,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "repeat-log-tail",
         what: "the last record a second time at the end of the log",
+        by: "R2, R3: a copy continues from no head of this life",
         expect: [Expect::Crash; 3],
         rounds: 1,
         attack: repeat_tail,
@@ -170,6 +192,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "extend-log",
         what: "noise behind the end of the log",
+        by: "R3",
         expect: [Expect::Crash; 3],
         rounds: 10,
         attack: extend,
@@ -177,6 +200,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "fill-log-reserve",
         what: "noise in the reserved space of the last segment",
+        by: "R3",
         expect: [Expect::Crash; 3],
         rounds: 10,
         attack: fill_reserve,
@@ -184,6 +208,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "disown-first-segment",
         what: "number or incarnation in the header of the first needed segment altered, so that it looks like another file's",
+        by: "R3: the log starts at the segment that the MANIFEST names",
         expect: REFUSED,
         rounds: 16,
         attack: disown_first,
@@ -191,6 +216,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "forge-first-segment",
         what: "the first needed segment replaced by a header alone that continues from where a later segment does, or from the anchored head",
+        by: "R3: a header is believed when a record under it verified",
         expect: REFUSED,
         rounds: 8,
         attack: forge_first,
@@ -198,6 +224,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-log-tail-header",
         what: "each byte of the header of a segment behind the anchored head",
+        by: "R3: behind the anchored head a torn end is honest",
         expect: [Expect::Crash; 3],
         rounds: SegmentHeader::BYTES,
         attack: flip_tail_header,
@@ -205,6 +232,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "noise-segment",
         what: "a segment of noise under the next free number",
+        by: "R2, R3: no life claimed it",
         expect: [Expect::Crash; 3],
         rounds: 5,
         attack: noise_segment,

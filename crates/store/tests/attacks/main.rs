@@ -10,12 +10,14 @@
 //! ```
 //! `docs/threat-model.md` lists every row by its id; a test here holds the two together.
 //! `RINGFORT_LONG=1` multiplies the rounds.
+#![allow(clippy::unwrap_used, clippy::ok_expect, reason = "helpers of tests fail the test")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod anatomy;
 mod canary;
+mod document;
 mod exhaustive;
 mod honest;
 mod live;

@@ -38,6 +38,8 @@ pub struct Row {
     pub id: &'static str,
     /// What is changed.
     pub what: &'static str,
+    /// The rules and the countermeasure that meet it.
+    pub by: &'static str,
     /// In `software`, `hardware`, `twin`.
     pub expect: [Expect; 3],
     /// How often, each time elsewhere.

@@ -19,6 +19,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-manifest",
         what: "a bit of the MANIFEST up to its anchored edit",
+        by: "R1, R13: seals and chain, the anchor holds the head",
         expect: MANIFEST,
         rounds: 100,
         attack: flip_manifest,
@@ -26,6 +27,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "cut-manifest",
         what: "the MANIFEST cut at and inside every record",
+        by: "R1, R3: the anchor holds the head of the MANIFEST",
         expect: MANIFEST,
         rounds: usize::MAX,
         attack: cut_manifest,
@@ -33,6 +35,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "reorder-manifest",
         what: "two edits exchanged",
+        by: "R13: the chain of tags",
         expect: MANIFEST,
         rounds: 10,
         attack: reorder_manifest,
@@ -40,6 +43,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "repeat-manifest",
         what: "an edit twice",
+        by: "R13: the chain of tags",
         expect: MANIFEST,
         rounds: 10,
         attack: repeat_manifest,
@@ -47,6 +51,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "extend-manifest",
         what: "noise behind the last edit",
+        by: "R3: recovery stops at the anchored edit",
         expect: HARMLESS,
         rounds: 5,
         attack: extend_manifest,
@@ -54,6 +59,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "rename-manifest",
         what: "the MANIFEST under another number",
+        by: "R13: the number is part of the header",
         expect: MANIFEST,
         rounds: 1,
         attack: rename_manifest,
@@ -61,6 +67,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "delete-manifest",
         what: "the MANIFEST deleted",
+        by: "R1, R8: the anchor names it",
         expect: MANIFEST,
         rounds: 1,
         attack: delete_manifest,
@@ -68,15 +75,31 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "current-anything",
         what: "CURRENT altered, emptied, deleted: it is a hint",
+        by: "R8: recovery looks for the MANIFEST that the anchor names",
         expect: HARMLESS,
         rounds: 6,
         attack: current,
     },
-    Row { id: "flip-keys", what: "a bit of the key file", expect: KEYS, rounds: 150, attack: flip_keys },
-    Row { id: "cut-keys", what: "the key file cut", expect: KEYS, rounds: 30, attack: cut_keys },
+    Row {
+        id: "flip-keys",
+        what: "a bit of the key file",
+        by: "R1, R14: authenticated, its digest is anchored",
+        expect: KEYS,
+        rounds: 150,
+        attack: flip_keys,
+    },
+    Row {
+        id: "cut-keys",
+        what: "the key file cut",
+        by: "R1, R14",
+        expect: KEYS,
+        rounds: 30,
+        attack: cut_keys,
+    },
     Row {
         id: "extend-keys",
         what: "noise behind the key file",
+        by: "R1, R14",
         expect: KEYS,
         rounds: 5,
         attack: extend_keys,
@@ -84,6 +107,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "delete-keys",
         what: "the key file deleted",
+        by: "R1, R18",
         expect: KEYS_OR_ALL,
         rounds: 1,
         attack: delete_keys,
@@ -91,6 +115,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "empty-directory",
         what: "everything in the data directory deleted",
+        by: "R18: the platform knows the name",
         expect: [GONE; 3],
         rounds: 1,
         attack: empty,
@@ -98,6 +123,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "empty-trusted",
         what: "everything on the trusted volume deleted (damage)",
+        by: "R2, R17: the volume id is sealed in the store",
         expect: [Expect::Outside("this mode has none"), GONE, GONE],
         rounds: 1,
         attack: empty_trusted,
@@ -105,6 +131,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "noise-files",
         what: "files of noise beside the store's own",
+        by: "R2: what the state does not name is garbage",
         expect: HARMLESS,
         rounds: 5,
         attack: noise_files,
@@ -264,7 +291,7 @@ fn noise_files(aim: &mut Aim<'_>) -> Option<String> {
         attack::write_file(tables, path, &noise).unwrap();
     }
     let other = if aim.anatomy.anchor.key_file_version.is_multiple_of(2) { "KEYS.1" } else { "KEYS.0" };
-    attack::write_file(&aim.machine.data, other, &noise[..200 * aim.round]).unwrap();
+    attack::write_file(&aim.machine.data, other, &noise[..200 * (aim.round % 16)]).unwrap();
     assert!(aim.scene.mode == Mode::Software || !aim.machine.data.files().contains_key("wal/x.log"));
     Some("noise in every directory".to_owned())
 }

@@ -19,6 +19,10 @@ use ringfort_trust::keyfile::Mode;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+/// Sealed bytes with the place of each.
+type Pieces = Vec<(String, Vec<u8>)>;
+type Files = BTreeMap<String, Vec<u8>>;
+
 const WINDOW: usize = 16;
 
 fn world(machine: &Machine, entropy: Arc<dyn Entropy>) -> World {
@@ -37,7 +41,7 @@ fn work(store: &Store) {
 }
 
 /// The sealed bytes of all files, with the place of each piece.
-fn sealed(files: &BTreeMap<String, Vec<u8>>) -> Vec<(String, Vec<u8>)> {
+fn sealed(files: &Files) -> Pieces {
     let mut pieces = Vec::new();
     for (path, bytes) in files {
         if path.starts_with("wal/") || path.starts_with("MANIFEST") {
@@ -66,7 +70,7 @@ fn repeated(one: &[(String, Vec<u8>)], other: &[(String, Vec<u8>)]) -> Option<St
     })
 }
 
-fn only_new(machine: &Machine, before: &BTreeMap<String, Vec<u8>>) -> Vec<(String, Vec<u8>)> {
+fn only_new(machine: &Machine, before: &Files) -> Pieces {
     let mut files = machine.data.files();
     files.retain(|path, bytes| before.get(path) != Some(bytes));
     sealed(&files)
@@ -80,7 +84,7 @@ fn lives_that_draw_the_same_randomness_share_no_keystream() {
     drop(Store::open(world(&machine, Arc::clone(&entropy) as _), options(&machine)).unwrap());
     machine.data.unlock_all();
     let moment = entropy.snapshot();
-    let mut lives: Vec<Vec<(String, Vec<u8>)>> = Vec::new();
+    let mut lives: Vec<Pieces> = Vec::new();
     for life in 0..4 {
         let before = machine.data.files();
         entropy.rewind(&moment);
@@ -115,7 +119,7 @@ impl Entropy for Diverging {
 /// Two machines resumed from one snapshot, their platforms too (before either claim is known to the
 /// other). `early`: they part when they resume; else only when they are open, in the middle of the
 /// same segment under the same key.
-fn clones(early: bool) -> [(Vec<(String, Vec<u8>)>, BTreeMap<String, Vec<u8>>); 2] {
+fn clones(early: bool) -> [(Pieces, Files); 2] {
     let machine = Machine::new(Mode::Software, 33);
     let entropy = SnapshotEntropy::new(34);
     let moment = entropy.snapshot();

@@ -21,6 +21,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "rollback-directory",
         what: "the whole data directory as it was: in the life before, between flush and purge, after a compaction, a few commits ago",
+        by: "R1, R3: one anchor over log, MANIFEST and key file",
         expect: [OLD_SEALED, Expect::Harmless, Expect::OnRead(&[Missing], "tables/")],
         rounds: usize::MAX,
         attack: roll_back_data,
@@ -28,6 +29,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "rollback-trusted",
         what: "the whole trusted volume as it was",
+        by: "R1, R3: one anchor over log, MANIFEST and key file",
         expect: [NONE, OUTSIDE, OUTSIDE],
         rounds: 0,
         attack: |_| None,
@@ -35,6 +37,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "rollback-log",
         what: "the log alone as it was",
+        by: "R1, R3: one anchor over log, MANIFEST and key file",
         expect: [OLD_SEALED, OUTSIDE, OUTSIDE],
         rounds: usize::MAX,
         attack: roll_back_log,
@@ -42,6 +45,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "rollback-manifest",
         what: "the MANIFEST alone as it was",
+        by: "R1, R3: one anchor over log, MANIFEST and key file",
         expect: [OLD_SEALED, OUTSIDE, OUTSIDE],
         rounds: usize::MAX,
         attack: roll_back_manifest,
@@ -49,6 +53,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "rollback-tables",
         what: "all tables as they were, log and MANIFEST left alone",
+        by: "R1, R16: the anchored MANIFEST names tables and keys",
         expect: [Expect::OnRead(&[Missing], "tables/"), OUTSIDE, Expect::OnRead(&[Missing], "tables/")],
         rounds: usize::MAX,
         attack: roll_back_tables,
@@ -56,6 +61,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "rollback-log-and-manifest",
         what: "log and MANIFEST as they were, tables left alone",
+        by: "R1, R3: one anchor over log, MANIFEST and key file",
         expect: [OLD_SEALED, OUTSIDE, OUTSIDE],
         rounds: usize::MAX,
         attack: roll_back_both,
@@ -63,6 +69,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "old-files-again",
         what: "every file of every earlier moment put back beside the present ones",
+        by: "R2, R8: what the state does not name is garbage",
         expect: [Expect::Harmless; 3],
         rounds: 1,
         attack: old_files_again,
@@ -70,6 +77,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "unanchored-keys",
         what: "a later version of the key file that nothing anchors",
+        by: "R1, R14: the anchor names version and digest",
         expect: [Expect::Harmless; 3],
         rounds: 1,
         attack: |aim| keys(aim, false),
@@ -77,6 +85,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "replaced-keys",
         what: "that version in the place of the anchored one",
+        by: "R1, R14: the anchor names version and digest",
         expect: [Expect::Refused(&[Fork, Rollback], "KEYS"); 3],
         rounds: 1,
         attack: |aim| keys(aim, true),
@@ -84,6 +93,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "other-store",
         what: "all volumes of another store on the same platform",
+        by: "R18: the platform knows name and id",
         expect: [Expect::Refused(&[Foreign], "KEYS"); 3],
         rounds: 1,
         attack: other_store,
@@ -91,6 +101,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "other-trusted",
         what: "the trusted volume of another store",
+        by: "R17: the volume id is sealed in the store",
         expect: [NONE, Expect::Refused(&[Foreign], ""), Expect::Refused(&[Foreign], "")],
         rounds: 1,
         attack: other_trusted,
@@ -98,6 +109,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "other-keys",
         what: "another store's key file",
+        by: "R14, R18: bound to the store id",
         expect: [Expect::Refused(&[Foreign], "KEYS"); 3],
         rounds: 1,
         attack: other_keys,
@@ -105,6 +117,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "other-manifest",
         what: "another store's MANIFEST under the name of the present one",
+        by: "R13: keys differ, store and lineage are bound",
         expect: [Expect::Refused(NOT_OURS, "MANIFEST"), OUTSIDE, OUTSIDE],
         rounds: 1,
         attack: other_manifest,
@@ -112,6 +125,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "other-segment",
         what: "another store's segment under the name of an anchored one",
+        by: "R13: keys differ, store and lineage are bound",
         expect: [Expect::Refused(NOT_OURS, "wal"), OUTSIDE, OUTSIDE],
         rounds: usize::MAX,
         attack: other_segment,
@@ -119,6 +133,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "other-record",
         what: "another store's record over one of its length",
+        by: "R13: keys differ, store and lineage are bound",
         expect: [Expect::Refused(OLD, "wal"), OUTSIDE, OUTSIDE],
         rounds: 10,
         attack: other_record,
@@ -126,6 +141,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "other-table",
         what: "another store's table under the name of a present one",
+        by: "R13: keys differ, store and lineage are bound",
         expect: [Expect::OnRead(&[BadSeal], "tables/"); 3],
         rounds: usize::MAX,
         attack: other_table,
@@ -133,6 +149,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "checkpoint-in-place",
         what: "a checkpoint of this store in the place of its data directory",
+        by: "R21: no counter anchors it",
         expect: [Expect::Refused(OLD, ""), Expect::Harmless, Expect::Noticed],
         rounds: 1,
         attack: checkpoint,

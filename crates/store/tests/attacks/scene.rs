@@ -45,11 +45,6 @@ impl Moment {
     pub fn tables(&self, mode: Mode) -> &Image {
         if mode == Mode::Hardware { &self.trusted } else { &self.data }
     }
-
-    /// The volume that holds log and MANIFEST.
-    pub fn log(&self, mode: Mode) -> &Image {
-        if mode == Mode::Software { &self.data } else { &self.trusted }
-    }
 }
 
 /// The attacked store; see the module.

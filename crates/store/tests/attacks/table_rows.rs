@@ -18,6 +18,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-data-level0",
         what: "a bit of a data block at level 0",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 40,
         attack: |aim| flip_data(aim, |l| l == 0),
@@ -25,6 +26,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-data-level1",
         what: "a bit of a data block at level 1",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 40,
         attack: |aim| flip_data(aim, |l| l == 1),
@@ -32,6 +34,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-data-deeper",
         what: "a bit of a data block at level 2 or deeper",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 40,
         attack: |aim| flip_data(aim, |l| l > 1),
@@ -39,6 +42,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-index",
         what: "a bit of an index or index partition",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 40,
         attack: |aim| flip_kind(aim, BlockKind::Index),
@@ -46,6 +50,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-top-index",
         what: "a bit of a top index",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 20,
         attack: |aim| flip_kind(aim, BlockKind::TopIndex),
@@ -53,6 +58,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-filter",
         what: "a bit of a filter",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 40,
         attack: |aim| flip_kind(aim, BlockKind::Filter),
@@ -60,6 +66,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-tombstones",
         what: "a bit of a block of range tombstones",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 20,
         attack: |aim| flip_kind(aim, BlockKind::Tombstones),
@@ -67,6 +74,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-properties",
         what: "a bit of the properties",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 20,
         attack: |aim| flip_kind(aim, BlockKind::Properties),
@@ -74,6 +82,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "flip-footer",
         what: "a bit of a footer",
+        by: "R16: each block sealed (or checksummed) under the key that the MANIFEST holds",
         expect: FOUND,
         rounds: 20,
         attack: |aim| flip_kind(aim, BlockKind::Footer),
@@ -81,22 +90,39 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "cut-table",
         what: "a table cut at and inside a block",
+        by: "R16: places and lengths come from verified handles",
         expect: FOUND,
         rounds: 60,
         attack: cut,
     },
-    Row { id: "extend-table", what: "noise behind a table", expect: HARMLESS, rounds: 5, attack: extend },
+    Row {
+        id: "extend-table",
+        what: "noise behind a table",
+        by: "R16: the footer lies where the MANIFEST says",
+        expect: HARMLESS,
+        rounds: 5,
+        attack: extend,
+    },
     Row {
         id: "delete-table",
         what: "each table deleted: the top one hides its tombstones",
+        by: "R16: the MANIFEST names it",
         expect: GONE,
         rounds: usize::MAX,
         attack: delete,
     },
-    Row { id: "delete-all-tables", what: "all tables deleted", expect: GONE, rounds: 1, attack: delete_all },
+    Row {
+        id: "delete-all-tables",
+        what: "all tables deleted",
+        by: "R16: the MANIFEST names it",
+        expect: GONE,
+        rounds: 1,
+        attack: delete_all,
+    },
     Row {
         id: "hide-tombstones",
         what: "the block of range tombstones zeroed, or another's put over it",
+        by: "R16: the number of tombstones stands in the MANIFEST",
         expect: FOUND,
         rounds: 6,
         attack: hide_tombstones,
@@ -104,6 +130,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "splice-block",
         what: "a data block over another of its length in the same table",
+        by: "R13, R16: the offset is the nonce, kind and file are associated data, each table has its key",
         expect: FOUND,
         rounds: 20,
         attack: |aim| splice(aim, true, false),
@@ -111,6 +138,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "splice-block-table",
         what: "a data block over one of its length in another table of its keyspace",
+        by: "R13, R16: the offset is the nonce, kind and file are associated data, each table has its key",
         expect: FOUND,
         rounds: 20,
         attack: |aim| splice(aim, false, true),
@@ -118,6 +146,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "splice-block-keyspace",
         what: "a data block over one of another keyspace",
+        by: "R13, R16: the offset is the nonce, kind and file are associated data, each table has its key",
         expect: FOUND,
         rounds: 20,
         attack: |aim| splice(aim, false, false),
@@ -125,14 +154,23 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "swap-blocks",
         what: "two data blocks of one length exchanged",
+        by: "R13, R16: the offset is the nonce, each table has its key",
         expect: FOUND,
         rounds: 20,
         attack: swap_blocks,
     },
-    Row { id: "swap-tables", what: "two tables exchanged", expect: FOUND, rounds: 20, attack: swap_tables },
+    Row {
+        id: "swap-tables",
+        what: "two tables exchanged",
+        by: "R13, R16: the offset is the nonce, each table has its key",
+        expect: FOUND,
+        rounds: 20,
+        attack: swap_tables,
+    },
     Row {
         id: "older-table",
         what: "a table that a compaction replaced, under the name of a present one",
+        by: "R13, R16: each table has its key",
         expect: FOUND,
         rounds: 20,
         attack: older_table,
@@ -140,6 +178,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "compaction-input-again",
         what: "all tables that compactions removed put back beside the present ones",
+        by: "R8: what the state does not name is garbage",
         expect: HARMLESS,
         rounds: 1,
         attack: inputs_again,

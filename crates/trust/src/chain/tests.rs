@@ -1,3 +1,5 @@
+//! The sealed chained log under honest use and under every alteration of its bytes.
+
 use super::*;
 use crate::keys::Secret;
 use crate::seal::Protection;

@@ -1,3 +1,5 @@
+//! Counters: conditional advances, lost replies (R4), slots under crashes.
+
 use super::slot::VolumeCounter;
 use super::*;
 use crate::anchor::tests::sample;

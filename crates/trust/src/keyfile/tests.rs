@@ -1,3 +1,5 @@
+//! The key file: slots, envelopes, epochs, and every refusal.
+
 use super::*;
 use crate::chain::{LogKind, SegmentHeader};
 use crate::platform::sim::{SimDevice, SimPlatform};

@@ -1,3 +1,5 @@
+//! The simulated platform: what it remembers, what the bus can do to it.
+
 use super::super::Platform;
 use super::*;
 use crate::anchor::tests::sample;

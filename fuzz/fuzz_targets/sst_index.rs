@@ -1,0 +1,4 @@
+//! Fuzzes the decoder of an index of a table, as plaintext: what a seal that verified may say.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ringfort_store::engine::lsm::fuzzing::index(data));
