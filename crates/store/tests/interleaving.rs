@@ -42,17 +42,17 @@ mod latch;
 use frontier::Frontiers;
 use latch::Latches;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Seq};
-use shuttle::sync::atomic::{{AtomicBool, AtomicU64}, Ordering};
+use shuttle::sync::atomic::{AtomicU64, Ordering};
 use shuttle::thread;
 use std::sync::Arc;
 
 /// The counter as the model has it: how many operations began, and which head each confirmed.
 struct Model {
     frontiers: Arc<Frontiers>,
-    written: {AtomicBool, AtomicU64},
-    durable: {AtomicBool, AtomicU64},
+    written: AtomicU64,
+    durable: AtomicU64,
     /// The number of the last counter operation that began.
-    operations: {AtomicBool, AtomicU64},
+    operations: AtomicU64,
     anchor: sync::Mutex<()>,
 }
 
@@ -60,9 +60,9 @@ impl Model {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             frontiers: Arc::default(),
-            written: {AtomicBool, AtomicU64}::new(0),
-            durable: {AtomicBool, AtomicU64}::new(0),
-            operations: {AtomicBool, AtomicU64}::new(0),
+            written: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
             anchor: sync::Mutex::default(),
         })
     }
@@ -106,7 +106,7 @@ impl Model {
 fn no_waiter_is_forgotten_or_let_go_too_early() {
     sync::explore(|| {
         let model = Model::new();
-        let left = Arc::new({AtomicBool, AtomicU64}::new(4));
+        let left = Arc::new(AtomicU64::new(4));
         let mut threads = Vec::new();
         for level in [Level::Buffered, Level::Durable, Level::Fresh, Level::Fresh] {
             let (model, left) = (Arc::clone(&model), Arc::clone(&left));
@@ -217,7 +217,7 @@ const KS: KeyspaceId = KeyspaceId(1);
 fn latches_exclude_and_never_hang() {
     sync::explore(|| {
         let latches = Latches::new(4);
-        let inside: Arc<Vec<{AtomicBool, AtomicU64}>> = Arc::new((0..3).map(|_| AtomicU64::new(0)).collect());
+        let inside: Arc<Vec<AtomicU64>> = Arc::new((0..3).map(|_| AtomicU64::new(0)).collect());
         let sets: [&[u8]; 4] = [&[0, 1], &[1, 2], &[2, 0], &[1]];
         let threads = sets.map(|set| {
             let (latches, inside) = (Arc::clone(&latches), Arc::clone(&inside));

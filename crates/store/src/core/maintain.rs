@@ -41,6 +41,8 @@ const MEMTABLE_SHARE: usize = 3;
 /// many frozen memtables wait.
 const LEVEL0_PILE: usize = 4;
 const FROZEN_PILE: usize = 4;
+/// However small the memory budget, memtables may hold this much before writes are refused, bytes.
+const MEMTABLE_BYTES_LEAST: usize = 64 << 20;
 /// How often, in commit groups, the memtables' share is looked at.
 const BUDGET_CHECK_GROUPS: u64 = 64;
 /// The longest pause that writers are asked for, microseconds.
@@ -88,7 +90,8 @@ impl Inner {
         }
         let delay_us = (worst.clamp(0.0, 1.0) * WRITE_DELAY_US_MAX) as u64;
         self.delay_us.store(delay_us, Ordering::Relaxed);
-        self.memtables_full.store(bytes > self.options.memory_budget, Ordering::Relaxed);
+        let most = self.options.memory_budget.max(MEMTABLE_BYTES_LEAST);
+        self.memtables_full.store(bytes > most, Ordering::Relaxed);
     }
 
     // --- freezing ----------------------------------------------------------------------------------

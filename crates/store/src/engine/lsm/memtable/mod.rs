@@ -200,7 +200,14 @@ impl Memtable {
     /// About how much memory it takes.
     #[must_use]
     pub fn approximate_bytes(&self) -> usize {
-        FIXED_BYTES + self.list.used_bytes(self.len()) + self.tombstone_bytes.load(Ordering::Relaxed)
+        FIXED_BYTES + self.data_bytes()
+    }
+
+    /// About how much of that its entries take: what the write buffer's size is measured by, so that
+    /// a small one is not full from the start.
+    #[must_use]
+    pub fn data_bytes(&self) -> usize {
+        self.list.used_bytes(self.len()) + self.tombstone_bytes.load(Ordering::Relaxed)
     }
 
     /// How many point entries it holds.

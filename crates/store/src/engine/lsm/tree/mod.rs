@@ -165,9 +165,9 @@ impl Tree {
         self.count.fetch_add(delta, Ordering::AcqRel);
     }
 
-    /// Bytes of the memtable that is being written.
+    /// Bytes of the entries of the memtable that is being written.
     pub(crate) fn active_bytes(&self) -> usize {
-        self.current.read().active.table.approximate_bytes()
+        self.current.read().active.table.data_bytes()
     }
 
     /// Bytes of all memtables.
