@@ -3,8 +3,9 @@
 //! The host owns its clock. One that is set back is overruled by the time that the last commits
 //! were logged with, so nothing expired comes back. One that is set far forward is not believed:
 //! from what the log knew when the store opened, time may run as fast as the monotonic clock and
-//! jump once by the step setting. Beyond that the clock is *suspect*: time stands at the bound,
-//! physical removal waits and new expiries are refused until the operator decides.
+//! jump once by the step setting. Beyond that the clock is *suspect*: time stands still at what is
+//! known (so that restarts cannot carry it forward step by step), physical removal waits and new
+//! expiries are refused until the operator decides.
 
 use ringfort_base::world::Clock;
 use std::sync::Arc;
@@ -48,19 +49,11 @@ impl StoreClock {
         let bound = self.base_ms.saturating_add(self.step_ms_max).saturating_add(elapsed);
         let host = host_ms(&*self.clock);
         let suspect = host > bound;
-        let now_ms = host.min(bound).max(self.known_ms.load(Ordering::Acquire));
         if !suspect {
             // What was shown once is not taken back within this life.
-            self.known_ms.fetch_max(now_ms, Ordering::AcqRel);
+            self.known_ms.fetch_max(host, Ordering::AcqRel);
         }
-        Time { now_ms, suspect }
-    }
-
-    /// The time that a commit or a claim is logged with. A suspect clock moves nothing: else each
-    /// restart would take its bound for known and lift it by another step.
-    pub(crate) fn loggable_ms(&self) -> u64 {
-        let time = self.now();
-        if time.suspect { self.known_ms.load(Ordering::Acquire) } else { time.now_ms }
+        Time { now_ms: self.known_ms.load(Ordering::Acquire), suspect }
     }
 
     /// A commit is logged with `ms`: time never falls below it again.

@@ -66,7 +66,7 @@ pub(super) fn claim(
     let flushed = state.keyspaces.values().map(|keyspace| keyspace.flushed).max().unwrap_or_default();
     let position = Seq(end.position.max(state.last_seq.0).max(flushed.0)).next();
     let id = random_id(&basis.world)?;
-    let claim = Claim { time_ms: clock.loggable_ms(), incarnation, id, continues };
+    let claim = Claim { time_ms: clock.now().now_ms, incarnation, id, continues };
     let writer = begin_log(&context, segment, &tail, &claim, position)?;
     let wal_head = writer.head();
 

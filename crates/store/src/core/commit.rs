@@ -133,7 +133,7 @@ impl Inner {
             return Ok(Step::Idle);
         };
         let position = Seq(last.first.0 + last.ops.len() as u64 - 1);
-        let time_ms = self.clock.loggable_ms();
+        let time_ms = self.clock.now().now_ms;
         // A failure from here on leaves the outcome unknown: sealing consumes an index (R11, R13).
         let touched = self.or_stop(|| {
             if log.writer.is_full(bytes) {

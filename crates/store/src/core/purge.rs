@@ -34,6 +34,7 @@ impl Inner {
             Some(edit) => edit,
         };
         if self.anchor.lock().synced_manifest < newest {
+            self.sync_now()?;
             self.anchor_now()?;
         }
         let anchored = self.anchor.lock().synced_manifest;
