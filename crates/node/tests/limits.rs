@@ -3,6 +3,7 @@ mod common;
 
 use common::{Rig, on_runtime, text};
 use ringfort_base::{ErrorKind, Level};
+use ringfort_fault::device::DeviceFault;
 use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::admin::serve_admin;
 use ringfort_node::jobs::{Jobs, Spawner};
@@ -303,13 +304,31 @@ fn a_fresh_write_costs_one_round() {
     });
 }
 
-/// A worker that cannot be started is not waited for.
+/// The counter does not answer some reads: whoever waits for one is answered when it does again.
+#[test]
+fn the_workers_survive_a_counter_that_does_not_answer() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let mut client = rig.connect();
+        client.run("SET k v").await;
+        let at = rig.bus.transactions();
+        (1..=4).for_each(|n| rig.bus.at(at + n, DeviceFault::DropRequest));
+        assert_eq!(text(&client.run("GET k").await), "v");
+        assert!(rig.bus.transactions() > at + 4, "the faults were met");
+        assert!(rig.server.health().is_ok());
+        assert!(client.run("SET k w").await.is_ok());
+        rig.jobs.stop();
+    });
+}
+
+/// A worker that cannot be started is not waited for, and the server does not go on without.
 #[test]
 fn jobs_that_never_ran_can_be_stopped() {
     let rig = Rig::new();
     let refuses: Spawner = Arc::new(|_, work| drop(work));
     let jobs = Jobs::start(&rig.server, Duration::from_millis(20), &refuses);
     jobs.stop();
+    assert!(rig.server.health().is_err());
     rig.jobs.stop();
 }
 

@@ -2,9 +2,10 @@
 //! simulated platform; and clients over in-memory streams that speak RESP.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use ringfort_base::world::{Clock, Entropy};
+use ringfort_base::world::{Clock, Device, Entropy};
 use ringfort_base::{Level, Untrusted};
 use ringfort_fault::clock::ManualClock;
+use ringfort_fault::device::FaultDevice;
 use ringfort_fault::entropy::SeededEntropy;
 use ringfort_fault::memory::MemDisk;
 use ringfort_fault::script::FaultDisk;
@@ -34,6 +35,8 @@ pub struct Rig {
     pub platform: MemDisk,
     /// The data volume as the store sees it.
     pub faults: FaultDisk,
+    /// The counter's device as the store sees it.
+    pub bus: Arc<FaultDevice>,
     pub jobs: Jobs,
     clients: AtomicU64,
 }
@@ -87,18 +90,19 @@ impl Rig {
         let faults = FaultDisk::new(Arc::new(data.clone()));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let device = SimDevice::new(Arc::new(platform.clone()), Arc::clone(&entropy));
+        let bus = Arc::new(FaultDevice::new(Arc::new(device)));
         let world = World {
             data: Arc::new(faults.clone()),
             trusted: None,
             clock: Arc::clone(&running),
             entropy: Arc::clone(&entropy),
-            platform: Arc::new(SimPlatform::new(Arc::new(device))),
+            platform: Arc::new(SimPlatform::new(Arc::clone(&bus) as Arc<dyn Device>)),
         };
         let options = StoreOptions { memory_budget: 32 << 20, ..StoreOptions::default() };
         let store = Store::open(world, options).expect("opens");
         let server = Server::new(store, config, running, &*entropy).expect("starts");
         let jobs = Jobs::start(&server, anchor_window, &spawner());
-        Self { server, clock, data, platform, faults, jobs, clients: AtomicU64::new(0) }
+        Self { server, clock, data, platform, faults, bus, jobs, clients: AtomicU64::new(0) }
     }
 
     /// At a level, which makes tests of other things than levels fast.
