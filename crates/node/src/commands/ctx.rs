@@ -194,6 +194,9 @@ impl Ctx<'_> {
         self.pending.flush();
         loop {
             let slot = self.load_in(self.keyspace(), key, at).await?;
+            if let Slot::Expired(record) = &slot {
+                self.overdue(record.expiry_ms());
+            }
             let Some(record) = slot.into_live() else {
                 add(&self.server.stats().misses, 1);
                 return Ok(None);
@@ -208,6 +211,11 @@ impl Ctx<'_> {
             drop(record);
             self.charge.cover(total).await;
         }
+    }
+
+    /// Tells the reaper of a key that is hidden because it has expired.
+    fn overdue(&self, expiry_ms: u64) {
+        self.server.alarm().overdue(expiry_ms, self.server.reaper_signal());
     }
 
     /// [`Ctx::load`] for a command on strings.

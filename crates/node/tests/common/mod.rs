@@ -70,6 +70,15 @@ impl Rig {
         Self::over(config, MemDisk::new(), MemDisk::new(), real, clock, 7, anchor_window)
     }
 
+    /// With a clock that counts how often the time of day is read.
+    pub fn with_counted_clock() -> (Self, Arc<AtomicU64>) {
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
+        let looked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::new(CountedClock(Arc::clone(&clock), Arc::clone(&looked)));
+        let config = ServerConfig { default_level: Level::Buffered, ..ServerConfig::default() };
+        (Self::over(config, MemDisk::new(), MemDisk::new(), counted, clock, 7, WINDOW), looked)
+    }
+
     /// The server that starts after this one's process was killed.
     pub fn after_kill(&self) -> Self {
         let (data, platform) = (self.data.process_kill(), self.platform.process_kill());
@@ -118,6 +127,20 @@ impl Rig {
         let server = Arc::clone(&self.server);
         door::spawn(async move { server.serve_connection(theirs, peer).await });
         Client { stream: ours, buffer: Buffer::new(), decoder: Decoder::new(1 << 30) }
+    }
+}
+
+/// A clock set by hand, and how often it was looked at.
+struct CountedClock(Arc<ManualClock>, Arc<AtomicU64>);
+
+impl Clock for CountedClock {
+    fn wall(&self) -> Untrusted<Duration> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
     }
 }
 
