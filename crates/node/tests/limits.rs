@@ -10,6 +10,7 @@ use ringfort_node::jobs::{Jobs, Spawner};
 use ringfort_node::{ServerConfig, door};
 use ringfort_protocol::front::resp::client::append_command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
@@ -181,6 +182,128 @@ fn small_requests_do_not_wait_for_the_budget() {
         small.take(100 * (100 + 8)).await;
         assert_eq!(text(&small.run("PING").await), "PONG");
         assert!(budget.waiting() >= 2, "the others still wait");
+        rig.jobs.stop();
+    });
+}
+
+/// Large replies made of many small values, by any command, are charged while they are collected:
+/// clients that do not read them cannot make the server hold them all.
+#[test]
+fn the_byte_budget_bounds_replies_of_many_values() {
+    on_runtime(async {
+        let (total, reply_bytes) = (4_000_000, 100 * 15_000);
+        let value = vec![b'x'; 15_000];
+        let names: Vec<String> = (0..100).map(|n| format!("name{n}")).collect();
+        let many = |first: &str| {
+            let mut args = vec![first.as_bytes().to_vec()];
+            args.extend(names.iter().map(|name| name.clone().into_bytes()));
+            args
+        };
+        let hmget = [vec![b"HMGET".to_vec()], many("hash")].concat();
+        let words = |line: &str| line.split(' ').map(|w| w.as_bytes().to_vec()).collect::<Vec<_>>();
+        let gets = |name: &str| words(&format!("GET {name}"));
+        let commands = [
+            vec![many("MGET")],
+            vec![hmget],
+            vec![words("HGETALL hash")],
+            vec![words("HVALS hash")],
+            vec![words("HSCAN hash 0")],
+            vec![words("RANGE name nameX LIMIT 1000")],
+            names.iter().map(|name| gets(name)).collect(),
+        ];
+        for pipeline in commands {
+            let config = ServerConfig {
+                connection_memory_bytes: total,
+                default_level: Level::Buffered,
+                ..ServerConfig::default()
+            };
+            let rig = Rig::with(config);
+            let mut writer = rig.connect();
+            for name in &names {
+                writer.call(&[b"SET", name.as_bytes(), &value]).await;
+                writer.call(&[b"HSET", b"hash", name.as_bytes(), &value]).await;
+            }
+            let mut bytes = Vec::new();
+            for args in &pipeline {
+                append_command(&mut bytes, &args.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            }
+            let mut clients = Vec::new();
+            for _ in 0..30 {
+                let mut client = rig.connect();
+                client.send(&bytes).await;
+                clients.push(client);
+            }
+            let what = String::from_utf8_lossy(&pipeline[0][0]).into_owned();
+            let budget = Arc::clone(rig.server.budget());
+            // A pipeline is answered in turns of some 256 KiB, which is less than its share for most.
+            if pipeline.len() == 1 {
+                eventually(&format!("{what}: a queue"), || budget.waiting() >= 20).await;
+            } else {
+                eventually(&format!("{what}: a queue"), || budget.waiting() >= 1).await;
+            }
+            door::sleep(Duration::from_millis(50)).await;
+            let held: usize = rig
+                .server
+                .clients()
+                .list()
+                .iter()
+                .map(|client| client.reply_bytes.load(Ordering::Relaxed))
+                .sum();
+            assert!(held <= total + 2 * reply_bytes, "{what}: {held} bytes of replies are held");
+            let answered = Arc::new(AtomicUsize::new(0));
+            for mut client in clients {
+                let (answered, replies) = (Arc::clone(&answered), pipeline.len());
+                door::spawn(async move {
+                    for _ in 0..replies {
+                        let reply = client.reply().await.expect("a reply");
+                        assert!(reply.as_error().is_none(), "{reply:?}");
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    client.run("PING").await;
+                });
+            }
+            eventually(&format!("{what}: all replies"), || answered.load(Ordering::Relaxed) == 30).await;
+            eventually("everything is given back", || budget.used() == 0).await;
+            rig.jobs.stop();
+        }
+    });
+}
+
+/// Commands that read under a latch give it back before they wait for room, and COPY is refused.
+#[test]
+fn the_byte_budget_holds_under_latches() {
+    on_runtime(async {
+        let config = ServerConfig {
+            connection_memory_bytes: 1_000_000,
+            default_level: Level::Buffered,
+            ..ServerConfig::default()
+        };
+        let rig = Rig::with(config);
+        let mut small = rig.connect();
+        let large = vec![b'x'; 600_000];
+        for key in [&b"large"[..], b"other"] {
+            small.call(&[b"SET", key, &large]).await;
+        }
+        let mut slow = Vec::new();
+        for _ in 0..3 {
+            let mut client = rig.connect();
+            client.send(b"GET large\r\n").await;
+            slow.push(client);
+        }
+        let budget = Arc::clone(rig.server.budget());
+        eventually("a queue for the budget", || budget.waiting() >= 1).await;
+        let refused = small.run("COPY other copy").await;
+        assert_eq!(text(&refused), "OOM request or reply exceeds the server's byte budget.");
+        let before = budget.waiting();
+        let mut waits = rig.connect();
+        waits.send(b"GETDEL other\r\n").await;
+        eventually("it waits for room", || budget.waiting() > before).await;
+        assert_eq!(text(&small.run("EXPIRE none 5").await), "0");
+        assert_eq!(text(&small.run("DEL other").await), "1", "the latch is free");
+        for mut client in slow {
+            assert_eq!(client.reply().await.expect("a reply").as_bytes(), Some(&large[..]));
+        }
+        assert_eq!(text(&waits.reply().await.expect("a reply")), "Null");
         rig.jobs.stop();
     });
 }

@@ -171,6 +171,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 ended = Ended::Close;
                 break;
             }
+            // Replies of commands that charge nothing themselves. Without room the turn ends here: what
+            // is sent needs none.
+            let bytes = self.buffer.capacity() + self.parser.held_bytes() + self.out.capacity();
+            if self.out.len() > READ_BYTES && !self.charge.try_cover(bytes) {
+                break;
+            }
         }
         self.client.reply_bytes.store(self.out.len(), Ordering::Relaxed);
         self.pending.flush();
