@@ -315,14 +315,79 @@ fn a_client_that_does_not_read_is_left() {
         let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
         let rig = Rig::with(config);
         let mut client = rig.connect();
-        client.call(&[b"SET", b"k", &vec![b'x'; 1_000_000]]).await;
+        client.call(&[b"SET", b"k", &vec![b'x'; 60_000]]).await;
         let mut bytes = Vec::new();
-        (0..20).for_each(|_| append_command(&mut bytes, &[b"GET", b"k"]));
+        (0..2).for_each(|_| append_command(&mut bytes, &[b"GET", b"k"]));
         client.send(&bytes).await;
         assert_eq!(text(&rig.connect().run("PING").await), "PONG");
         eventually("the connection is dropped", || rig.server.clients().is_empty()).await;
         assert_eq!(rig.server.budget().used(), 0);
         rig.jobs.stop();
+    });
+}
+
+/// Taking a byte now and then does not keep a connection, and what is charged for it.
+#[test]
+fn a_client_that_reads_too_slowly_is_left() {
+    on_runtime(async {
+        let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
+        let rig = Rig::with(config);
+        let mut client = rig.connect();
+        client.call(&[b"SET", b"k", &vec![b'x'; 130_000]]).await;
+        client.send(b"GET k\r\n").await;
+        let trickle = async {
+            // The stream between the two holds 64 KiB: of the rest some bytes at a time.
+            while !rig.server.clients().is_empty() {
+                client.take(100).await;
+                door::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(
+            door::within(Some(Duration::from_secs(6)), trickle).await.is_some(),
+            "the connection is dropped"
+        );
+        assert_eq!(rig.server.budget().used(), 0);
+        rig.jobs.stop();
+    });
+}
+
+/// `CLIENT KILL` and a shutdown end connections that wait: for their client, for the gate, for memory.
+#[test]
+fn connections_that_wait_can_be_killed() {
+    on_runtime(async {
+        for shut_down in [false, true] {
+            let config = ServerConfig { connection_memory_bytes: 1_500_000, ..ServerConfig::default() };
+            let rig = Rig::with(config);
+            let mut client = rig.connect();
+            client.call(&[b"SET", b"k", &vec![b'x'; 1_000_000]]).await;
+            client.run("LEVEL buffered").await;
+            let mut waiting = Vec::new();
+            for _ in 0..3 {
+                let mut client = rig.connect();
+                client.run("LEVEL buffered").await;
+                client.send(b"GET k\r\n").await;
+                waiting.push(client);
+            }
+            let budget = Arc::clone(rig.server.budget());
+            eventually("a queue for the budget", || budget.waiting() >= 1).await;
+            rig.jobs.stop();
+            let mut gated = rig.connect();
+            gated.send(b"EXISTS none\r\n").await;
+            eventually("all are there", || rig.server.clients().len() == 5).await;
+            door::sleep(Duration::from_millis(20)).await;
+            if shut_down {
+                let down = door::within(Some(Duration::from_secs(4)), rig.server.shut_down()).await;
+                assert!(down.is_some(), "in time");
+                assert!(rig.server.clients().is_empty());
+            } else {
+                for id in 2..=5 {
+                    assert_eq!(text(&client.run(&format!("CLIENT KILL ID {id}")).await), "1");
+                }
+                eventually("they are gone", || rig.server.clients().len() == 1).await;
+            }
+            assert!(gated.rest().await.is_empty(), "nothing is shown that was not confirmed");
+            eventually("everything is given back", || budget.used() == 0).await;
+        }
     });
 }
 
