@@ -70,7 +70,7 @@ impl Client {
         now.saturating_sub(self.since)
     }
 
-    /// Asks the connection to close: after its present turn.
+    /// Asks the connection to close: after its present turn, which may not take long any more.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.wake.notify_one();

@@ -19,7 +19,8 @@ pub struct ServerConfig {
     pub maxclients: usize,
     /// A connection that sends nothing for this long is closed; zero: never.
     pub idle_timeout: Duration,
-    /// A connection that does not take its replies for this long is closed.
+    /// A connection that does not take the replies of a turn within this time, and a second more for
+    /// each 64 KiB, is closed.
     pub write_timeout: Duration,
     /// One budget for the requests and replies of all connections, bytes.
     pub connection_memory_bytes: usize,

@@ -14,8 +14,16 @@
 //! be slow, is being advanced over the one before. The anchor worker syncs what is wanted before it
 //! begins a round: a round over less than its waiters need would release none of them, and be
 //! begun again and again. Nothing polls: a [`Signal`] counts wake-ups, so none between a
-//! step that found nothing and the wait is lost. A step that fails has stopped the store (R11); the
-//! worker reports it once and ends.
+//! step that found nothing and the wait is lost.
+//!
+//! What becomes of a worker whose step fails:
+//! - **The store has stopped** (R11), or the error is evidence: reported once, the worker ends and the
+//!   server shuts down.
+//! - **Anything else** (the counter did not answer a read, a table could not be read, a limit was
+//!   reached) changed nothing: it is logged, the worker pauses (100 ms, doubled up to 1 s) and begins
+//!   again. What it was to do is still wanted: the store keeps that, not the worker.
+//! - **A worker that panics, or has no thread**, cannot be done without: the server fails as if its
+//!   store had stopped, so that nobody waits for ever for what will not happen.
 
 use crate::reaper;
 use crate::server::Server;
@@ -27,7 +35,11 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-/// Runs a named worker on a thread of its own.
+/// The pause after the first failed step, and after many.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Runs a named worker on a thread of its own. One that cannot drops the work: the server fails.
 pub type Spawner = Arc<dyn Fn(&str, Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// A level-triggered wake-up for one worker.
@@ -105,6 +117,16 @@ impl Signal {
     }
 }
 
+impl Signal {
+    /// Sleeps for `time`, and no longer than twice that if it is raised meanwhile (which stays
+    /// raised); whether the worker is to end, which ends the sleep.
+    fn pause(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        while !state.stopped && !self.changed.wait_for(&mut state, time).timed_out() {}
+        state.stopped
+    }
+}
+
 /// The running workers; see [`Jobs::start`].
 pub struct Jobs {
     signals: [Arc<Signal>; 4],
@@ -140,14 +162,20 @@ impl Jobs {
         let (st, next) = (store.clone(), Arc::clone(&anchor));
         let syncing = Arc::new(Mutex::new(()));
         let turn = Arc::clone(&syncing);
-        jobs.run("ringfort-sync", spawner, server, move || sync_worker(&st, &sync, &next, &turn));
+        jobs.run("ringfort-sync", spawner, server, &jobs.signals[0], move || {
+            sync_worker(&st, &sync, &next, &turn)
+        });
         let sv = Arc::clone(server);
-        jobs.run("ringfort-anchor", spawner, server, move || {
+        jobs.run("ringfort-anchor", spawner, server, &jobs.signals[1], move || {
             anchor_worker(&sv, &anchor, anchor_window, &syncing)
         });
-        jobs.run("ringfort-maintenance", spawner, server, move || maintenance_worker(&store, &maintenance));
+        jobs.run("ringfort-maintenance", spawner, server, &jobs.signals[2], move || {
+            maintenance_worker(&store, &maintenance)
+        });
         let sv = Arc::clone(server);
-        jobs.run("ringfort-reaper", spawner, server, move || reaper::worker(&sv, &reaper_signal));
+        jobs.run("ringfort-reaper", spawner, server, &jobs.signals[3], move || {
+            reaper::worker(&sv, &reaper_signal)
+        });
         jobs
     }
 
@@ -156,22 +184,12 @@ impl Jobs {
         name: &str,
         spawner: &Spawner,
         server: &Arc<Server>,
-        work: impl FnOnce() -> Result<()> + Send + 'static,
+        signal: &Arc<Signal>,
+        work: impl Fn() -> Result<()> + Send + 'static,
     ) {
-        *self.running.count.lock() += 1;
         // Made here: a closure that is dropped instead of run counts its worker out as well.
-        let (leaving, server) = (Leaving(Arc::clone(&self.running)), Arc::clone(server));
-        let named = name.to_owned();
-        spawner(
-            name,
-            Box::new(move || {
-                let _leaving = leaving;
-                if let Err(error) = work() {
-                    tracing::error!(worker = %named, %error, "a background worker stopped");
-                    server.store_failed(&error);
-                }
-            }),
-        );
+        let worker = Worker::new(name, server, signal, &self.running);
+        spawner(name, Box::new(move || worker.run(work)));
     }
 
     /// Ends the workers and waits until they have.
@@ -184,13 +202,59 @@ impl Jobs {
     }
 }
 
-/// Counts a worker out, also if it panics.
-struct Leaving(Arc<Running>);
+/// One worker: runs its loop again after errors that stopped nothing, and is counted out however it
+/// ends.
+struct Worker {
+    name: String,
+    server: Arc<Server>,
+    signal: Arc<Signal>,
+    running: Arc<Running>,
+    /// It ended as workers may: it was told to, or the store has stopped.
+    ended: bool,
+}
 
-impl Drop for Leaving {
+impl Worker {
+    fn new(name: &str, server: &Arc<Server>, signal: &Arc<Signal>, running: &Arc<Running>) -> Self {
+        *running.count.lock() += 1;
+        Self {
+            name: name.to_owned(),
+            server: Arc::clone(server),
+            signal: Arc::clone(signal),
+            running: Arc::clone(running),
+            ended: false,
+        }
+    }
+
+    fn run(mut self, work: impl Fn() -> Result<()>) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let began = self.server.monotonic();
+            let Err(error) = work() else { break };
+            if self.server.store_failed(&error) {
+                tracing::error!(worker = %self.name, %error, "a background worker stopped");
+                break;
+            }
+            if self.server.monotonic().saturating_sub(began) > PAUSE_MAX {
+                // It worked for a while: this is another trouble than the last one.
+                pause = PAUSE_MIN;
+            }
+            tracing::warn!(worker = %self.name, %error, "a background step failed; it is tried again");
+            if self.signal.pause(pause) {
+                break;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Worker {
     fn drop(&mut self) {
-        *self.0.count.lock() -= 1;
-        self.0.changed.notify_all();
+        if !self.ended {
+            self.server.worker_lost(&self.name);
+        }
+        *self.running.count.lock() -= 1;
+        self.running.changed.notify_all();
     }
 }
 
@@ -270,6 +334,65 @@ pub fn is_fatal(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::server::pending::tests::server;
+    use ringfort_base::ErrorKind;
+    use std::sync::atomic::AtomicUsize;
+
+    fn worker(server: &Arc<Server>, running: &Arc<Running>) -> Worker {
+        Worker::new("ringfort-test", server, &Signal::new(), running)
+    }
+
+    #[test]
+    fn an_error_that_stops_nothing_is_survived() {
+        let (server, running, calls) = (server(), Arc::default(), AtomicUsize::new(0));
+        worker(&server, &running).run(|| match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Error::new(ErrorKind::Io, "a read failed")),
+            1 => Err(Error::new(ErrorKind::Exhausted, "too much at once")),
+            _ => Ok(()),
+        });
+        assert_eq!(calls.into_inner(), 3);
+        assert!(server.health().is_ok());
+        assert_eq!(*running.count.lock(), 0);
+    }
+
+    #[test]
+    fn an_error_that_stopped_the_store_ends_the_worker() {
+        let (server, running, calls) = (server(), Arc::default(), AtomicUsize::new(0));
+        worker(&server, &running).run(|| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            Err(Error::new(ErrorKind::Rollback, "older than it was"))
+        });
+        assert_eq!(calls.into_inner(), 1);
+        assert!(server.failure().is_some_and(|e| e.kind() == ErrorKind::Rollback));
+    }
+
+    #[test]
+    fn a_worker_that_panics_or_never_runs_fails_the_server() {
+        for panics in [true, false] {
+            let (server, running) = (server(), Arc::default());
+            let worker = worker(&server, &running);
+            if panics {
+                let work = std::panic::AssertUnwindSafe(|| worker.run(|| panic!("a bug")));
+                assert!(std::panic::catch_unwind(work).is_err());
+            } else {
+                drop(worker);
+            }
+            assert!(server.health().is_err());
+            assert!(server.failure().is_some_and(|e| e.message().contains("ringfort-test")));
+            assert_eq!(*running.count.lock(), 0);
+        }
+    }
+
+    #[test]
+    fn a_pause_is_ended_by_stop_alone() {
+        let signal = Signal::new();
+        signal.raise();
+        assert!(!signal.pause(Duration::from_millis(1)));
+        assert_eq!(signal.wait(None), Woken::Raised, "the wake-up is kept");
+        signal.stop();
+        assert!(signal.pause(Duration::from_secs(3600)));
+    }
 
     #[test]
     fn a_signal_raised_before_the_wait_is_not_lost() {

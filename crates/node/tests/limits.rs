@@ -3,12 +3,14 @@ mod common;
 
 use common::{Rig, on_runtime, text};
 use ringfort_base::{ErrorKind, Level};
+use ringfort_fault::device::DeviceFault;
 use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::admin::serve_admin;
 use ringfort_node::jobs::{Jobs, Spawner};
 use ringfort_node::{ServerConfig, door};
 use ringfort_protocol::front::resp::client::append_command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
@@ -184,6 +186,128 @@ fn small_requests_do_not_wait_for_the_budget() {
     });
 }
 
+/// Large replies made of many small values, by any command, are charged while they are collected:
+/// clients that do not read them cannot make the server hold them all.
+#[test]
+fn the_byte_budget_bounds_replies_of_many_values() {
+    on_runtime(async {
+        let (total, reply_bytes) = (4_000_000, 100 * 15_000);
+        let value = vec![b'x'; 15_000];
+        let names: Vec<String> = (0..100).map(|n| format!("name{n}")).collect();
+        let many = |first: &str| {
+            let mut args = vec![first.as_bytes().to_vec()];
+            args.extend(names.iter().map(|name| name.clone().into_bytes()));
+            args
+        };
+        let hmget = [vec![b"HMGET".to_vec()], many("hash")].concat();
+        let words = |line: &str| line.split(' ').map(|w| w.as_bytes().to_vec()).collect::<Vec<_>>();
+        let gets = |name: &str| words(&format!("GET {name}"));
+        let commands = [
+            vec![many("MGET")],
+            vec![hmget],
+            vec![words("HGETALL hash")],
+            vec![words("HVALS hash")],
+            vec![words("HSCAN hash 0")],
+            vec![words("RANGE name nameX LIMIT 1000")],
+            names.iter().map(|name| gets(name)).collect(),
+        ];
+        for pipeline in commands {
+            let config = ServerConfig {
+                connection_memory_bytes: total,
+                default_level: Level::Buffered,
+                ..ServerConfig::default()
+            };
+            let rig = Rig::with(config);
+            let mut writer = rig.connect();
+            for name in &names {
+                writer.call(&[b"SET", name.as_bytes(), &value]).await;
+                writer.call(&[b"HSET", b"hash", name.as_bytes(), &value]).await;
+            }
+            let mut bytes = Vec::new();
+            for args in &pipeline {
+                append_command(&mut bytes, &args.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            }
+            let mut clients = Vec::new();
+            for _ in 0..30 {
+                let mut client = rig.connect();
+                client.send(&bytes).await;
+                clients.push(client);
+            }
+            let what = String::from_utf8_lossy(&pipeline[0][0]).into_owned();
+            let budget = Arc::clone(rig.server.budget());
+            // A pipeline is answered in turns of some 256 KiB, which is less than its share for most.
+            if pipeline.len() == 1 {
+                eventually(&format!("{what}: a queue"), || budget.waiting() >= 20).await;
+            } else {
+                eventually(&format!("{what}: a queue"), || budget.waiting() >= 1).await;
+            }
+            door::sleep(Duration::from_millis(50)).await;
+            let held: usize = rig
+                .server
+                .clients()
+                .list()
+                .iter()
+                .map(|client| client.reply_bytes.load(Ordering::Relaxed))
+                .sum();
+            assert!(held <= total + 2 * reply_bytes, "{what}: {held} bytes of replies are held");
+            let answered = Arc::new(AtomicUsize::new(0));
+            for mut client in clients {
+                let (answered, replies) = (Arc::clone(&answered), pipeline.len());
+                door::spawn(async move {
+                    for _ in 0..replies {
+                        let reply = client.reply().await.expect("a reply");
+                        assert!(reply.as_error().is_none(), "{reply:?}");
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    client.run("PING").await;
+                });
+            }
+            eventually(&format!("{what}: all replies"), || answered.load(Ordering::Relaxed) == 30).await;
+            eventually("everything is given back", || budget.used() == 0).await;
+            rig.jobs.stop();
+        }
+    });
+}
+
+/// Commands that read under a latch give it back before they wait for room, and COPY is refused.
+#[test]
+fn the_byte_budget_holds_under_latches() {
+    on_runtime(async {
+        let config = ServerConfig {
+            connection_memory_bytes: 1_000_000,
+            default_level: Level::Buffered,
+            ..ServerConfig::default()
+        };
+        let rig = Rig::with(config);
+        let mut small = rig.connect();
+        let large = vec![b'x'; 600_000];
+        for key in [&b"large"[..], b"other"] {
+            small.call(&[b"SET", key, &large]).await;
+        }
+        let mut slow = Vec::new();
+        for _ in 0..3 {
+            let mut client = rig.connect();
+            client.send(b"GET large\r\n").await;
+            slow.push(client);
+        }
+        let budget = Arc::clone(rig.server.budget());
+        eventually("a queue for the budget", || budget.waiting() >= 1).await;
+        let refused = small.run("COPY other copy").await;
+        assert_eq!(text(&refused), "OOM request or reply exceeds the server's byte budget.");
+        let before = budget.waiting();
+        let mut waits = rig.connect();
+        waits.send(b"GETDEL other\r\n").await;
+        eventually("it waits for room", || budget.waiting() > before).await;
+        assert_eq!(text(&small.run("EXPIRE none 5").await), "0");
+        assert_eq!(text(&small.run("DEL other").await), "1", "the latch is free");
+        for mut client in slow {
+            assert_eq!(client.reply().await.expect("a reply").as_bytes(), Some(&large[..]));
+        }
+        assert_eq!(text(&waits.reply().await.expect("a reply")), "Null");
+        rig.jobs.stop();
+    });
+}
+
 /// A client that sends a large request and does not read the replies holds up itself, not others.
 #[test]
 fn a_client_that_does_not_read_is_left() {
@@ -191,14 +315,79 @@ fn a_client_that_does_not_read_is_left() {
         let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
         let rig = Rig::with(config);
         let mut client = rig.connect();
-        client.call(&[b"SET", b"k", &vec![b'x'; 1_000_000]]).await;
+        client.call(&[b"SET", b"k", &vec![b'x'; 60_000]]).await;
         let mut bytes = Vec::new();
-        (0..20).for_each(|_| append_command(&mut bytes, &[b"GET", b"k"]));
+        (0..2).for_each(|_| append_command(&mut bytes, &[b"GET", b"k"]));
         client.send(&bytes).await;
         assert_eq!(text(&rig.connect().run("PING").await), "PONG");
         eventually("the connection is dropped", || rig.server.clients().is_empty()).await;
         assert_eq!(rig.server.budget().used(), 0);
         rig.jobs.stop();
+    });
+}
+
+/// Taking a byte now and then does not keep a connection, and what is charged for it.
+#[test]
+fn a_client_that_reads_too_slowly_is_left() {
+    on_runtime(async {
+        let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
+        let rig = Rig::with(config);
+        let mut client = rig.connect();
+        client.call(&[b"SET", b"k", &vec![b'x'; 130_000]]).await;
+        client.send(b"GET k\r\n").await;
+        let trickle = async {
+            // The stream between the two holds 64 KiB: of the rest some bytes at a time.
+            while !rig.server.clients().is_empty() {
+                client.take(100).await;
+                door::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(
+            door::within(Some(Duration::from_secs(6)), trickle).await.is_some(),
+            "the connection is dropped"
+        );
+        assert_eq!(rig.server.budget().used(), 0);
+        rig.jobs.stop();
+    });
+}
+
+/// `CLIENT KILL` and a shutdown end connections that wait: for their client, for the gate, for memory.
+#[test]
+fn connections_that_wait_can_be_killed() {
+    on_runtime(async {
+        for shut_down in [false, true] {
+            let config = ServerConfig { connection_memory_bytes: 1_500_000, ..ServerConfig::default() };
+            let rig = Rig::with(config);
+            let mut client = rig.connect();
+            client.call(&[b"SET", b"k", &vec![b'x'; 1_000_000]]).await;
+            client.run("LEVEL buffered").await;
+            let mut waiting = Vec::new();
+            for _ in 0..3 {
+                let mut client = rig.connect();
+                client.run("LEVEL buffered").await;
+                client.send(b"GET k\r\n").await;
+                waiting.push(client);
+            }
+            let budget = Arc::clone(rig.server.budget());
+            eventually("a queue for the budget", || budget.waiting() >= 1).await;
+            rig.jobs.stop();
+            let mut gated = rig.connect();
+            gated.send(b"EXISTS none\r\n").await;
+            eventually("all are there", || rig.server.clients().len() == 5).await;
+            door::sleep(Duration::from_millis(20)).await;
+            if shut_down {
+                let down = door::within(Some(Duration::from_secs(4)), rig.server.shut_down()).await;
+                assert!(down.is_some(), "in time");
+                assert!(rig.server.clients().is_empty());
+            } else {
+                for id in 2..=5 {
+                    assert_eq!(text(&client.run(&format!("CLIENT KILL ID {id}")).await), "1");
+                }
+                eventually("they are gone", || rig.server.clients().len() == 1).await;
+            }
+            assert!(gated.rest().await.is_empty(), "nothing is shown that was not confirmed");
+            eventually("everything is given back", || budget.used() == 0).await;
+        }
     });
 }
 
@@ -303,13 +492,31 @@ fn a_fresh_write_costs_one_round() {
     });
 }
 
-/// A worker that cannot be started is not waited for.
+/// The counter does not answer some reads: whoever waits for one is answered when it does again.
+#[test]
+fn the_workers_survive_a_counter_that_does_not_answer() {
+    on_runtime(async {
+        let rig = Rig::new();
+        let mut client = rig.connect();
+        client.run("SET k v").await;
+        let at = rig.bus.transactions();
+        (1..=4).for_each(|n| rig.bus.at(at + n, DeviceFault::DropRequest));
+        assert_eq!(text(&client.run("GET k").await), "v");
+        assert!(rig.bus.transactions() > at + 4, "the faults were met");
+        assert!(rig.server.health().is_ok());
+        assert!(client.run("SET k w").await.is_ok());
+        rig.jobs.stop();
+    });
+}
+
+/// A worker that cannot be started is not waited for, and the server does not go on without.
 #[test]
 fn jobs_that_never_ran_can_be_stopped() {
     let rig = Rig::new();
     let refuses: Spawner = Arc::new(|_, work| drop(work));
     let jobs = Jobs::start(&rig.server, Duration::from_millis(20), &refuses);
     jobs.stop();
+    assert!(rig.server.health().is_err());
     rig.jobs.stop();
 }
 

@@ -5,6 +5,7 @@ use common::{Rig, on_runtime, text, texts};
 use ringfort_base::Level;
 use ringfort_node::reaper::reap;
 use ringfort_node::{door, model};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -57,6 +58,46 @@ fn r20_a_clock_set_far_forward_destroys_nothing() {
         rig.clock.jump_back(30 * DAY);
         assert_eq!(text(&client.run("GET k").await), "v");
         assert!(client.run("SET k w EX 5").await.is_ok());
+        rig.jobs.stop();
+    });
+}
+
+/// While the clock is not believed the reaper leaves what is due, and sleeps meanwhile.
+#[test]
+fn the_reaper_does_not_spin_while_the_clock_is_suspect() {
+    on_runtime(async {
+        let (rig, looked) = Rig::with_counted_clock();
+        let mut client = rig.connect();
+        client.run("SET k v EX 60").await;
+        rig.clock.jump_forward(30 * DAY);
+        assert!(rig.server.store().time().suspect);
+        rig.server.reaper_signal().raise();
+        door::sleep(Duration::from_millis(50)).await;
+        let before = looked.load(Ordering::Relaxed);
+        door::sleep(Duration::from_millis(500)).await;
+        let times = looked.load(Ordering::Relaxed) - before;
+        assert!(times < 100, "the clock was read {times} times");
+        rig.jobs.stop();
+    });
+}
+
+/// A reply that hides a key has it removed, though the reaper sleeps by another clock.
+#[test]
+fn a_hidden_key_is_removed_soon() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        let mut client = rig.connect();
+        client.run("SET k v EX 1000").await;
+        client.run("SET other v").await;
+        rig.clock.advance(Duration::from_secs(1001));
+        assert_eq!(text(&client.run("DBSIZE").await), "2");
+        assert_eq!(text(&client.run("GET k").await), "Null");
+        let reaped = async {
+            while text(&client.run("DBSIZE").await) != "1" {
+                door::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(door::within(Some(common::PATIENCE), reaped).await.is_some(), "the reaper was woken");
         rig.jobs.stop();
     });
 }

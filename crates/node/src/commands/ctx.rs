@@ -36,8 +36,17 @@ pub const REPLY_BYTES_MAX: usize = 512 << 20;
 pub const INLINE_ENTRIES_MAX: usize = 256;
 /// Entries per visit to the pool.
 const SLICE_ENTRIES: usize = 4096;
-/// Records from this size on are charged to the budget before they are kept.
+/// A visit ends when it has collected this much, so that it can be charged.
+const SLICE_BYTES: usize = 1 << 20;
+/// What a command holds is charged to the budget from this size on, replies before it included: less
+/// is within what each connection has for nothing.
 const CHARGED_BYTES_MIN: usize = 16 * 1024;
+/// What an entry that is kept costs beyond its bytes: its place in a vector that grows by doubling,
+/// and two allocations.
+const KEPT_ENTRY_BYTES: usize = 2 * size_of::<(Vec<u8>, Vec<u8>)>() + 2 * 16;
+
+/// Whoever waited for memory was asked to leave.
+const CLOSING: ReplyError = ReplyError::fixed("ERR the connection is being closed");
 
 /// R20: physical removal waits as well; see the reaper.
 const CLOCK_SUSPECT: ReplyError = ReplyError::fixed(
@@ -89,8 +98,12 @@ pub struct Span {
 pub struct Found {
     /// Keys and values, as the visitor made them.
     pub items: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Their size.
+    /// Their size in a reply or a batch.
     pub bytes: usize,
+    /// The memory that they take.
+    pub held_bytes: usize,
+    /// Expiry of a key that was passed over because it has expired.
+    pub hidden_ms: Option<u64>,
     /// The last stored key that was visited.
     pub last: Option<Vec<u8>>,
     /// Whether the visitor stopped the scan before its end.
@@ -101,6 +114,7 @@ impl Found {
     /// Keeps an entry.
     pub fn keep(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.bytes += key.len() + value.len() + 16;
+        self.held_bytes += key.capacity() + value.capacity() + KEPT_ENTRY_BYTES;
         self.items.push((key, value));
     }
 }
@@ -194,20 +208,61 @@ impl Ctx<'_> {
         self.pending.flush();
         loop {
             let slot = self.load_in(self.keyspace(), key, at).await?;
+            if let Slot::Expired(record) = &slot {
+                self.overdue(record.expiry_ms());
+            }
             let Some(record) = slot.into_live() else {
                 add(&self.server.stats().misses, 1);
                 return Ok(None);
             };
             let bytes = record.stored_len();
-            // The value is held twice for a moment: as it was read, and in the reply.
-            let total = self.base_bytes + self.out.capacity() + 2 * bytes;
-            if bytes < CHARGED_BYTES_MIN || self.charge.try_cover(total) {
+            if self.try_charge(2 * bytes) {
                 add(&self.server.stats().hits, 1);
                 return Ok(Some(record));
             }
             drop(record);
-            self.charge.cover(total).await;
+            self.wait_for_room(2 * bytes).await?;
         }
+    }
+
+    /// [`Ctx::fetch`] of what will be shown, charged as [`Ctx::load`] does: not for holders of latches.
+    pub(crate) async fn fetch_charged(
+        &mut self,
+        keyspace: KeyspaceId,
+        stored: &[u8],
+        at: Option<&View>,
+    ) -> Done<Option<Vec<u8>>> {
+        loop {
+            let value = self.fetch(keyspace, stored, at).await?;
+            let bytes = value.as_ref().map_or(0, Vec::len);
+            self.check_reply(bytes)?;
+            if self.try_charge(2 * bytes) {
+                return Ok(value);
+            }
+            drop(value);
+            self.wait_for_room(2 * bytes).await?;
+        }
+    }
+
+    /// Latches a key of the selected database and reads it. What is stored is charged: it is held
+    /// twice, as it was read and in the reply or the new record. If there is no room, the latch is given
+    /// back before waiting for it.
+    pub(crate) async fn latch_and_load(&mut self, key: &[u8]) -> Done<(LatchGuard, Slot)> {
+        loop {
+            let latch = self.latch(self.keyspace(), [key]).await;
+            let slot = self.load_latched(key).await?;
+            let bytes = slot.stored().map_or(0, Record::stored_len);
+            if self.try_charge(2 * bytes) {
+                return Ok((latch, slot));
+            }
+            drop((slot, latch));
+            self.wait_for_room(2 * bytes).await?;
+        }
+    }
+
+    /// Tells the reaper of a key that is hidden because it has expired.
+    fn overdue(&self, expiry_ms: u64) {
+        self.server.alarm().overdue(expiry_ms, self.server.reaper_signal());
     }
 
     /// [`Ctx::load`] for a command on strings.
@@ -227,9 +282,35 @@ impl Ctx<'_> {
     }
 
     /// Scans `span` at a snapshot, in slices in the pool unless at most [`INLINE_ENTRIES_MAX`] entries
-    /// are to be visited. The visitor keeps what it wants and says when to stop.
+    /// are to be visited. The visitor keeps what it wants and says when to stop. What it keeps is
+    /// charged slice by slice, twice (as it was found, and in the reply or the batch), so this may wait:
+    /// not for holders of latches.
     pub(crate) async fn scan(
         &mut self,
+        at: &View,
+        keyspace: KeyspaceId,
+        span: Span,
+        entries_max: usize,
+        visit: impl Fn(Vec<u8>, Vec<u8>, &mut Found) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Done<Found> {
+        self.scan_as(Room::Waits, at, keyspace, span, entries_max, visit).await
+    }
+
+    /// [`Ctx::scan`] for the holder of a latch: without room it fails instead of waiting.
+    pub(crate) async fn scan_latched(
+        &mut self,
+        at: &View,
+        keyspace: KeyspaceId,
+        span: Span,
+        entries_max: usize,
+        visit: impl Fn(Vec<u8>, Vec<u8>, &mut Found) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Done<Found> {
+        self.scan_as(Room::Fails, at, keyspace, span, entries_max, visit).await
+    }
+
+    async fn scan_as(
+        &mut self,
+        room: Room,
         at: &View,
         keyspace: KeyspaceId,
         mut span: Span,
@@ -239,29 +320,36 @@ impl Ctx<'_> {
         self.shows.read(at.position());
         let mut found = Found::default();
         let visit = Arc::new(visit);
+        let inline = entries_max <= INLINE_ENTRIES_MAX;
         let mut left = entries_max;
-        if left <= INLINE_ENTRIES_MAX {
-            slice(self.server.store(), at, keyspace, &span, left, &mut found, &*visit)?;
-            self.check_reply(found.bytes)?;
-            return Ok(found);
-        }
         while left > 0 {
-            let (store, at, visit, this) =
-                (self.server.store().clone(), at.clone(), Arc::clone(&visit), span.clone());
             let take = left.min(SLICE_ENTRIES);
-            let (state, visited) = door::blocking(move || {
-                let visited = slice(&store, &at, keyspace, &this, take, &mut found, &*visit)?;
-                Ok((found, visited))
-            })
-            .await?;
-            found = state;
+            let visited = if inline {
+                slice(self.server.store(), at, keyspace, &span, take, &mut found, &*visit)?
+            } else {
+                let (store, at, visit, this) =
+                    (self.server.store().clone(), at.clone(), Arc::clone(&visit), span.clone());
+                let (state, visited) = door::blocking(move || {
+                    let visited = slice(&store, &at, keyspace, &this, take, &mut found, &*visit)?;
+                    Ok((found, visited))
+                })
+                .await?;
+                found = state;
+                visited
+            };
             self.check_reply(found.bytes)?;
-            left -= take;
-            if visited < take || found.stopped {
+            let held = found.held_bytes.saturating_add(found.bytes);
+            match room {
+                _ if self.try_charge(held) => {}
+                Room::Waits => self.wait_for_room(held).await?,
+                Room::Fails => return Err(OVER_BUDGET.into()),
+            }
+            left = left.saturating_sub(visited.entries);
+            if visited.ended || found.stopped {
                 break;
             }
             if self.client.is_closing() {
-                return Err(ReplyError::fixed("ERR the connection is being closed").into());
+                return Err(CLOSING.into());
             }
             // The next slice continues behind (or, in reverse, below) the last visited key.
             match found.last.clone() {
@@ -273,6 +361,9 @@ impl Ctx<'_> {
                 None => break,
             }
         }
+        if let Some(expiry_ms) = found.hidden_ms {
+            self.overdue(expiry_ms);
+        }
         Ok(found)
     }
 
@@ -281,12 +372,24 @@ impl Ctx<'_> {
         if self.out.len().saturating_add(bytes) > REPLY_BYTES_MAX { Err(OVER_BUDGET.into()) } else { Ok(()) }
     }
 
-    /// Charges `bytes` of reply that are about to be written; may wait.
-    pub(crate) async fn charge_reply(&mut self, bytes: usize) -> Done {
-        self.check_reply(bytes)?;
+    /// Whether the charge covers `bytes` more than the request and the replies so far, now.
+    pub(crate) fn try_charge(&mut self, bytes: usize) -> bool {
+        self.out.len().saturating_add(bytes) < CHARGED_BYTES_MIN
+            || self.charge.try_cover(self.bytes_with(bytes))
+    }
+
+    /// Waits until it does. Not for holders of latches; those of this turn's writes are given back.
+    pub(crate) async fn wait_for_room(&mut self, bytes: usize) -> Done {
         self.pending.flush();
-        self.charge.cover(self.base_bytes + self.out.capacity() + 2 * bytes).await;
-        Ok(())
+        let total = self.bytes_with(bytes);
+        tokio::select! {
+            () = self.charge.cover(total) => Ok(()),
+            () = self.client.closed() => Err(CLOSING.into()),
+        }
+    }
+
+    fn bytes_with(&self, bytes: usize) -> usize {
+        (self.base_bytes + self.out.capacity()).saturating_add(bytes)
     }
 
     // --- writing -------------------------------------------------------------------------------------
@@ -373,7 +476,21 @@ impl Ctx<'_> {
     }
 }
 
-/// Visits up to `entries_max` entries; returns how many there were.
+/// What a scan does when the budget has no room for what it has found.
+#[derive(Clone, Copy)]
+enum Room {
+    Waits,
+    Fails,
+}
+
+/// What a slice has seen.
+struct Visited {
+    entries: usize,
+    /// The span has no more.
+    ended: bool,
+}
+
+/// Visits up to `entries_max` entries, or [`SLICE_BYTES`] of what is kept.
 fn slice(
     store: &ringfort_store::Store,
     at: &View,
@@ -382,27 +499,28 @@ fn slice(
     entries_max: usize,
     found: &mut Found,
     visit: &(impl Fn(Vec<u8>, Vec<u8>, &mut Found) -> ControlFlow<()> + ?Sized),
-) -> StoreResult<usize> {
-    let mut visited = 0;
+) -> StoreResult<Visited> {
+    let mut entries = 0;
     if span.from >= span.to {
-        return Ok(0);
+        return Ok(Visited { entries, ended: true });
     }
-    for entry in store.iter(keyspace, &span.from, Some(&span.to), span.reverse, at)?.take(entries_max) {
+    let enough = found.held_bytes.saturating_add(SLICE_BYTES);
+    for entry in store.iter(keyspace, &span.from, Some(&span.to), span.reverse, at)? {
         let (key, value) = entry?;
-        visited += 1;
+        entries += 1;
         match &mut found.last {
             Some(last) => last.clone_from(&key),
             last => *last = Some(key.clone()),
         }
         if visit(key, value, found).is_break() {
             found.stopped = true;
-            break;
+            return Ok(Visited { entries, ended: false });
         }
-        if found.bytes > REPLY_BYTES_MAX {
-            break;
+        if entries >= entries_max || found.held_bytes >= enough {
+            return Ok(Visited { entries, ended: false });
         }
     }
-    Ok(visited)
+    Ok(Visited { entries, ended: true })
 }
 
 /// Refuses keys that are too long.

@@ -179,7 +179,7 @@ async fn field_at(ctx: &mut Ctx<'_>, key: &[u8], field: &[u8], at: &View) -> Don
         None => Ok(None),
         Some(record) => {
             let stored = field_key(key, record.hash().generation, field);
-            ctx.fetch(ctx.keyspace(), &stored, Some(at)).await
+            ctx.fetch_charged(ctx.keyspace(), &stored, Some(at)).await
         }
     }
 }
@@ -220,10 +220,9 @@ pub(super) async fn hmget(ctx: &mut Ctx<'_>, req: &Request) -> Done {
             None => None,
             Some(record) => {
                 let stored = field_key(key, record.hash().generation, field);
-                ctx.fetch(ctx.keyspace(), &stored, Some(&at)).await?
+                ctx.fetch_charged(ctx.keyspace(), &stored, Some(&at)).await?
             }
         };
-        ctx.charge_reply(value.as_ref().map_or(0, Vec::len)).await?;
         ctx.reply().bulk_or_null(value.as_deref());
     }
     Ok(())
@@ -248,7 +247,6 @@ enum Part {
 /// `HGETALL key`.
 pub(super) async fn hgetall(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let found = all_fields(ctx, arg(req, 1), Part::Both).await?;
-    ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
     reply.map(found.items.len());
     for (field, value) in &found.items {
@@ -261,7 +259,6 @@ pub(super) async fn hgetall(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `HKEYS key`.
 pub(super) async fn hkeys(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let found = all_fields(ctx, arg(req, 1), Part::Fields).await?;
-    ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
     reply.array(found.items.len());
     found.items.iter().for_each(|(field, _)| reply.bulk(field));
@@ -271,7 +268,6 @@ pub(super) async fn hkeys(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `HVALS key`.
 pub(super) async fn hvals(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let found = all_fields(ctx, arg(req, 1), Part::Values).await?;
-    ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
     reply.array(found.items.len());
     found.items.iter().for_each(|(_, value)| reply.bulk(value));
@@ -296,6 +292,6 @@ async fn all_fields(ctx: &mut Ctx<'_>, key: &[u8], part: Part) -> Done<Found> {
 
 /// A stored key without the first `len` bytes.
 pub(super) fn without_prefix(mut stored: Vec<u8>, len: usize) -> Vec<u8> {
-    stored.drain(..len.min(stored.len()));
-    stored
+    // Into memory of its own size: it may be kept for as long as a scan takes.
+    stored.split_off(len.min(stored.len()))
 }

@@ -162,7 +162,9 @@ fn keyspace(ctx: &mut Ctx<'_>, out: &mut String) -> Done {
         let count = server.store().count(keyspace)?;
         ctx.shows.read(count.depends);
         if count.value > 0 {
-            line(out, &format!("db{n}"), format_args!("keys={}", count.value));
+            // How many of them expire is not maintained; parsers of this line (redis-py's) need the
+            // fields to be there.
+            line(out, &format!("db{n}"), format_args!("keys={},expires=0,avg_ttl=0", count.value));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::model::{Changes, Kind, Record, Slot, field_prefix, next_prefix};
 use crate::stats::{add, read};
 use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_base::{Error, ErrorKind, KeyspaceId};
-use ringfort_protocol::front::resp::error::{NO_SUCH_KEY, SAME_OBJECT};
+use ringfort_protocol::front::resp::error::{NO_SUCH_KEY, OVER_BUDGET, SAME_OBJECT};
 use ringfort_protocol::front::resp::options::TimeUnit;
 use ringfort_protocol::front::resp::{Request, options};
 use std::ops::ControlFlow;
@@ -82,8 +82,7 @@ pub(super) fn as_i64(n: u64) -> i64 {
 /// `PERSIST key`.
 pub(super) async fn persist(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let key = arg(req, 1);
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let volatile = slot.live().filter(|record| record.expiry_ms() != 0);
     if let Some(record) = volatile {
         let mut changes = ctx.changes();
@@ -137,6 +136,10 @@ async fn copy_record(
     target: &Slot,
 ) -> Done {
     if record.kind() == Kind::String {
+        // Held twice: as it was read, and in the batch.
+        if !ctx.try_charge(2 * record.stored_len()) {
+            return Err(OVER_BUDGET.into());
+        }
         changes.put_string(to, target.stored(), record.expiry_ms(), &[record.value()]);
         return Ok(());
     }
@@ -147,7 +150,7 @@ async fn copy_record(
     let count = usize::try_from(meta.count).unwrap_or(usize::MAX);
     let at = ctx.snapshot();
     let found = ctx
-        .scan(&at, keyspace, span, count, move |stored, value, found| {
+        .scan_latched(&at, keyspace, span, count, move |stored, value, found| {
             found.keep(super::hash::without_prefix(stored, prefix_len), value);
             // More than a batch holds: no need to read on.
             if found.bytes > BATCH_BYTES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -207,8 +210,7 @@ pub(super) async fn expire(
     let now_ms = as_i64(ctx.now_for_expiry_ms()?);
     let base_ms = if relative { now_ms } else { 0 };
     let at_ms = options::expire_deadline_ms(arg(req, 2), unit, base_ms, command)?;
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let allowed = slot.live().filter(|record| {
         let current = Some(record.expiry_ms()).filter(|ms| *ms != 0).map(as_i64);
         conditions.allow(current, at_ms)

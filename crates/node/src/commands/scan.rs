@@ -69,7 +69,9 @@ fn visit_keys(
         // A record that does not decode is shown by its own command as the error that it is.
         let Ok(record) = Record::decode(value) else { return ControlFlow::Continue(()) };
         let right_kind = filter.kind.is_none_or(|kind| kind == Some(record.kind()));
-        if right_kind && !record.is_expired(now_ms) {
+        if record.is_expired(now_ms) {
+            found.hidden_ms = Some(record.expiry_ms());
+        } else if right_kind {
             found.keep(name.to_vec(), Vec::new());
         }
         ControlFlow::Continue(())
@@ -82,7 +84,6 @@ pub(super) async fn keys(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let span = filter.span(META_START.to_vec(), META_END.to_vec());
     let (at, now_ms) = (ctx.snapshot(), ctx.now_ms());
     let found = ctx.scan(&at, ctx.keyspace(), span, usize::MAX, visit_keys(filter, now_ms)).await?;
-    ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
     reply.array(found.items.len());
     found.items.iter().for_each(|(name, _)| reply.bulk(name));
@@ -105,7 +106,6 @@ pub(super) async fn scan(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let visit = visit_counted(count, visit_keys(filter, now_ms));
     let found = ctx.scan(&at, ctx.keyspace(), span, count, visit).await?;
     let next = next_cursor(ctx, scanned, &found);
-    ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
     reply.array(2);
     reply.bulk_integer(next);
@@ -178,7 +178,6 @@ pub(super) async fn hscan(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         found = ctx.scan(&at, ctx.keyspace(), span, entries_max, visit).await?;
         next = next_cursor(ctx, scanned, &found);
     }
-    ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
     reply.array(2);
     reply.bulk_integer(next);
@@ -214,7 +213,6 @@ pub(super) async fn range(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         if found.items.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let found = ctx.scan(&at, ctx.keyspace(), span, if limit == 0 { 0 } else { usize::MAX }, visit).await?;
-    ctx.charge_reply(found.bytes).await?;
     let mut reply = ctx.reply();
     reply.map(found.items.len());
     for (name, value) in &found.items {

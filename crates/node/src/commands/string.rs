@@ -27,8 +27,7 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         SetExpiry::Set(deadline) => deadline_ms(ctx, deadline, "set")?,
         SetExpiry::Clear | SetExpiry::Keep => None,
     };
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     // With GET the old value is answered, so it must be a string.
     let old = if options.get { live_of_kind(&slot, Kind::String)? } else { slot.live() };
     if options.get {
@@ -78,8 +77,7 @@ pub(super) async fn setex(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> D
     let command = if unit == TimeUnit::Seconds { "setex" } else { "psetex" };
     let (key, value) = (arg(req, 1), arg(req, 3));
     check_string(value.len())?;
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let mut changes = ctx.changes();
     match deadline_ms(ctx, deadline, command)? {
         Some(at_ms) => changes.put_string(key, slot.stored(), at_ms, &[value]),
@@ -97,8 +95,7 @@ pub(super) async fn getex(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         return get(ctx, req).await;
     }
     let key = arg(req, 1);
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let Some(old) = live_of_kind(&slot, Kind::String)? else {
         ctx.reply().null();
         return Ok(());
@@ -167,8 +164,7 @@ pub(super) async fn mget(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 pub(super) async fn getset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
     check_string(value.len())?;
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     ctx.check_reply(old.map_or(0, |r| r.value().len()))?;
     let mut changes = ctx.changes();
@@ -181,8 +177,7 @@ pub(super) async fn getset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `GETDEL key`.
 pub(super) async fn getdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let key = arg(req, 1);
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     ctx.check_reply(old.map_or(0, |r| r.value().len()))?;
     let mut changes = ctx.changes();
@@ -198,8 +193,7 @@ pub(super) async fn getdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 pub(super) async fn setnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
     check_string(value.len())?;
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let absent = slot.live().is_none();
     if absent {
         let mut changes = ctx.changes();
@@ -247,8 +241,7 @@ async fn set_many(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<bool> {
 /// `APPEND key value`.
 pub(super) async fn append(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(&b""[..], Record::value);
     let len = before.len() + value.len();
@@ -264,8 +257,7 @@ pub(super) async fn append(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 pub(super) async fn setrange(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 3));
     let offset = usize::try_from(integer(arg(req, 2))?).map_err(|_| OFFSET_OUT_OF_RANGE)?;
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(&b""[..], Record::value);
     if value.is_empty() {
@@ -306,8 +298,7 @@ pub(super) async fn decrby(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 }
 
 async fn add_to(ctx: &mut Ctx<'_>, key: &[u8], step: i64) -> Done {
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(Ok(0), |r| integer(r.value()))?;
     let after = add_integers(before, step)?;
@@ -323,8 +314,7 @@ async fn add_to(ctx: &mut Ctx<'_>, key: &[u8], step: i64) -> Done {
 /// `INCRBYFLOAT key step`.
 pub(super) async fn incrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let key = arg(req, 1);
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
-    let slot = ctx.load_latched(key).await?;
+    let (latch, slot) = ctx.latch_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(&b"0"[..], Record::value);
     let not_a_float = ringfort_protocol::front::resp::error::NOT_A_FLOAT;

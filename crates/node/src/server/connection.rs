@@ -3,6 +3,11 @@
 //! It never holds more than its share: the request buffer grows only as far as the server's byte
 //! budget lets it (a connection that may not grow does not read: back-pressure), a turn ends when
 //! its replies reach [`TURN_REPLY_BYTES`], and what is not needed between turns is given back.
+//!
+//! Nor does it hold it for longer than a client that takes its replies needs: a turn's replies have
+//! one deadline, by their size, however many writes they take. A connection that is asked to close
+//! (`CLIENT KILL`, shutdown) does not wait for memory any more, and has [`CLOSE_GRACE`] to finish its
+//! turn: then it ends wherever it waits, at the gate or for a client that does not read.
 
 use super::Server;
 use super::pending::Pending;
@@ -28,6 +33,11 @@ const TURN_REQUESTS_MAX: usize = 1024;
 /// Read at once, normally and within a large request.
 const READ_BYTES: usize = 16 * 1024;
 const READ_BYTES_LARGE: usize = 256 * 1024;
+/// The slowest client that is waited for: a turn's replies have this much time more than the
+/// configured one.
+const WRITE_BYTES_PER_S: usize = 64 * 1024;
+/// How long a connection that was asked to close may still wait for the gate and for its client.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Longest request: the largest batch with its keys and the protocol's own bytes.
 const REQUEST_BYTES_MAX: usize = ringfort_base::limits::BATCH_BYTES_MAX + (16 << 20);
 
@@ -74,6 +84,12 @@ fn limits(authenticated: bool) -> Limits {
     if authenticated { Limits::authenticated(REQUEST_BYTES_MAX) } else { Limits::unauthenticated() }
 }
 
+/// Resolves when the connection was asked to close and had its time to.
+async fn overstayed(client: &Client) {
+    client.closed().await;
+    door::sleep(CLOSE_GRACE).await;
+}
+
 struct Connection<S> {
     server: Arc<Server>,
     client: Arc<Client>,
@@ -109,6 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 return Ok(());
             }
             self.write().await?;
+            self.charge.shrink(self.buffer.capacity() + self.parser.held_bytes() + self.out.capacity());
             if ended == Ended::Close || self.client.is_closing() {
                 return self.stream.shutdown().await;
             }
@@ -171,37 +188,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 ended = Ended::Close;
                 break;
             }
+            // Replies of commands that charge nothing themselves. Without room the turn ends here: what
+            // is sent needs none.
+            let bytes = self.buffer.capacity() + self.parser.held_bytes() + self.out.capacity();
+            if self.out.len() > READ_BYTES && !self.charge.try_cover(bytes) {
+                break;
+            }
         }
         self.client.reply_bytes.store(self.out.len(), Ordering::Relaxed);
         self.pending.flush();
-        self.turn.gate(&self.server, &mut self.out).await;
+        tokio::select! {
+            biased;
+            () = self.turn.gate(&self.server, &mut self.out) => {}
+            // Not shown, because it must not be.
+            () = overstayed(&self.client) => ended = Ended::Drop,
+        }
         if let Some(name) = last_command {
             self.client.active(now, name);
         }
         ended
     }
 
-    /// Sends the replies; a client that takes none for too long is left.
+    /// Sends the replies; a client that does not take them in time is left.
     async fn write(&mut self) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
         add(&self.server.stats().output_bytes, self.out.len() as u64);
-        let limit = Some(self.server.config().write_timeout);
-        let mut rest = self.out.as_slice();
-        while !rest.is_empty() {
-            let n = match door::within(limit, self.stream.write(rest)).await {
-                None => return Err(io::ErrorKind::TimedOut.into()),
-                Some(n) => n?,
-            };
-            if n == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+        let limit = self.server.config().write_timeout
+            + Duration::from_secs((self.out.len() / WRITE_BYTES_PER_S) as u64);
+        let (stream, out) = (&mut self.stream, self.out.as_slice());
+        let write = async {
+            stream.write_all(out).await?;
+            stream.flush().await
+        };
+        tokio::select! {
+            biased;
+            written = door::within(Some(limit), write) => {
+                written.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
             }
-            rest = rest.get(n..).unwrap_or_default();
+            () = overstayed(&self.client) => return Err(io::ErrorKind::ConnectionAborted.into()),
         }
-        door::within(limit, self.stream.flush())
-            .await
-            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         self.out.clear();
         if self.out.capacity() > READ_BYTES {
             self.out = Vec::new();

@@ -4,7 +4,7 @@
 //! the admin endpoint the same way. Listeners, sockets, runtimes and threads belong to the binary.
 //!
 //! A server ends in one of two ways, and both go through [`Server::shut_down`]: the binary is told
-//! to stop, or the store has failed ([`Server::store_failed`]); from then on every command that touches data
+//! to stop, or the store (or a worker that it needs) has failed ([`Server::store_failed`]); from then on every command that touches data
 //! is answered with the evidence and never with data.
 mod connection;
 pub(crate) mod pending;
@@ -281,12 +281,23 @@ impl Server {
         if cause.is_none() && !is_fatal(error) {
             return false;
         }
+        self.fail(cause.unwrap_or_else(|| error.clone()));
+        true
+    }
+
+    /// A background worker panicked or was never run. The store cannot do without: nobody would sync,
+    /// anchor, flush or reap.
+    pub(crate) fn worker_lost(&self, name: &str) {
+        let why = format!("the background worker '{name}' ended before its time");
+        self.fail(Error::new(ErrorKind::Internal, why));
+    }
+
+    fn fail(&self, error: Error) {
         // Not after a clean shutdown: whoever closed the store knows.
-        if !self.is_shutting_down() && self.failure.set(cause.unwrap_or_else(|| error.clone())).is_ok() {
+        if !self.is_shutting_down() && self.failure.set(error.clone()).is_ok() {
             tracing::error!(%error, "the store has stopped; the server answers no more data and shuts down");
             self.request_shutdown();
         }
-        true
     }
 
     /// Asks whoever runs the server to shut it down.

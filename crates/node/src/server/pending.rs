@@ -85,7 +85,7 @@ impl Drop for Pending {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::config::ServerConfig;
     use crate::door;
@@ -97,7 +97,7 @@ mod tests {
     use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
     use std::time::Duration;
 
-    fn server() -> Arc<Server> {
+    pub(crate) fn server() -> Arc<Server> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let device = SimDevice::new(Arc::new(MemDisk::new()), Arc::clone(&entropy));

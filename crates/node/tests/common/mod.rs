@@ -2,9 +2,10 @@
 //! simulated platform; and clients over in-memory streams that speak RESP.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use ringfort_base::world::{Clock, Entropy};
+use ringfort_base::world::{Clock, Device, Entropy};
 use ringfort_base::{Level, Untrusted};
 use ringfort_fault::clock::ManualClock;
+use ringfort_fault::device::FaultDevice;
 use ringfort_fault::entropy::SeededEntropy;
 use ringfort_fault::memory::MemDisk;
 use ringfort_fault::script::FaultDisk;
@@ -34,6 +35,8 @@ pub struct Rig {
     pub platform: MemDisk,
     /// The data volume as the store sees it.
     pub faults: FaultDisk,
+    /// The counter's device as the store sees it.
+    pub bus: Arc<FaultDevice>,
     pub jobs: Jobs,
     clients: AtomicU64,
 }
@@ -67,6 +70,15 @@ impl Rig {
         Self::over(config, MemDisk::new(), MemDisk::new(), real, clock, 7, anchor_window)
     }
 
+    /// With a clock that counts how often the time of day is read.
+    pub fn with_counted_clock() -> (Self, Arc<AtomicU64>) {
+        let clock = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
+        let looked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::new(CountedClock(Arc::clone(&clock), Arc::clone(&looked)));
+        let config = ServerConfig { default_level: Level::Buffered, ..ServerConfig::default() };
+        (Self::over(config, MemDisk::new(), MemDisk::new(), counted, clock, 7, WINDOW), looked)
+    }
+
     /// The server that starts after this one's process was killed.
     pub fn after_kill(&self) -> Self {
         let (data, platform) = (self.data.process_kill(), self.platform.process_kill());
@@ -87,18 +99,19 @@ impl Rig {
         let faults = FaultDisk::new(Arc::new(data.clone()));
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let device = SimDevice::new(Arc::new(platform.clone()), Arc::clone(&entropy));
+        let bus = Arc::new(FaultDevice::new(Arc::new(device)));
         let world = World {
             data: Arc::new(faults.clone()),
             trusted: None,
             clock: Arc::clone(&running),
             entropy: Arc::clone(&entropy),
-            platform: Arc::new(SimPlatform::new(Arc::new(device))),
+            platform: Arc::new(SimPlatform::new(Arc::clone(&bus) as Arc<dyn Device>)),
         };
         let options = StoreOptions { memory_budget: 32 << 20, ..StoreOptions::default() };
         let store = Store::open(world, options).expect("opens");
         let server = Server::new(store, config, running, &*entropy).expect("starts");
         let jobs = Jobs::start(&server, anchor_window, &spawner());
-        Self { server, clock, data, platform, faults, jobs, clients: AtomicU64::new(0) }
+        Self { server, clock, data, platform, faults, bus, jobs, clients: AtomicU64::new(0) }
     }
 
     /// At a level, which makes tests of other things than levels fast.
@@ -114,6 +127,20 @@ impl Rig {
         let server = Arc::clone(&self.server);
         door::spawn(async move { server.serve_connection(theirs, peer).await });
         Client { stream: ours, buffer: Buffer::new(), decoder: Decoder::new(1 << 30) }
+    }
+}
+
+/// A clock set by hand, and how often it was looked at.
+struct CountedClock(Arc<ManualClock>, Arc<AtomicU64>);
+
+impl Clock for CountedClock {
+    fn wall(&self) -> Untrusted<Duration> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
     }
 }
 
