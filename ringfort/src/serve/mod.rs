@@ -1,12 +1,14 @@
 //! # `ringfort serve`: from settings to a running server
 //!
 //! ```text
-//! settings ─► harden the process ─► open the store (verify, claim: or refuse, exit 3)
-//!          ─► listen ─► say what is served, and how it is protected ─► accept until told to stop
+//! settings ─► harden the process ─► bind the addresses
+//!          ─► open the store (verify, claim: or refuse, exit 3)
+//!          ─► say what is served, and how it is protected ─► accept until told to stop
 //!          ─► let connections finish their turn ─► stop the workers ─► anchor and close
 //! ```
 //!
-//! The store is opened before anything listens: who can connect can be answered.
+//! Whatever can be wrong with settings and addresses is found before the store is made, or claimed
+//! for a new life. Who connects while the store is being opened waits in the listener's queue.
 
 mod listen;
 
@@ -37,8 +39,9 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     if let Err(error) = door::harden_process() {
         tracing::warn!(%error, "the process could not be closed to debuggers and core dumps");
     }
+    let doors = Doors::bind(config)?;
     let opened = config.options().open_store()?;
-    let result = serve(config, &opened, clock);
+    let result = serve(config, &opened, doors, clock);
     // Whatever happened, what was acknowledged is anchored if that is still possible.
     let closed = opened.store.close();
     result?;
@@ -59,15 +62,27 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(config: &Config, opened: &Opened, clock: OsClock) -> Result<(), Failure> {
+/// Where clients and the operator's tools come in.
+struct Doors {
+    resp: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Doors {
+    fn bind(config: &Config) -> Result<Self, Failure> {
+        let resp =
+            config.resp.0.as_deref().ok_or_else(|| {
+                Failure::Usage("--resp: a server without an address serves nobody".to_owned())
+            })?;
+        let resp = bind("resp", resp)?;
+        let admin = config.admin.0.as_deref().map(|address| bind("admin", address)).transpose()?;
+        Ok(Self { resp, admin })
+    }
+}
+
+fn serve(config: &Config, opened: &Opened, doors: Doors, clock: OsClock) -> Result<(), Failure> {
     create_databases(config, &opened.store)?;
-    let resp = config
-        .resp
-        .0
-        .as_deref()
-        .ok_or_else(|| Failure::Usage("--resp: a server without an address serves nobody".to_owned()))?;
-    let resp = bind("resp", resp)?;
-    let admin = config.admin.0.as_deref().map(|address| bind("admin", address)).transpose()?;
+    let Doors { resp, admin } = doors;
     let port = resp.local_addr().map_or(0, |address| address.port());
     let server_config = ServerConfig {
         requirepass: config.requirepass.as_ref().map(|password| password.clone().into_bytes()),

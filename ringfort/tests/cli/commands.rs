@@ -28,6 +28,9 @@ fn the_counter_is_shown_without_changing_anything() {
     let unknown = dir.run(&["counter", "status"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(stderr(&unknown).contains("no store named 'default'"));
+    let nothing = dir.run(&["destroy", "--confirm", "destroy default"]);
+    assert_eq!(nothing.status.code(), Some(1), "{}", stderr(&nothing));
+    assert!(contents(&dir.path("")).is_empty(), "neither makes a platform that knows nothing");
     let server = dir.serve(&[]);
     assert!(server.client().call("SET k v").is_ok());
     let running = dir.run(&["counter", "status"]);

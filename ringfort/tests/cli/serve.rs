@@ -1,6 +1,6 @@
 //! `ringfort serve`: what it says, what it answers, how it ends, how it is set.
 
-use crate::child::{Dir, http_get, stderr};
+use crate::child::{Dir, contents, http_get, stderr};
 use std::fs;
 use std::time::Duration;
 
@@ -102,9 +102,29 @@ fn an_address_in_use_and_a_store_in_use_are_said() {
     assert!(stderr(&output).contains("in use by another process"), "{}", stderr(&output));
 
     let other = Dir::new();
-    let output = other.run(&["serve", "--resp", &server.resp, "--admin", "off"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cannot listen on") && stderr(&output).contains("--resp"));
+    for (flags, at_fault) in [
+        (["--resp", &server.resp, "--admin", "off"], "--resp"),
+        (["--resp", "127.0.0.1:0", "--admin", &server.admin], "--admin"),
+    ] {
+        let output = other.run(&[&["serve"][..], &flags].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("cannot listen on") && said.contains(at_fault), "{said}");
+    }
+    // What is wrong with the settings is said before anything is made.
+    for (flags, at_fault) in [
+        (["--resp", "off"], "--resp"),
+        (["--block-size", "7"], "--block-size"),
+        (["--bloom-bits", "65"], "--bloom-bits"),
+        (["--write-buffer", "1KiB"], "--write-buffer"),
+        (["--mode", "twin"], "--trusted"),
+    ] {
+        let resp: &[&str] = if flags[0] == "--resp" { &[] } else { &["--resp", "127.0.0.1:0"] };
+        let output = other.run(&[&["serve", "--admin", "off"][..], resp, &flags].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr(&output).contains(at_fault), "{flags:?}: {}", stderr(&output));
+    }
+    assert!(contents(&other.path("")).is_empty(), "no store was made, none was claimed");
 }
 
 #[test]
@@ -130,9 +150,11 @@ fn the_modes_say_what_they_do_not_protect() {
         assert!(server.client().call("SET k v").is_ok());
         assert_eq!(server.stop().0, Some(0));
     }
-    let output = dir.run(&["serve", "--mode", "twin", "--store", "third"]);
+    let output =
+        dir.run(&["serve", "--resp", "127.0.0.1:0", "--admin", "off", "--mode", "twin", "--store", "third"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--trusted"), "{}", stderr(&output));
+    assert!(!dir.path("data").exists(), "what cannot be made leaves no directory");
 }
 
 #[test]
