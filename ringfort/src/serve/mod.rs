@@ -26,6 +26,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
+/// What files, tables, the platform and the server itself may have open besides connections.
+const FILES_BESIDES_CONNECTIONS: u64 = 256;
+
 /// Prints a line to standard output. Nobody listening is no reason to stop.
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
@@ -39,9 +42,13 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     if let Err(error) = door::harden_process() {
         tracing::warn!(%error, "the process could not be closed to debuggers and core dumps");
     }
+    let files_max = door::raise_open_files().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+        door::open_files()
+    });
     let doors = Doors::bind(config)?;
     let opened = config.options().open_store()?;
-    let result = serve(config, &opened, doors, clock);
+    let result = serve(config, &opened, doors, files_max, clock);
     // Whatever happened, what was acknowledged is anchored if that is still possible.
     let closed = opened.store.close();
     result?;
@@ -80,15 +87,28 @@ impl Doors {
     }
 }
 
-fn serve(config: &Config, opened: &Opened, doors: Doors, clock: OsClock) -> Result<(), Failure> {
+/// As many connections as were asked for, or as the limit of open files leaves room for.
+fn connections_max(asked: u32, files_max: u64) -> usize {
+    let room = files_max.saturating_sub(FILES_BESIDES_CONNECTIONS).max(1);
+    usize::try_from(room.min(u64::from(asked))).unwrap_or(usize::MAX)
+}
+
+fn serve(
+    config: &Config,
+    opened: &Opened,
+    doors: Doors,
+    files_max: u64,
+    clock: OsClock,
+) -> Result<(), Failure> {
     create_databases(config, &opened.store)?;
     let Doors { resp, admin } = doors;
     let port = resp.local_addr().map_or(0, |address| address.port());
+    let maxclients = connections_max(config.maxclients, files_max);
     let server_config = ServerConfig {
         requirepass: config.requirepass.as_ref().map(|password| password.clone().into_bytes()),
         default_level: config.level,
         minimum_level: opened.store.minimum_level(),
-        maxclients: config.maxclients as usize,
+        maxclients,
         idle_timeout: config.timeout.0,
         port,
         ..ServerConfig::default()
@@ -101,7 +121,14 @@ fn serve(config: &Config, opened: &Opened, doors: Doors, clock: OsClock) -> Resu
         }
     });
     let jobs = Jobs::start(&server, config.anchor_window.0, &spawner);
-    announce(config, opened, &resp, admin.as_ref(), &clock);
+    let fewer = (maxclients < config.maxclients as usize).then(|| {
+        format!(
+            "at most {maxclients} connections, not {}: the process may open only {files_max} files; raise that limit \
+             (ulimit -n, LimitNOFILE=)",
+            config.maxclients
+        )
+    });
+    announce(config, opened, &resp, admin.as_ref(), fewer, &clock);
     let result = listen::run(&server, resp, admin, config.threads.0);
     jobs.stop();
     result?;
@@ -135,6 +162,7 @@ fn announce(
     opened: &Opened,
     resp: &TcpListener,
     admin: Option<&TcpListener>,
+    warning: Option<String>,
     clock: &OsClock,
 ) {
     let store = &opened.store;
@@ -154,7 +182,7 @@ fn announce(
             store.mode()
         ));
     }
-    for warning in &opened.warnings {
+    for warning in opened.warnings.iter().chain(&warning) {
         say(&format!("WARNING   {warning}"));
         tracing::warn!("{warning}");
     }
@@ -178,5 +206,19 @@ fn announce(
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Error::io("run", "the server", &error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_room_for_files() {
+        assert_eq!(connections_max(10_000, u64::MAX), 10_000);
+        assert_eq!(connections_max(10_000, 10_256), 10_000);
+        assert_eq!(connections_max(10_000, 1024), 768);
+        assert_eq!(connections_max(100, 1024), 100);
+        assert_eq!(connections_max(10, 64), 1, "one is always let in, and may fail for itself");
     }
 }

@@ -42,6 +42,18 @@ impl Dir {
         command
     }
 
+    /// A line of shell, in the same place and environment as [`Dir::command`].
+    pub fn sh(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RINGFORT_"))
+        {
+            command.env_remove(name);
+        }
+        command.args(["-c", line]).current_dir(&self.0).stdin(Stdio::null());
+        command
+    }
+
     /// As [`Dir::command`], on this directory's store.
     pub fn on_store(&self, words: &[&str]) -> Command {
         let mut command = self.command(words);

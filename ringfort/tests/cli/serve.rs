@@ -165,3 +165,24 @@ fn a_platform_state_below_the_data_is_warned_of() {
     let server = crate::child::Server::start(command);
     assert!(server.said.contains("WARNING   the platform state"), "{}", server.said);
 }
+
+#[test]
+fn connections_are_as_many_as_files_may_be_open() {
+    let dir = Dir::new();
+    let limited = |limits: &str, maxclients: &str| {
+        let binary = dir.command(&[]).get_program().to_owned();
+        let mut command = dir.sh(&format!("ulimit {limits} && exec \"$0\" \"$@\""));
+        command.arg(binary).args(["serve", "--resp", "127.0.0.1:0", "--admin", "off"]);
+        command.args(["--maxclients", maxclients, "--data", "data", "--platform-state", "platform"]);
+        crate::child::Server::start(command)
+    };
+    let server = limited("-n 1024", "10000");
+    assert!(server.said.contains("WARNING   at most 768 connections"), "{}", server.said);
+    let allowed = server.client().call("CONFIG GET maxclients");
+    assert_eq!(allowed.as_array().unwrap()[1].as_bytes(), Some(&b"768"[..]));
+    assert_eq!(server.stop().0, Some(0));
+    // The soft limit alone is no obstacle: it is raised.
+    let server = limited("-S -n 300", "500");
+    assert!(!server.said.contains("connections, not"), "{}", server.said);
+    assert_eq!(server.stop().0, Some(0));
+}
