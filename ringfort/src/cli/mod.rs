@@ -15,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "ringfort", version, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 all is well; 1 a failure; 2 a wrong command line or setting; \
-    3 the store was refused on evidence.")]
+    3 the store was refused on evidence; 130 a second signal ended the server at once.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,4 +1,4 @@
-//! Listeners, runtimes and signals.
+//! Listeners and runtimes.
 //!
 //! One thread accepts and hands connections round-robin to the *lanes*: threads with a
 //! single-threaded runtime each. A connection stays in its lane for life, so its session is never
@@ -10,6 +10,7 @@
 //!   admin  ──► on the accepting thread                  a second one: end at once
 //! ```
 
+use super::stop::Stop;
 use crate::cli::report::Failure;
 use ringfort_host::door;
 use ringfort_node::admin::serve_admin;
@@ -21,7 +22,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -94,7 +94,7 @@ async fn accept(
     admin: Option<StdListener>,
     lanes: &[Lane],
 ) -> io::Result<()> {
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::listen()?;
     if let Some(admin) = admin {
         ringfort_node::door::spawn(accept_admin(Arc::clone(server), to_tokio(admin)?));
     }
@@ -102,8 +102,11 @@ async fn accept(
     for lane in lanes.iter().cycle() {
         let accepted = tokio::select! {
             accepted = resp.accept() => accepted,
-            () = server.shutdown_requested() => break,
-            name = stop.signalled() => {
+            () = server.shutdown_requested() => {
+                stop.begin();
+                break;
+            }
+            name = stop.asked() => {
                 tracing::info!(signal = name, "shutting down; once more to end at once");
                 break;
             }
@@ -115,14 +118,8 @@ async fn accept(
         }
     }
     drop(resp);
-    tokio::select! {
-        () = server.shut_down() => Ok(()),
-        name = stop.signalled() => {
-            tracing::warn!(signal = name, "ending at once");
-            // As after a crash: everything acknowledged is safe, the rest is not waited for.
-            std::process::exit(1);
-        }
-    }
+    server.shut_down().await;
+    Ok(())
 }
 
 fn hand_over(lane: &Lane, stream: TcpStream, remote: &str) -> io::Result<()> {
@@ -155,23 +152,4 @@ async fn accept_admin(server: Arc<Server>, listener: TcpListener) {
 fn to_tokio(listener: StdListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
-}
-
-/// The signals that ask for an end.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn signalled(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

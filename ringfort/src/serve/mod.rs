@@ -11,6 +11,7 @@
 //! for a new life. Who connects while the store is being opened waits in the listener's queue.
 
 mod listen;
+pub(crate) mod stop;
 
 use crate::cli::report::Failure;
 use crate::cli::settings::Config;

@@ -184,9 +184,14 @@ impl Server {
 
     /// SIGTERM; the exit code and what it said on standard error.
     pub fn stop(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id();
-        assert!(Command::new("sh").arg("-c").arg(format!("kill -TERM {pid}")).status().unwrap().success());
+        self.signal("TERM");
         self.end()
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(line).status().unwrap().success());
     }
 
     /// Waits for the end.

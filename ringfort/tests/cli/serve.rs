@@ -1,6 +1,7 @@
 //! `ringfort serve`: what it says, what it answers, how it ends, how it is set.
 
 use crate::child::{Dir, contents, http_get, stderr};
+use ringfort_host::door;
 use std::fs;
 use std::time::Duration;
 
@@ -185,4 +186,23 @@ fn connections_are_as_many_as_files_may_be_open() {
     let server = limited("-S -n 300", "500");
     assert!(!server.said.contains("connections, not"), "{}", server.said);
     assert_eq!(server.stop().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once_what_hangs_while_it_closes() {
+    let dir = Dir::new();
+    for second in ["TERM", "INT"] {
+        let mut server = dir.serve(&["--level", "buffered", "--anchor-window", "1h"]);
+        assert!(server.client().call("SET k v").is_ok());
+        // The counter does not answer, and closing needs it.
+        let platform = fs::File::open(dir.path("platform/LOCK")).unwrap();
+        platform.lock().unwrap();
+        server.signal("TERM");
+        door::sleep(Duration::from_millis(500));
+        assert!(server.child.try_wait().unwrap().is_none(), "it waits for the counter");
+        server.signal(second);
+        assert_eq!(server.end().0, Some(130));
+    }
+    let server = dir.serve(&[]);
+    assert_eq!(server.client().call("GET k").as_bytes(), Some(&b"v"[..]), "as after a crash");
 }
