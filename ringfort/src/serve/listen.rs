@@ -15,6 +15,7 @@ use crate::cli::report::Failure;
 use ringfort_host::door;
 use ringfort_node::admin::serve_admin;
 use ringfort_node::{Peer, Server};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
@@ -25,12 +26,23 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+/// A connection on which nothing came for this long is asked whether it is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(300);
+/// And asked again, until the system gives up (after nine times on Linux).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// After an accept that failed (no descriptors are left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Admin requests at once; more wait in the listener's queue.
 const ADMIN_REQUESTS_MAX: usize = 32;
 /// Threads of each lane for reads that go to the disk.
 const READERS_PER_LANE: usize = 4;
+
+/// Replies leave at once; a client that vanished without a word is noticed and gives its place up.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
 
 /// Accepts until a signal comes or the server asks for an end, and lets connections finish.
 pub(super) fn run(
@@ -123,7 +135,7 @@ async fn accept(
 }
 
 fn hand_over(lane: &Lane, stream: TcpStream, remote: &str) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     let peer = Peer { remote: remote.to_owned(), local: stream.local_addr()?.to_string() };
     lane.connections.send((stream.into_std()?, peer)).map_err(|_| io::Error::other("the lane has ended"))
 }
@@ -152,4 +164,21 @@ async fn accept_admin(server: Arc<Server>, listener: TcpListener) {
 fn to_tokio(listener: StdListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_does_not_outlive_its_client_in_silence() {
+        runtime().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            assert!(!SockRef::from(&accepted).keepalive().unwrap(), "no system does it by itself");
+            prepare(&accepted).unwrap();
+            assert!(SockRef::from(&accepted).keepalive().unwrap() && accepted.nodelay().unwrap());
+        });
+    }
 }
