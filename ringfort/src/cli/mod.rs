@@ -8,6 +8,7 @@ pub(crate) mod value;
 use clap::{Args, Parser, Subcommand};
 use report::Failure;
 use settings::{Config, Given};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -81,6 +82,10 @@ pub(crate) fn main() -> ExitCode {
         // Help and version are "errors" that print to standard output and exit 0.
         Err(error) => error.exit(),
     };
+    for name in settings::unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
+        // If nobody listens there is nobody to warn.
+        let _ = writeln!(std::io::stderr(), "ringfort: warning: {name} is set, but there is no such setting");
+    }
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report::report(&failure),

@@ -25,6 +25,7 @@ use ringfort_store::Store;
 use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// What files, tables, the platform and the server itself may have open besides connections.
@@ -94,6 +95,11 @@ fn connections_max(asked: u32, files_max: u64) -> usize {
     usize::try_from(room.min(u64::from(asked))).unwrap_or(usize::MAX)
 }
 
+/// As the server has it: negative is never.
+fn slower_than_us(threshold: Option<Duration>) -> i64 {
+    threshold.map_or(-1, |time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+}
+
 fn serve(
     config: &Config,
     opened: &Opened,
@@ -111,6 +117,8 @@ fn serve(
         minimum_level: opened.store.minimum_level(),
         maxclients,
         idle_timeout: config.timeout.0,
+        connection_memory_bytes: usize::try_from(config.connection_memory.0).unwrap_or(usize::MAX),
+        slowlog_log_slower_than_us: slower_than_us(config.slowlog_slower_than.0),
         port,
         ..ServerConfig::default()
     };

@@ -206,3 +206,27 @@ fn a_second_signal_ends_at_once_what_hangs_while_it_closes() {
     let server = dir.serve(&[]);
     assert_eq!(server.client().call("GET k").as_bytes(), Some(&b"v"[..]), "as after a crash");
 }
+
+#[cfg(unix)]
+#[test]
+fn the_environment_is_not_passed_over_in_silence() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = Dir::new();
+    let mut command = dir.on_store(&["serve", "--resp", "127.0.0.1:0", "--admin", "off"]);
+    command.env("RINGFORT_REQUIREPASS", std::ffi::OsStr::from_bytes(b"p\xffss"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("RINGFORT_REQUIREPASS: its value is not UTF-8"), "{}", stderr(&output));
+
+    let mut command = dir.on_store(&["counter", "status"]);
+    command.env("RINGFORT_MAXCLIENT", "7").env("RINGFORT_LONG", "1");
+    let said = stderr(&command.output().unwrap());
+    assert!(said.contains("warning: RINGFORT_MAXCLIENT is set") && !said.contains("RINGFORT_LONG"), "{said}");
+
+    let server = dir.serve(&["--connection-memory", "64MiB", "--slowlog-slower-than", "25ms"]);
+    let mut client = server.client();
+    for (key, value) in [("ringfort-connection-memory", "67108864"), ("slowlog-log-slower-than", "25000")] {
+        let reply = client.call(&format!("CONFIG GET {key}"));
+        assert_eq!(reply.as_array().unwrap()[1].as_bytes(), Some(value.as_bytes()), "{key}");
+    }
+}
