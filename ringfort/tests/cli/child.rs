@@ -241,7 +241,11 @@ impl Client {
             if let Some(value) = self.decoder.next(&mut self.buffer).unwrap() {
                 return Ok(value);
             }
-            let n = self.stream.read(self.buffer.space(4096))?;
+            let n = match self.stream.read(self.buffer.space(4096)) {
+                // A read with a timeout is not begun again by the system.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             if n == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
