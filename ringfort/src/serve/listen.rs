@@ -50,9 +50,10 @@ pub(super) fn run(
     resp: StdListener,
     admin: Option<StdListener>,
     lanes: usize,
+    stop: Stop,
 ) -> Result<(), Failure> {
     let lanes: Vec<Lane> = (0..lanes).map(|nth| Lane::start(nth, server)).collect::<io::Result<_>>()?;
-    runtime()?.block_on(accept(server, resp, admin, &lanes))?;
+    runtime()?.block_on(accept(server, resp, admin, &lanes, stop))?;
     lanes.into_iter().for_each(Lane::end);
     Ok(())
 }
@@ -105,8 +106,8 @@ async fn accept(
     resp: StdListener,
     admin: Option<StdListener>,
     lanes: &[Lane],
+    mut stop: Stop,
 ) -> io::Result<()> {
-    let mut stop = Stop::listen()?;
     if let Some(admin) = admin {
         ringfort_node::door::spawn(accept_admin(Arc::clone(server), to_tokio(admin)?));
     }

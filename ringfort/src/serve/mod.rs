@@ -129,6 +129,8 @@ fn serve(
             tracing::error!(%error, worker = name, "cannot start a worker");
         }
     });
+    // Whoever reads that it is ready may ask for its end.
+    let stop = stop::Stop::listen()?;
     let jobs = Jobs::start(&server, config.anchor_window.0, &spawner);
     let fewer = (maxclients < config.maxclients as usize).then(|| {
         format!(
@@ -138,7 +140,7 @@ fn serve(
         )
     });
     announce(config, opened, &resp, admin.as_ref(), fewer, &clock);
-    let result = listen::run(&server, resp, admin, config.threads.0);
+    let result = listen::run(&server, resp, admin, config.threads.0, stop);
     jobs.stop();
     result?;
     match server.failure() {
