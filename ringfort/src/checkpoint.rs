@@ -57,7 +57,7 @@ impl Checkpoint {
             trusted: None,
             clock: Arc::new(OsClock::new()),
             entropy: Arc::new(OsEntropy),
-            platform: options.platform()?,
+            platform: options.platform_if_known()?.ok_or_else(|| options.no_platform())?,
         };
         let inner = ringfort_store::Checkpoint::open(&world, options.store.memory_budget)?;
         Ok(Self { inner })

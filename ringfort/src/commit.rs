@@ -6,7 +6,6 @@ use ringfort_store::Wait;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 /// A commit that has the level it was written with, and can get a higher one.
@@ -53,24 +52,21 @@ impl Commit {
     /// Waits until it has `level`. After an error of kind
     /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) it may or may not have happened (R11).
     pub fn wait(&self, level: Level) -> Result<()> {
-        self.shared.pump.wait(self.position, level)
+        self.shared.pump.settle(self.position, level)
     }
 
     /// As [`Commit::wait`], for a caller that does not block. The log worker does the work; without
     /// background workers somebody must call [`Db::run_pending`](crate::Db::run_pending).
     pub fn future(&self, level: Level) -> CommitFuture {
-        let pump = &self.shared.pump;
-        pump.futures.fetch_add(1, Ordering::AcqRel);
-        let wait = pump.store.wait(self.position, level);
-        pump.log.raise();
-        CommitFuture { shared: Arc::clone(&self.shared), wait }
+        CommitFuture { wait: self.shared.pump.ask(self.position, level), _shared: Arc::clone(&self.shared) }
     }
 }
 
 /// Resolves when the commit has its level; see [`Commit::future`].
 pub struct CommitFuture {
-    shared: Arc<Shared>,
     wait: Wait,
+    /// The workers run for as long as somebody awaits them.
+    _shared: Arc<Shared>,
 }
 
 impl Future for CommitFuture {
@@ -81,8 +77,24 @@ impl Future for CommitFuture {
     }
 }
 
-impl Drop for CommitFuture {
-    fn drop(&mut self) {
-        self.shared.pump.futures.fetch_sub(1, Ordering::AcqRel);
+#[cfg(test)]
+mod tests {
+    use crate::{Db, Level, Options, WriteBatch};
+    use std::time::Duration;
+
+    #[test]
+    fn a_future_that_is_kept_beyond_its_resolution_keeps_nobody_awake() {
+        let quiet = Options::new("").anchor_window(Duration::from_secs(3600)).background(false);
+        let db = Db::open_temporary_with(quiet).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.put(db.default_keyspace().id(), "k", "v");
+        let commit = db.write_with(batch, Level::Buffered).unwrap();
+        let pump = &commit.shared.pump;
+        assert!(!pump.is_asked());
+        let kept: Vec<_> = [Level::Fresh, Level::Durable].map(|level| commit.future(level)).into();
+        assert!(pump.is_asked());
+        while db.run_pending().unwrap() {}
+        assert!(!pump.is_asked(), "nobody polled them, and nobody need look again");
+        drop(kept);
     }
 }

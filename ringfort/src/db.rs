@@ -41,7 +41,7 @@ impl Shared {
         let ticket = self.pump.store.apply(batch)?;
         self.pump.wrote();
         if level > Level::Buffered {
-            self.pump.wait(ticket.position, level)?;
+            self.pump.settle(ticket.position, level)?;
         }
         Ok(Commit::new(Arc::clone(self), ticket.position))
     }

@@ -49,15 +49,16 @@ pub fn destroy(options: &Options, said: &str) -> Result<StoreId> {
         );
         return Err(Error::new(ErrorKind::Refused, message));
     }
-    let platform = options.platform()?;
+    let nothing = || {
+        let message = format!(
+            "the platform knows no store named '{name}': nothing was touched. Check --store and --platform-state"
+        );
+        Error::new(ErrorKind::NotFound, message)
+    };
+    let platform = options.platform_if_known()?.ok_or_else(nothing)?;
     let id = match platform.known(name)? {
         Known::Live(id) | Known::Creating(id) => id,
-        Known::No => {
-            let message = format!(
-                "the platform knows no store named '{name}': nothing was touched. Check --store and --platform-state"
-            );
-            return Err(Error::new(ErrorKind::NotFound, message));
-        }
+        Known::No => return Err(nothing()),
     };
     // A store whose data is gone can be destroyed as well; its directory then only stands in for it.
     let stand_in = !options.path.exists();

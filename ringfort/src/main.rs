@@ -7,7 +7,8 @@
 //! | [`demo`] | the demonstration: load, kill, verify, attack |
 //!
 //! Exit codes: 0 all is well; 2 the command line or a setting is wrong; 3 the store was refused on
-//! evidence (altered, rolled back, alive elsewhere); 1 everything else.
+//! evidence (altered, rolled back, alive elsewhere); 130 a second signal ended it at once; 1
+//! everything else.
 #![forbid(unsafe_code)]
 
 mod cli;

@@ -8,9 +8,11 @@
 //! ```
 //!
 //! Refusing writes nothing (R12): a data directory that does not exist is made only for a store
-//! that the platform does not know as live.
+//! that the platform does not know as live, and neither it nor the platform's own directory is made
+//! for options that cannot be met.
 
 use crate::{Level, Mode, Result};
+use ringfort_base::limits::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use ringfort_base::world::{Disk, Entropy};
 use ringfort_base::{Error, ErrorKind, EvidenceKind};
 use ringfort_host::disk::OsDisk;
@@ -21,6 +23,11 @@ use ringfort_trust::platform::{Known, Platform};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Bits per key of a filter at the most, as the store has it.
+const BLOOM_BITS_MAX: u32 = 64;
+/// The smallest memtable, as the store has it.
+const WRITE_BUFFER_BYTES_MIN: usize = 4096;
 
 /// Where a store lives and how it is tuned.
 ///
@@ -179,14 +186,27 @@ impl Options {
     /// Opens the bare store, for a caller that runs its steps itself (the server does). Everybody
     /// else wants [`Db::open`](crate::Db::open).
     pub fn open_store(&self) -> Result<Opened> {
-        let platform = self.platform()?;
+        self.check_keyspace()?;
         let warnings = self.warnings()?;
+        let platform = match self.platform_if_known()? {
+            Some(platform) => platform,
+            None => {
+                self.check_new()?;
+                self.platform()?
+            }
+        };
         let world = self.world(Arc::clone(&platform))?;
         let store = Store::open(world, self.store.clone())?;
         Ok(Opened { store, platform, warnings })
     }
 
-    /// The platform that this process would open the store on.
+    /// The platform, if it has any state yet. One without knows no store; asking it makes none.
+    pub fn platform_if_known(&self) -> Result<Option<Arc<dyn Platform>>> {
+        if self.platform_state_dir()?.exists() { self.platform().map(Some) } else { Ok(None) }
+    }
+
+    /// The platform that this process would open the store on. The directory of its state is made
+    /// if needed.
     pub fn platform(&self) -> Result<Arc<dyn Platform>> {
         let path = self.platform_state_dir()?;
         let disk = OsDisk::create(&path).map_err(|e| {
@@ -214,13 +234,66 @@ impl Options {
         let name = &self.store.name;
         let live = match platform.known(name)? {
             Known::Live(_) => true,
-            Known::No if !self.store.create_if_missing => {
-                let message = format!("the platform knows no store named '{name}'");
-                return Err(Error::new(ErrorKind::NotFound, message));
+            Known::No => {
+                self.check_new()?;
+                false
             }
-            Known::No | Known::Creating(_) => false,
+            Known::Creating(_) => {
+                self.check_volumes()?;
+                false
+            }
         };
         self.world_of(platform, live)
+    }
+
+    /// Whether a store that the platform does not know may be made.
+    fn check_new(&self) -> Result<()> {
+        if !self.store.create_if_missing {
+            return Err(self.unknown());
+        }
+        self.check_volumes()
+    }
+
+    /// Whether there is what the mode of a new store needs.
+    fn check_volumes(&self) -> Result<()> {
+        match self.store.mode {
+            Some(mode) if mode.needs_trusted_volume() && self.trusted.is_none() => Err(Error::invalid(
+                format!("mode {mode} needs a trusted volume; pass its directory with --trusted DIR"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a keyspace can be made with these settings: asked before there is a store without.
+    fn check_keyspace(&self) -> Result<()> {
+        let KeyspaceOptions { block_bytes, bloom_bits_per_key, write_buffer_bytes, .. } = self.keyspace;
+        if !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes) {
+            return Err(Error::invalid("a keyspace's blocks (--block-size) have 1KiB to 1MiB"));
+        }
+        if bloom_bits_per_key > BLOOM_BITS_MAX {
+            return Err(Error::invalid(format!(
+                "a keyspace's filters (--bloom-bits) have at most {BLOOM_BITS_MAX} bits per key"
+            )));
+        }
+        if write_buffer_bytes < WRITE_BUFFER_BYTES_MIN {
+            return Err(Error::invalid("a keyspace's memtable (--write-buffer) has at least 4KiB"));
+        }
+        Ok(())
+    }
+
+    /// There is no platform where one has to be.
+    pub(crate) fn no_platform(&self) -> Error {
+        let place = self.platform_state_dir().map_or_else(|e| e.to_string(), |dir| dir.display().to_string());
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is no platform state in {place} (--platform-state DIR)"),
+        )
+    }
+
+    /// The platform knows no store of this name.
+    pub(crate) fn unknown(&self) -> Error {
+        let message = format!("the platform knows no store named '{}'", self.store.name);
+        Error::new(ErrorKind::NotFound, message)
     }
 
     /// The world of this store. With `must_exist` a directory that is missing is evidence, and is
@@ -305,6 +378,40 @@ pub struct Opened {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_store_takes_of_a_keyspace_is_what_is_checked() {
+        let dir = crate::temporary::TempDir::new().unwrap();
+        let base = || Options::new(dir.path().join("data")).platform_state(dir.path().join("platform"));
+        let good = KeyspaceOptions::default();
+        let wrong = [
+            KeyspaceOptions { block_bytes: 1023, ..good.clone() },
+            KeyspaceOptions { block_bytes: (1 << 20) + 1, ..good.clone() },
+            KeyspaceOptions { bloom_bits_per_key: BLOOM_BITS_MAX + 1, ..good.clone() },
+            KeyspaceOptions { write_buffer_bytes: WRITE_BUFFER_BYTES_MIN - 1, ..good.clone() },
+        ];
+        for options in &wrong {
+            let error = base().keyspace_defaults(options.clone()).open_store().err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        }
+        let twin = base().mode(Mode::Twin).open_store().err().unwrap();
+        assert!(twin.kind() == ErrorKind::Invalid && twin.message().contains("--trusted"), "{twin}");
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "none of them left a trace");
+        // The store agrees about each, and about the limits themselves.
+        let store = base().open_store().unwrap().store;
+        for (n, options) in wrong.into_iter().enumerate() {
+            assert!(store.create_keyspace(&format!("wrong{n}"), options).is_err(), "{n}");
+        }
+        let least = KeyspaceOptions {
+            block_bytes: 1024,
+            bloom_bits_per_key: BLOOM_BITS_MAX,
+            write_buffer_bytes: WRITE_BUFFER_BYTES_MIN,
+            ..good
+        };
+        base().keyspace_defaults(least.clone()).check_keyspace().unwrap();
+        store.create_keyspace("least", least).unwrap();
+        store.close().unwrap();
+    }
 
     #[test]
     fn a_state_directory_below_the_data_is_warned_of() {

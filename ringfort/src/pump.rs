@@ -24,7 +24,7 @@ use ringfort_store::{Store, Wait};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
@@ -37,8 +37,9 @@ pub(crate) struct Pump {
     pub(crate) store: Store,
     sync: Mutex<()>,
     anchor: Mutex<()>,
-    /// Futures that wait and run no steps themselves: the log worker runs them.
-    pub(crate) futures: AtomicUsize,
+    /// What futures wait for, who run no steps themselves: per level the highest position, and the
+    /// wait that was begun last. Until these are ready the log worker looks again.
+    asked: Mutex<[Option<(Seq, Wait)>; 3]>,
     /// Something was written since the log worker last anchored everything (R7).
     pub(crate) written: AtomicBool,
     /// Wakes the log worker.
@@ -52,7 +53,7 @@ impl Pump {
             store,
             sync: Mutex::default(),
             anchor: Mutex::default(),
-            futures: AtomicUsize::new(0),
+            asked: Mutex::default(),
             written: AtomicBool::new(false),
             log: Arc::default(),
             background,
@@ -64,6 +65,44 @@ impl Pump {
         if self.background && !self.written.swap(true, Ordering::AcqRel) {
             self.log.raise();
         }
+    }
+
+    /// A wait of a future, which the log worker brings about.
+    pub(crate) fn ask(&self, position: Seq, level: Level) -> Wait {
+        {
+            let mut asked = self.asked.lock();
+            let slot = match level {
+                Level::Buffered => &mut asked[0],
+                Level::Durable => &mut asked[1],
+                Level::Fresh => &mut asked[2],
+            };
+            let highest = slot.as_ref().map_or(position, |(highest, _)| position.max(*highest));
+            *slot = Some((highest, self.store.wait(highest, level)));
+        }
+        let wait = self.store.wait(position, level);
+        self.log.raise();
+        wait
+    }
+
+    /// Whether a future waits for something that has not come. Whether anybody still holds it, or
+    /// has polled it since, makes no difference.
+    pub(crate) fn is_asked(&self) -> bool {
+        let mut asked = self.asked.lock();
+        for slot in &mut *asked {
+            slot.take_if(|(_, wait)| wait.is_ready());
+        }
+        asked.iter().any(Option::is_some)
+    }
+
+    /// As [`Pump::wait`], for the writer of a batch that is applied. Whatever fails now, it may have
+    /// happened and may yet be anchored (R11): no error may read as if it had not.
+    pub(crate) fn settle(&self, position: Seq, level: Level) -> Result<()> {
+        self.wait(position, level).map_err(|error| match error.kind() {
+            ErrorKind::OutcomeUnknown => error,
+            _ => {
+                error.with_kind(ErrorKind::OutcomeUnknown).context("the batch is applied, but not confirmed")
+            }
+        })
     }
 
     /// Waits until `position` has `level`, running the steps that it takes.

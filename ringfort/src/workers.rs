@@ -126,8 +126,8 @@ fn log_worker(pump: &Pump, window: Duration, failure: &Mutex<Option<Error>>) {
     let mut pause = None;
     loop {
         let left = due.map(|due| due.saturating_sub(clock.monotonic()));
-        let futures = pump.futures.load(Ordering::Acquire) > 0;
-        let time = pause.take().or_else(|| [left, futures.then_some(LOOK_AGAIN)].into_iter().flatten().min());
+        let look_again = pump.is_asked().then_some(LOOK_AGAIN);
+        let time = pause.take().or_else(|| [left, look_again].into_iter().flatten().min());
         if !pump.log.wait(time) {
             return;
         }
@@ -136,7 +136,8 @@ fn log_worker(pump: &Pump, window: Duration, failure: &Mutex<Option<Error>>) {
         }
         if due.is_some_and(|due| due <= clock.monotonic()) {
             due = None;
-            pump.written.store(false, Ordering::Release);
+            // Sees all of whoever wrote before: what comes later begins a window of its own.
+            pump.written.swap(false, Ordering::AcqRel);
             pump.store.request_anchor();
         }
         if let Err(error) = pump.run_log() {

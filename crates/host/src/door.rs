@@ -105,6 +105,23 @@ pub fn harden_process() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the process open as many files and sockets as it may: raises the soft limit to the hard
+/// one. Returns how many that are.
+pub fn raise_open_files() -> io::Result<u64> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // `None` is no limit, which some systems do not grant for files.
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    }
+    Ok(open_files())
+}
+
+/// How many files and sockets the process may have open.
+#[must_use]
+pub fn open_files() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +171,13 @@ mod tests {
         assert_eq!(dir(None, Some("/h")), in_home);
         assert_eq!(dir(Some("relative"), Some("/h")), in_home);
         assert_eq!(dir(Some(""), None), None);
+    }
+
+    #[test]
+    fn as_many_files_as_are_allowed() {
+        let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        assert_eq!(raise_open_files().unwrap(), most);
+        assert_eq!((raise_open_files().unwrap(), open_files()), (most, most));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod value;
 use clap::{Args, Parser, Subcommand};
 use report::Failure;
 use settings::{Config, Given};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "ringfort", version, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 all is well; 1 a failure; 2 a wrong command line or setting; \
-    3 the store was refused on evidence.")]
+    3 the store was refused on evidence; 130 a second signal ended the server at once.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -81,6 +82,10 @@ pub(crate) fn main() -> ExitCode {
         // Help and version are "errors" that print to standard output and exit 0.
         Err(error) => error.exit(),
     };
+    for name in settings::unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
+        // If nobody listens there is nobody to warn.
+        let _ = writeln!(std::io::stderr(), "ringfort: warning: {name} is set, but there is no such setting");
+    }
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report::report(&failure),

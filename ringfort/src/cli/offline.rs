@@ -56,13 +56,14 @@ pub(crate) fn keyspaces(config: &Config) -> Result<(), Failure> {
 /// `ringfort counter status`. Reads, and changes nothing.
 pub(crate) fn counter(config: &Config) -> Result<(), Failure> {
     let options = config.options();
-    let platform = options.platform()?;
+    let nothing = || {
+        let message = format!("the platform knows no store named '{}'", config.store);
+        Error::new(ringfort::ErrorKind::NotFound, message)
+    };
+    let platform = options.platform_if_known()?.ok_or_else(nothing)?;
     say(&platform.describe());
     let id = match platform.known(&config.store)? {
-        Known::No => {
-            let message = format!("the platform knows no store named '{}'", config.store);
-            return Err(Error::new(ringfort::ErrorKind::NotFound, message).into());
-        }
+        Known::No => return Err(nothing().into()),
         Known::Creating(id) => {
             say(&format!("store '{}' ({id}): its creation began and did not end", config.store));
             return Ok(());

@@ -12,10 +12,11 @@
 //! names it: a typing error must not pass for a default.
 
 use super::report::Failure;
-use super::value::{Address, Bytes, Span, Threads, Value};
+use super::value::{Address, Bytes, Seconds, Span, Threads, Threshold, Value};
 use clap::{Arg, ArgMatches, Command};
 use ringfort::{Compression, KeyspaceOptions, Level, Mode, Options};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// A row of the table.
@@ -102,8 +103,12 @@ settings! {
         "What clients must AUTH with; better in the file or the environment than on a command line.";
     serve "maxclients" maxclients: u32 = "10000", "N",
         "Most connections at once.";
-    serve "timeout" timeout: Span = "0", "TIME",
-        "Close a connection that is idle for this long; 0 for never.";
+    serve "timeout" timeout: Seconds = "0", "TIME",
+        "Close a connection that is idle for this long (whole seconds); 0 for never.";
+    serve "connection-memory" connection_memory: Bytes = "1GiB", "SIZE",
+        "Memory for the requests and replies of all connections; at least 64MiB.";
+    serve "slowlog-slower-than" slowlog_slower_than: Threshold = "10ms", "TIME",
+        "Commands that take longer are kept for SLOWLOG; off for none.";
     serve "write-buffer" write_buffer: Bytes = "64MiB", "SIZE",
         "A memtable of a new keyspace is flushed at this size.";
     serve "block-size" block_size: Bytes = "4KiB", "SIZE",
@@ -124,6 +129,16 @@ pub(crate) struct Given<const ALL: bool>(pub(crate) BTreeMap<&'static str, Strin
 /// The file's own flag.
 const CONFIG: &str = "config";
 const CONFIG_VARIABLE: &str = "RINGFORT_CONFIG";
+
+/// What begins with this is meant for Ringfort.
+const VARIABLE_PREFIX: &str = "RINGFORT_";
+/// Variables that the tests and the scripts around them read.
+const OTHER_VARIABLES: &[&str] = &["RINGFORT_LONG", "RINGFORT_CI_INSTALL", "RINGFORT_BLESS"];
+/// Less would not hold one large value on its way in and another on its way out.
+const CONNECTION_MEMORY_MIN: Bytes = Bytes(64 << 20);
+
+/// What an environment answers: the value of a variable, or why it cannot be read.
+type Environment<'a> = dyn Fn(&str) -> Result<Option<String>, Failure> + 'a;
 
 impl<const ALL: bool> clap::Args for Given<ALL> {
     fn augment_args(command: Command) -> Command {
@@ -167,7 +182,7 @@ impl<const ALL: bool> clap::FromArgMatches for Given<ALL> {
 /// Where values come from, the first that has one wins.
 struct Sources<'a> {
     flags: &'a BTreeMap<&'static str, String>,
-    environment: &'a dyn Fn(&str) -> Option<String>,
+    environment: &'a Environment<'a>,
     file: BTreeMap<String, String>,
     file_name: String,
 }
@@ -178,7 +193,7 @@ impl Sources<'_> {
         let variable = setting.variable();
         let (text, origin) = if let Some(text) = self.flags.get(flag) {
             (text.clone(), format!("--{flag}"))
-        } else if let Some(text) = (self.environment)(&variable) {
+        } else if let Some(text) = (self.environment)(&variable)? {
             (text, variable)
         } else if let Some(text) = self.file.get(flag) {
             (text.clone(), format!("{flag} in {}", self.file_name))
@@ -192,17 +207,28 @@ impl Sources<'_> {
 impl Config {
     /// Flags over environment over file over defaults.
     pub(crate) fn load(flags: &BTreeMap<&'static str, String>) -> Result<Self, Failure> {
-        Self::load_with(flags, &|variable| std::env::var(variable).ok())
+        Self::load_with(flags, &|variable| match std::env::var_os(variable).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(Failure::Usage(format!("{variable}: its value is not UTF-8"))),
+        })
     }
 
     fn load_with(
         flags: &BTreeMap<&'static str, String>,
-        environment: &dyn Fn(&str) -> Option<String>,
+        environment: &Environment<'_>,
     ) -> Result<Self, Failure> {
-        let path = flags.get(CONFIG).cloned().or_else(|| environment(CONFIG_VARIABLE));
+        let path = match flags.get(CONFIG) {
+            Some(path) => Some(path.clone()),
+            None => environment(CONFIG_VARIABLE)?,
+        };
         let file = path.as_deref().map(|path| read_file(Path::new(path))).transpose()?.unwrap_or_default();
         let file_name = path.unwrap_or_default();
-        Self::from_sources(&Sources { flags, environment, file, file_name })
+        let config = Self::from_sources(&Sources { flags, environment, file, file_name })?;
+        if config.connection_memory.0 < CONNECTION_MEMORY_MIN.0 {
+            return Err(Failure::Usage("--connection-memory: at least 64MiB are needed".to_owned()));
+        }
+        Ok(config)
     }
 
     /// How the store is opened.
@@ -237,6 +263,19 @@ impl Config {
             ..KeyspaceOptions::default()
         }
     }
+}
+
+/// The variables among `names` that look like settings and are none: a typing error there must not
+/// go unseen either, though somebody else's variable is no reason to refuse.
+pub(crate) fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut unknown: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(VARIABLE_PREFIX))
+        .filter(|name| name != CONFIG_VARIABLE && !OTHER_VARIABLES.contains(&name.as_str()))
+        .filter(|name| !SETTINGS.iter().any(|setting| setting.variable() == *name))
+        .collect();
+    unknown.sort();
+    unknown
 }
 
 /// The keys of a file, as flags, with their values as they would be written on the command line.
@@ -276,7 +315,7 @@ mod tests {
         let flags = flags.iter().map(|(flag, text)| (*flag, (*text).to_owned())).collect();
         let env: BTreeMap<String, String> =
             env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        Config::load_with(&flags, &|name| env.get(name).cloned())
+        Config::load_with(&flags, &|name| Ok(env.get(name).cloned()))
     }
 
     fn usage(result: Result<Config, Failure>) -> String {
@@ -340,6 +379,29 @@ mod tests {
             let file = File::new(flag, &format!("{flag} = \"/any/text\""));
             assert!(said(load(&[file.flag()], &[]).unwrap()), "{flag} in the file");
         }
+    }
+
+    #[test]
+    fn variables_that_are_no_settings_are_found() {
+        let names = [
+            "RINGFORT_MAXCLIENT",
+            "RINGFORT_STORE",
+            "RINGFORT_CONFIG",
+            "RINGFORT_LONG",
+            "RUST_LOG",
+            "RINGFORT_",
+        ];
+        let unknown = unknown_variables(names.iter().map(OsString::from));
+        assert_eq!(unknown, ["RINGFORT_", "RINGFORT_MAXCLIENT"]);
+    }
+
+    #[test]
+    fn what_would_mean_something_else_further_in_is_refused() {
+        assert!(usage(load(&[("timeout", "500ms")], &[])).starts_with("--timeout: '500ms'"));
+        assert!(
+            usage(load(&[("connection-memory", "63MiB")], &[])).starts_with("--connection-memory: at least")
+        );
+        assert_eq!(load(&[("connection-memory", "64MiB")], &[]).unwrap().connection_memory, Bytes(64 << 20));
     }
 
     #[test]

@@ -17,6 +17,14 @@ pub(crate) struct Bytes(pub(crate) u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span(pub(crate) Duration);
 
+/// A time of whole seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+/// A time above which something is noted, or `off`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Threshold(pub(crate) Option<Duration>);
+
 /// Where to listen: `HOST:PORT`, or `off`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Address(pub(crate) Option<String>);
@@ -54,6 +62,27 @@ impl Value for Span {
             _ => return Err(wrong()),
         };
         number.checked_mul(ms_each).map(|ms| Self(Duration::from_millis(ms))).ok_or_else(wrong)
+    }
+}
+
+impl Value for Seconds {
+    fn parse(text: &str) -> Result<Self, String> {
+        let Span(time) = Span::parse(text)?;
+        // A part of a second would be cut off further in, and what is left may mean "never".
+        if time.subsec_nanos() == 0 {
+            Ok(Self(time))
+        } else {
+            Err(format!("'{text}' is not a time of whole seconds; write 30s, 10m or 24h"))
+        }
+    }
+}
+
+impl Value for Threshold {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        Span::parse(text).map(|Span(time)| Self(Some(time))).map_err(|why| format!("{why}, or off"))
     }
 }
 
@@ -157,6 +186,12 @@ mod tests {
             assert_eq!(Span::parse(text), Ok(Span(Duration::from_millis(ms))), "{text}");
         }
         assert!(Span::parse("soon").is_err() && Span::parse("5 weeks").is_err());
+        assert_eq!(Seconds::parse("2000ms"), Ok(Seconds(Duration::from_secs(2))));
+        assert_eq!(Seconds::parse("0"), Ok(Seconds(Duration::ZERO)));
+        assert!(Seconds::parse("500ms").unwrap_err().contains("whole seconds"));
+        assert_eq!(Threshold::parse("10ms"), Ok(Threshold(Some(Duration::from_millis(10)))));
+        assert_eq!(Threshold::parse("off"), Ok(Threshold(None)));
+        assert!(Threshold::parse("slow").unwrap_err().ends_with("or off"));
     }
 
     #[test]

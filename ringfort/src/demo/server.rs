@@ -4,13 +4,15 @@ use crate::cli::report::EXIT_REFUSED;
 use ringfort_base::world::Clock;
 use ringfort_host::door::{self, OsClock};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Error, Result};
+use std::io::{BufRead, BufReader, Error, Read, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// A child that neither listens nor ends within this time hangs.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
+const HANGS: &str = "a server neither listens nor ends";
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Where one store lives.
@@ -49,23 +51,21 @@ impl Place {
         let mut child = self.command()?.stdout(Stdio::piped()).stderr(File::create(&errors)?).spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| Error::other("the child has no output"))?;
         let mut server = Server { child, address: String::new(), errors, clock };
-        let mut lines = BufReader::new(stdout);
-        let mut line = String::new();
-        while lines.read_line(&mut line)? > 0 {
-            let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-            match word {
-                "resp" => rest.trim().clone_into(&mut server.address),
-                "ready" => {
-                    // What it says later must not fill the pipe.
-                    let drain = move || drop(std::io::copy(&mut lines, &mut std::io::sink()));
-                    door::spawn("demo-drain", drain)?;
-                    return Ok(Start::Listens(server));
-                }
+        let said = lines_of(stdout)?;
+        loop {
+            let left = START_TIME_MAX.saturating_sub(server.age());
+            let line = match said.recv_timeout(left) {
+                Ok(line) => line?,
+                Err(RecvTimeoutError::Disconnected) => return server.wait().map(Start::Ended),
+                // Dropping it kills it.
+                Err(RecvTimeoutError::Timeout) => return Err(Error::other(HANGS)),
+            };
+            match line.split_once(' ').unwrap_or((&line, "")) {
+                ("resp", address) => address.trim().clone_into(&mut server.address),
+                ("ready", _) => return Ok(Start::Listens(server)),
                 _ => {}
             }
-            line.clear();
         }
-        server.wait().map(Start::Ended)
     }
 
     /// Starts a server that has to start.
@@ -75,6 +75,22 @@ impl Place {
             Start::Ended(end) => Err(format!("the server did not start:\n{}", end.errors)),
         }
     }
+}
+
+/// The lines of a child, read by a thread: reading a pipe cannot be given up, waiting for the thread
+/// can. It goes on when nobody listens any more: what the child says later must not fill the pipe.
+fn lines_of(output: impl Read + Send + 'static) -> Result<Receiver<Result<String>>> {
+    let (tell, said) = channel();
+    door::spawn("demo-lines", move || {
+        for line in BufReader::new(output).lines() {
+            let failed = line.is_err();
+            let _ = tell.send(line);
+            if failed {
+                break;
+            }
+        }
+    })?;
+    Ok(said)
 }
 
 /// What became of a start.
@@ -166,7 +182,7 @@ impl Server {
                 return Ok(End { status, errors, after: self.clock.monotonic() });
             }
             if self.clock.monotonic() - begin > START_TIME_MAX {
-                return Err(Error::other("a server neither listens nor ends"));
+                return Err(Error::other(HANGS));
             }
             door::sleep(LOOK_AGAIN);
         }

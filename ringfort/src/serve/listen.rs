@@ -1,4 +1,4 @@
-//! Listeners, runtimes and signals.
+//! Listeners and runtimes.
 //!
 //! One thread accepts and hands connections round-robin to the *lanes*: threads with a
 //! single-threaded runtime each. A connection stays in its lane for life, so its session is never
@@ -10,10 +10,12 @@
 //!   admin  ──► on the accepting thread                  a second one: end at once
 //! ```
 
+use super::stop::Stop;
 use crate::cli::report::Failure;
 use ringfort_host::door;
 use ringfort_node::admin::serve_admin;
 use ringfort_node::{Peer, Server};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
@@ -21,10 +23,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+/// A connection on which nothing came for this long is asked whether it is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(300);
+/// And asked again, until the system gives up (after nine times on Linux).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// After an accept that failed (no descriptors are left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Admin requests at once; more wait in the listener's queue.
@@ -32,15 +37,23 @@ const ADMIN_REQUESTS_MAX: usize = 32;
 /// Threads of each lane for reads that go to the disk.
 const READERS_PER_LANE: usize = 4;
 
+/// Replies leave at once; a client that vanished without a word is noticed and gives its place up.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 /// Accepts until a signal comes or the server asks for an end, and lets connections finish.
 pub(super) fn run(
     server: &Arc<Server>,
     resp: StdListener,
     admin: Option<StdListener>,
     lanes: usize,
+    stop: Stop,
 ) -> Result<(), Failure> {
     let lanes: Vec<Lane> = (0..lanes).map(|nth| Lane::start(nth, server)).collect::<io::Result<_>>()?;
-    runtime()?.block_on(accept(server, resp, admin, &lanes))?;
+    runtime()?.block_on(accept(server, resp, admin, &lanes, stop))?;
     lanes.into_iter().for_each(Lane::end);
     Ok(())
 }
@@ -93,8 +106,8 @@ async fn accept(
     resp: StdListener,
     admin: Option<StdListener>,
     lanes: &[Lane],
+    mut stop: Stop,
 ) -> io::Result<()> {
-    let mut stop = Stop::new()?;
     if let Some(admin) = admin {
         ringfort_node::door::spawn(accept_admin(Arc::clone(server), to_tokio(admin)?));
     }
@@ -102,8 +115,11 @@ async fn accept(
     for lane in lanes.iter().cycle() {
         let accepted = tokio::select! {
             accepted = resp.accept() => accepted,
-            () = server.shutdown_requested() => break,
-            name = stop.signalled() => {
+            () = server.shutdown_requested() => {
+                stop.begin();
+                break;
+            }
+            name = stop.asked() => {
                 tracing::info!(signal = name, "shutting down; once more to end at once");
                 break;
             }
@@ -115,18 +131,12 @@ async fn accept(
         }
     }
     drop(resp);
-    tokio::select! {
-        () = server.shut_down() => Ok(()),
-        name = stop.signalled() => {
-            tracing::warn!(signal = name, "ending at once");
-            // As after a crash: everything acknowledged is safe, the rest is not waited for.
-            std::process::exit(1);
-        }
-    }
+    server.shut_down().await;
+    Ok(())
 }
 
 fn hand_over(lane: &Lane, stream: TcpStream, remote: &str) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     let peer = Peer { remote: remote.to_owned(), local: stream.local_addr()?.to_string() };
     lane.connections.send((stream.into_std()?, peer)).map_err(|_| io::Error::other("the lane has ended"))
 }
@@ -157,21 +167,19 @@ fn to_tokio(listener: StdListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// The signals that ask for an end.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn signalled(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
+    #[test]
+    fn a_connection_does_not_outlive_its_client_in_silence() {
+        runtime().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            assert!(!SockRef::from(&accepted).keepalive().unwrap(), "no system does it by itself");
+            prepare(&accepted).unwrap();
+            assert!(SockRef::from(&accepted).keepalive().unwrap() && accepted.nodelay().unwrap());
+        });
     }
 }

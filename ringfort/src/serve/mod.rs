@@ -1,14 +1,17 @@
 //! # `ringfort serve`: from settings to a running server
 //!
 //! ```text
-//! settings ─► harden the process ─► open the store (verify, claim: or refuse, exit 3)
-//!          ─► listen ─► say what is served, and how it is protected ─► accept until told to stop
+//! settings ─► harden the process ─► bind the addresses
+//!          ─► open the store (verify, claim: or refuse, exit 3)
+//!          ─► say what is served, and how it is protected ─► accept until told to stop
 //!          ─► let connections finish their turn ─► stop the workers ─► anchor and close
 //! ```
 //!
-//! The store is opened before anything listens: who can connect can be answered.
+//! Whatever can be wrong with settings and addresses is found before the store is made, or claimed
+//! for a new life. Who connects while the store is being opened waits in the listener's queue.
 
 mod listen;
+pub(crate) mod stop;
 
 use crate::cli::report::Failure;
 use crate::cli::settings::Config;
@@ -22,7 +25,11 @@ use ringfort_store::Store;
 use std::io::{IsTerminal, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+
+/// What files, tables, the platform and the server itself may have open besides connections.
+const FILES_BESIDES_CONNECTIONS: u64 = 256;
 
 /// Prints a line to standard output. Nobody listening is no reason to stop.
 pub(crate) fn say(line: &str) {
@@ -37,8 +44,13 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     if let Err(error) = door::harden_process() {
         tracing::warn!(%error, "the process could not be closed to debuggers and core dumps");
     }
+    let files_max = door::raise_open_files().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+        door::open_files()
+    });
+    let doors = Doors::bind(config)?;
     let opened = config.options().open_store()?;
-    let result = serve(config, &opened, clock);
+    let result = serve(config, &opened, doors, files_max, clock);
     // Whatever happened, what was acknowledged is anchored if that is still possible.
     let closed = opened.store.close();
     result?;
@@ -59,22 +71,54 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(config: &Config, opened: &Opened, clock: OsClock) -> Result<(), Failure> {
+/// Where clients and the operator's tools come in.
+struct Doors {
+    resp: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Doors {
+    fn bind(config: &Config) -> Result<Self, Failure> {
+        let resp =
+            config.resp.0.as_deref().ok_or_else(|| {
+                Failure::Usage("--resp: a server without an address serves nobody".to_owned())
+            })?;
+        let resp = bind("resp", resp)?;
+        let admin = config.admin.0.as_deref().map(|address| bind("admin", address)).transpose()?;
+        Ok(Self { resp, admin })
+    }
+}
+
+/// As many connections as were asked for, or as the limit of open files leaves room for.
+fn connections_max(asked: u32, files_max: u64) -> usize {
+    let room = files_max.saturating_sub(FILES_BESIDES_CONNECTIONS).max(1);
+    usize::try_from(room.min(u64::from(asked))).unwrap_or(usize::MAX)
+}
+
+/// As the server has it: negative is never.
+fn slower_than_us(threshold: Option<Duration>) -> i64 {
+    threshold.map_or(-1, |time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn serve(
+    config: &Config,
+    opened: &Opened,
+    doors: Doors,
+    files_max: u64,
+    clock: OsClock,
+) -> Result<(), Failure> {
     create_databases(config, &opened.store)?;
-    let resp = config
-        .resp
-        .0
-        .as_deref()
-        .ok_or_else(|| Failure::Usage("--resp: a server without an address serves nobody".to_owned()))?;
-    let resp = bind("resp", resp)?;
-    let admin = config.admin.0.as_deref().map(|address| bind("admin", address)).transpose()?;
+    let Doors { resp, admin } = doors;
     let port = resp.local_addr().map_or(0, |address| address.port());
+    let maxclients = connections_max(config.maxclients, files_max);
     let server_config = ServerConfig {
         requirepass: config.requirepass.as_ref().map(|password| password.clone().into_bytes()),
         default_level: config.level,
         minimum_level: opened.store.minimum_level(),
-        maxclients: config.maxclients as usize,
+        maxclients,
         idle_timeout: config.timeout.0,
+        connection_memory_bytes: usize::try_from(config.connection_memory.0).unwrap_or(usize::MAX),
+        slowlog_log_slower_than_us: slower_than_us(config.slowlog_slower_than.0),
         port,
         ..ServerConfig::default()
     };
@@ -85,9 +129,18 @@ fn serve(config: &Config, opened: &Opened, clock: OsClock) -> Result<(), Failure
             tracing::error!(%error, worker = name, "cannot start a worker");
         }
     });
+    // Whoever reads that it is ready may ask for its end.
+    let stop = stop::Stop::listen()?;
     let jobs = Jobs::start(&server, config.anchor_window.0, &spawner);
-    announce(config, opened, &resp, admin.as_ref(), &clock);
-    let result = listen::run(&server, resp, admin, config.threads.0);
+    let fewer = (maxclients < config.maxclients as usize).then(|| {
+        format!(
+            "at most {maxclients} connections, not {}: the process may open only {files_max} files; raise that limit \
+             (ulimit -n, LimitNOFILE=)",
+            config.maxclients
+        )
+    });
+    announce(config, opened, &resp, admin.as_ref(), fewer, &clock);
+    let result = listen::run(&server, resp, admin, config.threads.0, stop);
     jobs.stop();
     result?;
     match server.failure() {
@@ -120,6 +173,7 @@ fn announce(
     opened: &Opened,
     resp: &TcpListener,
     admin: Option<&TcpListener>,
+    warning: Option<String>,
     clock: &OsClock,
 ) {
     let store = &opened.store;
@@ -139,7 +193,7 @@ fn announce(
             store.mode()
         ));
     }
-    for warning in &opened.warnings {
+    for warning in opened.warnings.iter().chain(&warning) {
         say(&format!("WARNING   {warning}"));
         tracing::warn!("{warning}");
     }
@@ -163,5 +217,19 @@ fn announce(
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Error::io("run", "the server", &error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_room_for_files() {
+        assert_eq!(connections_max(10_000, u64::MAX), 10_000);
+        assert_eq!(connections_max(10_000, 10_256), 10_000);
+        assert_eq!(connections_max(10_000, 1024), 768);
+        assert_eq!(connections_max(100, 1024), 100);
+        assert_eq!(connections_max(10, 64), 1, "one is always let in, and may fail for itself");
     }
 }

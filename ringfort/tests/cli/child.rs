@@ -42,6 +42,18 @@ impl Dir {
         command
     }
 
+    /// A line of shell, in the same place and environment as [`Dir::command`].
+    pub fn sh(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RINGFORT_"))
+        {
+            command.env_remove(name);
+        }
+        command.args(["-c", line]).current_dir(&self.0).stdin(Stdio::null());
+        command
+    }
+
     /// As [`Dir::command`], on this directory's store.
     pub fn on_store(&self, words: &[&str]) -> Command {
         let mut command = self.command(words);
@@ -172,9 +184,14 @@ impl Server {
 
     /// SIGTERM; the exit code and what it said on standard error.
     pub fn stop(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id();
-        assert!(Command::new("sh").arg("-c").arg(format!("kill -TERM {pid}")).status().unwrap().success());
+        self.signal("TERM");
         self.end()
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(line).status().unwrap().success());
     }
 
     /// Waits for the end.
@@ -224,7 +241,11 @@ impl Client {
             if let Some(value) = self.decoder.next(&mut self.buffer).unwrap() {
                 return Ok(value);
             }
-            let n = self.stream.read(self.buffer.space(4096))?;
+            let n = match self.stream.read(self.buffer.space(4096)) {
+                // A read with a timeout is not begun again by the system.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             if n == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }

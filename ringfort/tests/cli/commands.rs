@@ -28,6 +28,9 @@ fn the_counter_is_shown_without_changing_anything() {
     let unknown = dir.run(&["counter", "status"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(stderr(&unknown).contains("no store named 'default'"));
+    let nothing = dir.run(&["destroy", "--confirm", "destroy default"]);
+    assert_eq!(nothing.status.code(), Some(1), "{}", stderr(&nothing));
+    assert!(contents(&dir.path("")).is_empty(), "neither makes a platform that knows nothing");
     let server = dir.serve(&[]);
     assert!(server.client().call("SET k v").is_ok());
     let running = dir.run(&["counter", "status"]);
@@ -51,10 +54,13 @@ fn keyspaces_scrub_and_destroy() {
         assert_eq!(output.status.code(), Some(1), "{words:?}");
         assert!(!dir.path("data").exists(), "{words:?} creates no store");
     }
-    let server = dir.serve(&["--write-buffer", "64KiB"]);
+    let mut server = dir.serve(&["--write-buffer", "64KiB"]);
     let mut client = server.client();
     for n in 0..200 {
-        assert!(client.try_call(&[b"SET", format!("k{n}").as_bytes(), &[b'v'; 1000]]).unwrap().is_ok());
+        let reply = client.try_call(&[b"SET", format!("k{n}").as_bytes(), &[b'v'; 1000]]);
+        if !reply.as_ref().is_ok_and(|reply| reply.is_ok()) {
+            panic!("write {n}: {reply:?}; the server: {:?}", server.end());
+        }
     }
     assert_eq!(server.stop().0, Some(0));
 

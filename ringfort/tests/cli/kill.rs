@@ -15,8 +15,7 @@ struct Ledger {
     sent: u64,
 }
 
-fn write_until_cut_off(mut client: Client, level: &str, key: String) -> Ledger {
-    assert!(client.call(&format!("LEVEL {level}")).is_ok());
+fn write_until_cut_off(mut client: Client, key: String) -> Ledger {
     let mut ledger = Ledger { key, acknowledged: 0, sent: 0 };
     loop {
         ledger.sent += 1;
@@ -60,8 +59,10 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         let writers: Vec<_> = LEVELS
             .into_iter()
             .map(|level| {
-                let (client, key) = (server.client(), format!("{level}:{round}"));
-                door::spawn("writer", move || write_until_cut_off(client, level, key)).unwrap()
+                let (mut client, key) = (server.client(), format!("{level}:{round}"));
+                // Here, where the kill cannot come first.
+                assert!(client.call(&format!("LEVEL {level}")).is_ok());
+                door::spawn("writer", move || write_until_cut_off(client, key)).unwrap()
             })
             .collect();
         // Now early, now late in a server's life.

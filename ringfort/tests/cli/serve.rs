@@ -1,6 +1,7 @@
 //! `ringfort serve`: what it says, what it answers, how it ends, how it is set.
 
-use crate::child::{Dir, http_get, stderr};
+use crate::child::{Dir, contents, http_get, stderr};
+use ringfort_host::door;
 use std::fs;
 use std::time::Duration;
 
@@ -102,9 +103,29 @@ fn an_address_in_use_and_a_store_in_use_are_said() {
     assert!(stderr(&output).contains("in use by another process"), "{}", stderr(&output));
 
     let other = Dir::new();
-    let output = other.run(&["serve", "--resp", &server.resp, "--admin", "off"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cannot listen on") && stderr(&output).contains("--resp"));
+    for (flags, at_fault) in [
+        (["--resp", &server.resp, "--admin", "off"], "--resp"),
+        (["--resp", "127.0.0.1:0", "--admin", &server.admin], "--admin"),
+    ] {
+        let output = other.run(&[&["serve"][..], &flags].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("cannot listen on") && said.contains(at_fault), "{said}");
+    }
+    // What is wrong with the settings is said before anything is made.
+    for (flags, at_fault) in [
+        (["--resp", "off"], "--resp"),
+        (["--block-size", "7"], "--block-size"),
+        (["--bloom-bits", "65"], "--bloom-bits"),
+        (["--write-buffer", "1KiB"], "--write-buffer"),
+        (["--mode", "twin"], "--trusted"),
+    ] {
+        let resp: &[&str] = if flags[0] == "--resp" { &[] } else { &["--resp", "127.0.0.1:0"] };
+        let output = other.run(&[&["serve", "--admin", "off"][..], resp, &flags].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr(&output).contains(at_fault), "{flags:?}: {}", stderr(&output));
+    }
+    assert!(contents(&other.path("")).is_empty(), "no store was made, none was claimed");
 }
 
 #[test]
@@ -130,9 +151,11 @@ fn the_modes_say_what_they_do_not_protect() {
         assert!(server.client().call("SET k v").is_ok());
         assert_eq!(server.stop().0, Some(0));
     }
-    let output = dir.run(&["serve", "--mode", "twin", "--store", "third"]);
+    let output =
+        dir.run(&["serve", "--resp", "127.0.0.1:0", "--admin", "off", "--mode", "twin", "--store", "third"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--trusted"), "{}", stderr(&output));
+    assert!(!dir.path("data").exists(), "what cannot be made leaves no directory");
 }
 
 #[test]
@@ -142,4 +165,68 @@ fn a_platform_state_below_the_data_is_warned_of() {
     command.args(["--platform-state", "d/platform"]);
     let server = crate::child::Server::start(command);
     assert!(server.said.contains("WARNING   the platform state"), "{}", server.said);
+}
+
+#[test]
+fn connections_are_as_many_as_files_may_be_open() {
+    let dir = Dir::new();
+    let limited = |limits: &str, maxclients: &str| {
+        let binary = dir.command(&[]).get_program().to_owned();
+        let mut command = dir.sh(&format!("ulimit {limits} && exec \"$0\" \"$@\""));
+        command.arg(binary).args(["serve", "--resp", "127.0.0.1:0", "--admin", "off"]);
+        command.args(["--maxclients", maxclients, "--data", "data", "--platform-state", "platform"]);
+        crate::child::Server::start(command)
+    };
+    let server = limited("-n 1024", "10000");
+    assert!(server.said.contains("WARNING   at most 768 connections"), "{}", server.said);
+    let allowed = server.client().call("CONFIG GET maxclients");
+    assert_eq!(allowed.as_array().unwrap()[1].as_bytes(), Some(&b"768"[..]));
+    assert_eq!(server.stop().0, Some(0));
+    // The soft limit alone is no obstacle: it is raised.
+    let server = limited("-S -n 300", "500");
+    assert!(!server.said.contains("connections, not"), "{}", server.said);
+    assert_eq!(server.stop().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once_what_hangs_while_it_closes() {
+    let dir = Dir::new();
+    for second in ["TERM", "INT"] {
+        let mut server = dir.serve(&["--level", "buffered", "--anchor-window", "1h"]);
+        assert!(server.client().call("SET k v").is_ok());
+        // The counter does not answer, and closing needs it.
+        let platform = fs::File::open(dir.path("platform/LOCK")).unwrap();
+        platform.lock().unwrap();
+        server.signal("TERM");
+        door::sleep(Duration::from_millis(500));
+        assert!(server.child.try_wait().unwrap().is_none(), "it waits for the counter");
+        server.signal(second);
+        assert_eq!(server.end().0, Some(130));
+    }
+    let server = dir.serve(&[]);
+    assert_eq!(server.client().call("GET k").as_bytes(), Some(&b"v"[..]), "as after a crash");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_environment_is_not_passed_over_in_silence() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = Dir::new();
+    let mut command = dir.on_store(&["serve", "--resp", "127.0.0.1:0", "--admin", "off"]);
+    command.env("RINGFORT_REQUIREPASS", std::ffi::OsStr::from_bytes(b"p\xffss"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("RINGFORT_REQUIREPASS: its value is not UTF-8"), "{}", stderr(&output));
+
+    let mut command = dir.on_store(&["counter", "status"]);
+    command.env("RINGFORT_MAXCLIENT", "7").env("RINGFORT_LONG", "1");
+    let said = stderr(&command.output().unwrap());
+    assert!(said.contains("warning: RINGFORT_MAXCLIENT is set") && !said.contains("RINGFORT_LONG"), "{said}");
+
+    let server = dir.serve(&["--connection-memory", "64MiB", "--slowlog-slower-than", "25ms"]);
+    let mut client = server.client();
+    for (key, value) in [("ringfort-connection-memory", "67108864"), ("slowlog-log-slower-than", "25000")] {
+        let reply = client.call(&format!("CONFIG GET {key}"));
+        assert_eq!(reply.as_array().unwrap()[1].as_bytes(), Some(value.as_bytes()), "{key}");
+    }
 }
