@@ -52,7 +52,7 @@ pub fn render(server: &Server) -> String {
         ("input_bytes_total", "Bytes received from clients.", &stats.input_bytes),
         ("output_bytes_total", "Bytes sent to clients.", &stats.output_bytes),
         ("gated_turns_total", "Turns that waited for their level.", &stats.gated_turns),
-        ("pool_reads_total", "Reads that needed the disk.", &stats.pool_reads),
+        ("pool_reads_total", "Reads that needed the disk, and slices of scans.", &stats.pool_reads),
     ] {
         page.one(name, "counter", help, read(counter));
     }

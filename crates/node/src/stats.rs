@@ -37,7 +37,7 @@ pub struct Stats {
     pub gated_turns: AtomicU64,
     /// How long they waited, microseconds.
     pub gate_wait_us: AtomicU64,
-    /// Reads that had to go to the pool.
+    /// Reads that had to go to the pool, and visits of scans to it.
     pub pool_reads: AtomicU64,
     /// Per command, by its number in the command table.
     pub by_command: Box<[CommandStats]>,

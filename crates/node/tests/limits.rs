@@ -492,6 +492,32 @@ fn a_fresh_write_costs_one_round() {
     });
 }
 
+/// R23: what a scan reads is not known before: all but scans of small hashes run in the pool.
+#[test]
+fn r23_scans_run_in_the_pool() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        let mut client = rig.connect();
+        for n in 0..300 {
+            client.run(&format!("HSET large f{n} v")).await;
+        }
+        client.run("HSET small f v").await;
+        let in_pool = || rig.server.stats().pool_reads.load(Ordering::Relaxed);
+        for command in
+            ["SCAN 0 COUNT 1", "RANDOMKEY", "KEYS small", "RANGE a b LIMIT 1", "HSCAN large 0 COUNT 1"]
+        {
+            let before = in_pool();
+            assert!(client.run(command).await.as_error().is_none());
+            assert!(in_pool() > before, "{command}");
+        }
+        let before = in_pool();
+        client.run("HGETALL small").await;
+        client.run("HSCAN small 0").await;
+        assert_eq!(in_pool(), before);
+        rig.jobs.stop();
+    });
+}
+
 /// The counter does not answer some reads: whoever waits for one is answered when it does again.
 #[test]
 fn the_workers_survive_a_counter_that_does_not_answer() {

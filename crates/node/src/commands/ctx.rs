@@ -8,7 +8,9 @@
 use crate::budget::Charge;
 use crate::clients::Client;
 use crate::door;
-use crate::model::{Changes, Kind, Record, Slot, USER_KEY_BYTES_MAX, meta_key_into};
+use crate::model::{
+    Changes, HashMeta, Kind, Record, Slot, USER_KEY_BYTES_MAX, field_prefix, meta_key_into, next_prefix,
+};
 use crate::server::Server;
 use crate::server::pending::Pending;
 use crate::server::turn::{Shows, Turn};
@@ -32,8 +34,8 @@ use std::time::Duration;
 pub const STRING_BYTES_MAX: usize = VALUE_BYTES_MAX - 16;
 /// Longest reply, bytes: a reply is held whole until it may be shown, so it is bounded.
 pub const REPLY_BYTES_MAX: usize = 512 << 20;
-/// Scans of up to this many entries run inline, longer ones in the pool.
-pub const INLINE_ENTRIES_MAX: usize = 256;
+/// Hashes of up to this many fields are scanned inline; everything else that is scanned, in the pool.
+pub const INLINE_FIELDS_MAX: u64 = 256;
 /// Entries per visit to the pool.
 const SLICE_ENTRIES: usize = 4096;
 /// A visit ends when it has collected this much, so that it can be charged.
@@ -91,6 +93,19 @@ pub struct Span {
     pub to: Vec<u8>,
     /// From the end to the beginning.
     pub reverse: bool,
+    /// It is a hash of few fields ([`INLINE_FIELDS_MAX`]): some neighbouring blocks at most. How many
+    /// entries a scan is to *visit* says nothing of that: it may pass over any number of tombstones, and
+    /// each seek may read the disk.
+    pub is_small: bool,
+}
+
+impl Span {
+    /// All fields of a hash.
+    pub(crate) fn of_fields(key: &[u8], meta: HashMeta) -> Self {
+        let from = field_prefix(key, meta.generation);
+        let to = next_prefix(from.clone());
+        Self { from, to, reverse: false, is_small: meta.count <= INLINE_FIELDS_MAX }
+    }
 }
 
 /// What a scan collects.
@@ -281,8 +296,7 @@ impl Ctx<'_> {
         Arc::new(OpenView::new(self.server))
     }
 
-    /// Scans `span` at a snapshot, in slices in the pool unless at most [`INLINE_ENTRIES_MAX`] entries
-    /// are to be visited. The visitor keeps what it wants and says when to stop. What it keeps is
+    /// Scans `span` at a snapshot, in slices in the pool unless it is small (R23). The visitor keeps what it wants and says when to stop. What it keeps is
     /// charged slice by slice, twice (as it was found, and in the reply or the batch), so this may wait:
     /// not for holders of latches.
     pub(crate) async fn scan(
@@ -320,13 +334,14 @@ impl Ctx<'_> {
         self.shows.read(at.position());
         let mut found = Found::default();
         let visit = Arc::new(visit);
-        let inline = entries_max <= INLINE_ENTRIES_MAX;
+        let inline = span.is_small;
         let mut left = entries_max;
         while left > 0 {
             let take = left.min(SLICE_ENTRIES);
             let visited = if inline {
                 slice(self.server.store(), at, keyspace, &span, take, &mut found, &*visit)?
             } else {
+                add(&self.server.stats().pool_reads, 1);
                 let (store, at, visit, this) =
                     (self.server.store().clone(), at.clone(), Arc::clone(&visit), span.clone());
                 let (state, visited) = door::blocking(move || {

@@ -2,7 +2,7 @@
 
 use super::ctx::{Ctx, Done, Found, Span, View, check_field, check_string, live_of_kind};
 use super::{arg, distinct, last_of_each};
-use crate::model::{Changes, HashMeta, Kind, Record, Slot, field_key, field_prefix, next_prefix};
+use crate::model::{Changes, HashMeta, Kind, Record, Slot, field_key};
 use ringfort_protocol::front::resp::Request;
 use ringfort_protocol::front::resp::error::{HASH_NOT_A_FLOAT, HASH_NOT_AN_INTEGER, INFINITE};
 use ringfort_protocol::front::resp::number::{
@@ -278,9 +278,8 @@ async fn all_fields(ctx: &mut Ctx<'_>, key: &[u8], part: Part) -> Done<Found> {
     let at = ctx.snapshot();
     let Some(record) = ctx.load_hash(key, &at).await? else { return Ok(Found::default()) };
     let meta = record.hash();
-    let from = field_prefix(key, meta.generation);
-    let prefix_len = from.len();
-    let span = Span { to: next_prefix(from.clone()), from, reverse: false };
+    let span = Span::of_fields(key, meta);
+    let prefix_len = span.from.len();
     let count = usize::try_from(meta.count).unwrap_or(usize::MAX);
     ctx.scan(&at, ctx.keyspace(), span, count, move |stored, value, found| {
         let field = if part == Part::Values { Vec::new() } else { without_prefix(stored, prefix_len) };

@@ -2,7 +2,7 @@
 
 use super::ctx::{Ctx, Done, Span};
 use super::{arg, distinct};
-use crate::model::{Changes, Kind, Record, Slot, field_prefix, next_prefix};
+use crate::model::{Changes, Kind, Record, Slot};
 use crate::stats::{add, read};
 use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_base::{Error, ErrorKind, KeyspaceId};
@@ -144,9 +144,8 @@ async fn copy_record(
         return Ok(());
     }
     let mut meta = record.hash();
-    let prefix = field_prefix(from, meta.generation);
-    let prefix_len = prefix.len();
-    let span = Span { to: next_prefix(prefix.clone()), from: prefix, reverse: false };
+    let span = Span::of_fields(from, meta);
+    let prefix_len = span.from.len();
     let count = usize::try_from(meta.count).unwrap_or(usize::MAX);
     let at = ctx.snapshot();
     let found = ctx
@@ -285,8 +284,7 @@ pub(super) async fn memory_usage(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let mut bytes = (key.len() + 1 + record.stored_len() + ENTRY_OVERHEAD_BYTES) as u64;
     if record.kind() == Kind::Hash {
         let meta = record.hash();
-        let from = field_prefix(key, meta.generation);
-        let span = Span { to: next_prefix(from.clone()), from, reverse: false };
+        let span = Span::of_fields(key, meta);
         // Counted outside of what a scan collects: nothing is kept, so nothing is bounded.
         let sum = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
         let into = Arc::clone(&sum);
