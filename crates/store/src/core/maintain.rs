@@ -373,20 +373,22 @@ impl Inner {
         let written = merge(sources, tombstones, rules, &mut open).and_then(|tables| {
             if !tables.is_empty() {
                 let synced = self.tables.disk.sync_dir(table::TABLE_DIR);
-                synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e))?;
+                synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e).with_kind(ErrorKind::Io))?;
             }
             Ok(tables)
         });
         match written {
             Ok(tables) => Ok(tables.into_iter().map(Arc::new).collect()),
-            Err(error) => {
+            Err(error) if error.kind() == ErrorKind::Exhausted => {
                 // Nothing names these files: what was begun goes, so that trying again on a full disk
-                // does not fill it further. Anything but a full disk stops the store.
+                // does not fill it further.
                 for number in created {
                     let _ = self.tables.disk.remove(&table::table_path(number));
                 }
-                Err(if error.kind() == ErrorKind::Exhausted { error } else { self.stop(error) })
+                Err(error)
             }
+            // Anything else stops the store, and nothing more is written.
+            Err(error) => Err(self.stop(error)),
         }
     }
 

@@ -334,7 +334,9 @@ impl TableWriter {
         };
         let (footer, footer_tag) = self.put_block(BlockKind::Footer, &footer.encode())?;
         self.write_out()?;
-        self.file.sync().map_err(|e| Error::io("sync", &self.name, &e))?;
+        // Never "disk full, try again": what a failed sync lost, nobody knows (R11).
+        let synced = self.file.sync();
+        synced.map_err(|e| Error::io("sync", &self.name, &e).with_kind(ErrorKind::Io))?;
         let (smallest_seq, largest_seq) = self.seqs.unwrap_or_default();
         Ok(TableMeta {
             file: self.identity.place.file,
