@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! root        random, in the key file's envelopes
-//!  ├─ wrap:   HKDF(root, "ringfort v1 wrap epoch" | store)          wraps the epoch keys
+//!  ├─ wrap:   HKDF(root, "ringfort v1 wrap epoch" | store | epoch)  wraps an epoch key
 //!  └─ auth:   HKDF(root, "ringfort v1 key file auth" | store)       authenticates the key file
 //! epoch key   random, wrapped in the key file
 //!  ├─ log:    HKDF(epoch key, "ringfort v1 wal" | store)            of the WAL

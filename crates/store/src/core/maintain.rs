@@ -100,7 +100,7 @@ impl Inner {
     pub(crate) fn freeze_full_memtables(&self, _log: &Log, touched: &[Arc<Tree>], position: Seq) {
         let mut frozen = false;
         for tree in touched {
-            if tree.active_bytes() >= tree.write_buffer_bytes() {
+            if tree.active_bytes() >= tree.options().write_buffer_bytes {
                 frozen |= tree.freeze(position).unwrap_or(false);
             }
         }
@@ -248,7 +248,7 @@ impl Inner {
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
         for tree in trees {
             let view = tree.view();
-            let choice = pick::choose(&view.version, &tree.options(), &tree.cursors.lock());
+            let choice = pick::choose(&view.version, tree.options(), &tree.cursors.lock());
             if !matches!(choice, Choice::Nothing) {
                 self.execute(&tree, &view.version, choice)?;
                 return Ok(Step::Worked);
@@ -368,7 +368,7 @@ impl Inner {
         let mut open = || {
             let number = self.new_file();
             created.push(number);
-            self.table_writer(&*self.tables.disk, self.tables.protection, number, &options)
+            self.table_writer(&*self.tables.disk, self.tables.protection, number, options)
         };
         let written = merge(sources, tombstones, rules, &mut open).and_then(|tables| {
             if !tables.is_empty() {

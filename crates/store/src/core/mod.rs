@@ -2,9 +2,14 @@
 //! [`maintain`] (flush, compaction, purge), [`read`], [`keyspaces`], [`open`] (create, recover,
 //! claim).
 //!
-//! Locks, outermost first; none is held across a call to a later issue's network:
-//! `maintain → manifest → log → queue → tree.current`; `sync` and `anchor` are taken before `log`
-//! and `manifest`, never inside them.
+//! Locks, outermost first:
+//!
+//! ```text
+//! changing_keyspaces → flushing | compacting → sync | anchor → manifest → log → trees → queue | tree.current
+//! ```
+//! `purge`, `snapshots`, `filter`, `durable_head`, `manifest_head` and `domain_keys` are leaves. The
+//! counter is asked with `anchor` held, the disk with `sync`, `manifest` or `log` held; readers take
+//! `trees` and `tree.current` for a moment only.
 
 pub(crate) mod anchoring;
 mod claim;

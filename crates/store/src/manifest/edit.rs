@@ -12,7 +12,7 @@
 //!          | 8 | next file varint | next keyspace u32 | last seq varint | time_ms varint          counters
 //!          | 9 |                                                                            snapshot begins
 //!          | 10 | keyspace u32                                                              forget keyspace
-//!          | 11 | options of an existing keyspace: keyspace u32 | options
+//!          | 11                                                                          reserved
 //!          | 12 | at varint                                                                checkpoint marker (R21)
 //! options := write buffer varint | block varint | restart varint | bloom varint | codec u8
 //!          | table bytes varint | level 0 tables varint | level 1 bytes varint
@@ -48,10 +48,6 @@ pub(crate) enum Entry {
     /// Its key is gone as well.
     ForgetKeyspace {
         id: KeyspaceId,
-    },
-    SetOptions {
-        id: KeyspaceId,
-        options: KeyspaceOptions,
     },
     AddTable {
         keyspace: KeyspaceId,
@@ -150,11 +146,6 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
             out.put_u8(10);
             out.put_u32(id.0);
         }
-        Entry::SetOptions { id, options } => {
-            out.put_u8(11);
-            out.put_u32(id.0);
-            encode_options(out, options);
-        }
     }
 }
 
@@ -209,7 +200,6 @@ fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
         },
         9 => Entry::Snapshot,
         10 => Entry::ForgetKeyspace { id: KeyspaceId(r.u32()?) },
-        11 => Entry::SetOptions { id: KeyspaceId(r.u32()?), options: decode_options(r)? },
         12 => Entry::Checkpoint { at: Seq(r.varint()?) },
         other => return Err(DecodeError::Variant(other)),
     })

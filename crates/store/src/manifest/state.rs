@@ -94,7 +94,6 @@ impl State {
             Entry::ForgetKeyspace { id } => {
                 self.keyspaces.remove(&id);
             }
-            Entry::SetOptions { id, options } => self.keyspace(id)?.options = options,
             Entry::AddTable { keyspace, level, meta } => {
                 let tables = &mut self.keyspace(keyspace)?.levels[usize::from(level)];
                 insert_table(tables, level, meta);

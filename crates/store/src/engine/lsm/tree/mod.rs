@@ -19,7 +19,7 @@ use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
 use ringfort_base::{KeyspaceId, Result, Seq};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// A memtable with what the log needs to know about it.
 pub(crate) struct Mem {
@@ -75,8 +75,7 @@ impl View {
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
-    options: RwLock<KeyspaceOptions>,
-    write_buffer_bytes: AtomicUsize,
+    options: KeyspaceOptions,
     current: RwLock<Arc<View>>,
     /// The maintained count, as of everything applied.
     count: AtomicI64,
@@ -102,8 +101,7 @@ impl Tree {
         Ok(Self {
             id,
             name: state.name.clone(),
-            options: RwLock::new(state.options.clone()),
-            write_buffer_bytes: AtomicUsize::new(state.options.write_buffer_bytes),
+            options: state.options.clone(),
             current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
@@ -113,12 +111,8 @@ impl Tree {
         })
     }
 
-    pub(crate) fn options(&self) -> KeyspaceOptions {
-        self.options.read().clone()
-    }
-
-    pub(crate) fn write_buffer_bytes(&self) -> usize {
-        self.write_buffer_bytes.load(Ordering::Relaxed)
+    pub(crate) fn options(&self) -> &KeyspaceOptions {
+        &self.options
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -186,7 +180,7 @@ impl Tree {
         let mut frozen = Vec::with_capacity(current.frozen.len() + 1);
         frozen.push(Arc::clone(&current.active));
         frozen.extend_from_slice(&current.frozen);
-        let capacity_bytes = self.options.read().write_buffer_bytes;
+        let capacity_bytes = self.options.write_buffer_bytes;
         let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
         *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
         Ok(true)
