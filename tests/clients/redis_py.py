@@ -184,9 +184,11 @@ def pipelines(r, t):
     replies = pipe.execute(raise_on_error=False)
     equal((replies[0], replies[2]), (True, t("text")))
     assert isinstance(replies[1], redis.ResponseError) and isinstance(replies[3], redis.ResponseError)
-    # Transactions come with a later version; that is said plainly. (Without MULTI the commands
-    # between are carried out: docs/compatibility.md.)
+    # Transactions come with a later version; that is said plainly. (Nothing between MULTI
+    # and EXEC is carried out: docs/compatibility.md.)
+    r.delete("tx")
     raises(redis.ResponseError, "unknown command 'EXEC'", r.pipeline(transaction=True).set("tx", "1").execute)
+    equal(r.get("tx"), None)
 
 
 def binary(r, t):

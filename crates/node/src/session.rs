@@ -43,6 +43,8 @@ pub struct Session {
     pub replies: Replies,
     /// The position of its last write: what `WAITAOF` waits for.
     pub last_write: Seq,
+    /// Its MULTI was refused, and no EXEC or DISCARD came since.
+    pub in_refused_multi: bool,
 }
 
 impl Session {
@@ -56,6 +58,7 @@ impl Session {
             level: config.default_level.max(config.minimum_level),
             replies: Replies::On,
             last_write: Seq::ZERO,
+            in_refused_multi: false,
         }
     }
 

@@ -21,10 +21,11 @@ pub use ctx::{REPLY_BYTES_MAX, STRING_BYTES_MAX};
 
 use crate::server::turn::{Shows, store_error};
 use crate::session::Replies;
+use crate::session::Session;
 use crate::stats::add;
 use ctx::Done;
 use ringfort_protocol::front::resp::command::{Command, CommandId, flags, help_reply, resolve};
-use ringfort_protocol::front::resp::error::{NO_AUTH, wrong_arity};
+use ringfort_protocol::front::resp::error::{IN_REFUSED_MULTI, NO_AUTH, wrong_arity};
 use ringfort_protocol::front::resp::options::TimeUnit;
 use ringfort_protocol::front::resp::{ReplyError, Request};
 use std::collections::{HashMap, HashSet};
@@ -43,7 +44,7 @@ pub(crate) enum Flow {
 pub(crate) async fn execute(ctx: &mut Ctx<'_>, req: &Request) -> Flow {
     let start = ctx.out.len();
     let mut silent = ctx.session.replies.take_silence();
-    let (command, result) = match resolve(req) {
+    let (command, result) = match admit(ctx.session, req).and_then(|()| resolve(req)) {
         Ok(command) => (Some(command), run(ctx, req, command).await),
         Err(error) => (None, Err(error.into())),
     };
@@ -65,6 +66,22 @@ pub(crate) async fn execute(ctx: &mut Ctx<'_>, req: &Request) -> Flow {
     }
     account(ctx, req, command, failed);
     if ctx.close { Flow::Close } else { Flow::Continue }
+}
+
+/// Fails closed where a client believes that it is in a transaction: MULTI is an unknown command in
+/// this version, and what follows it in the client's pipeline must not take effect piece by piece.
+fn admit(session: &mut Session, req: &Request) -> Result<(), ReplyError> {
+    let Some(name) = req.arg(0) else { return Ok(()) };
+    let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
+    if is("MULTI") {
+        session.in_refused_multi = true;
+    } else if session.in_refused_multi {
+        if !["EXEC", "DISCARD", "RESET", "QUIT"].into_iter().any(is) {
+            return Err(IN_REFUSED_MULTI);
+        }
+        session.in_refused_multi = false;
+    }
+    Ok(())
 }
 
 impl Ctx<'_> {

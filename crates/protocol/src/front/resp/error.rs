@@ -15,6 +15,11 @@ use super::parser::ProtocolError;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplyError(Cow<'static, str>);
 
+/// A command between a MULTI that was refused and its EXEC or DISCARD.
+pub const IN_REFUSED_MULTI: ReplyError = ReplyError::fixed(
+    "ERR not carried out: it belongs to a transaction whose MULTI was refused (transactions come later); EXEC or DISCARD ends it",
+);
+
 impl ReplyError {
     /// A fixed text.
     #[must_use]
