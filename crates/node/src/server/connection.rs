@@ -19,7 +19,7 @@ use crate::door;
 use crate::session::Session;
 use crate::stats::add;
 use ringfort_protocol::front::resp::error::TOO_MANY_CLIENTS;
-use ringfort_protocol::front::resp::{Buffer, Limits, Parser, ReplyError, ReplyWriter, Version};
+use ringfort_protocol::front::resp::{Buffer, Limits, Parser, ReplyError, ReplyWriter, Request, Version};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -135,31 +135,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
+    /// The next request that has arrived whole, or how the turn ends.
+    fn next_request(&mut self) -> Result<Request, Ended> {
+        match self.parser.next(&mut self.buffer) {
+            Ok(Some(request)) if request.is_http() => {
+                tracing::warn!(client = %self.client.peer.remote, "an HTTP request on the RESP port: closed");
+                Err(Ended::Drop)
+            }
+            Ok(Some(request)) => Ok(request),
+            Ok(None) => Err(Ended::Drained),
+            Err(error) => {
+                add(&self.server.stats().errors, 1);
+                ReplyWriter::new(&mut self.out, self.session.version).error(&ReplyError::from(error));
+                self.turn.reply(self.out.len(), Shows::Nothing, self.session.level);
+                Err(Ended::Close)
+            }
+        }
+    }
+
     /// Carries out requests that have arrived, in order, and waits until their replies may be shown.
     async fn run_turn(&mut self) -> Ended {
         let mut ended = Ended::Full;
         let mut last_command = None;
         let mut now = self.server.monotonic();
         while self.turn.len() < TURN_REQUESTS_MAX && self.out.len() < TURN_REPLY_BYTES {
-            let request = match self.parser.next(&mut self.buffer) {
-                Ok(Some(request)) => request,
-                Ok(None) => {
-                    ended = Ended::Drained;
-                    break;
-                }
-                Err(error) => {
-                    add(&self.server.stats().errors, 1);
-                    ReplyWriter::new(&mut self.out, self.session.version).error(&ReplyError::from(error));
-                    self.turn.reply(self.out.len(), Shows::Nothing, self.session.level);
-                    ended = Ended::Close;
+            let request = match self.next_request() {
+                Ok(request) => request,
+                Err(why) => {
+                    ended = why;
                     break;
                 }
             };
-            if request.is_http() {
-                tracing::warn!(client = %self.client.peer.remote, "an HTTP request on the RESP port: closed");
-                ended = Ended::Drop;
-                break;
-            }
             let was_authenticated = self.session.authenticated;
             let base_bytes = self.buffer.capacity() + request.held_bytes();
             let mut ctx = Ctx {

@@ -58,11 +58,7 @@ pub(super) fn claim(
     let manifest_number = segment.next();
     let next_file = manifest_number.next();
 
-    // Segments that every keyspace has flushed past are not needed any more.
-    let pinned = trees.values().filter_map(|tree| tree.first_unflushed(None)).min();
-    while segments.front().is_some_and(|oldest| pinned.is_none_or(|pinned| oldest.end < pinned)) {
-        segments.pop_front();
-    }
+    drop_flushed(&mut segments, &trees);
     let flushed = state.keyspaces.values().map(|keyspace| keyspace.flushed).max().unwrap_or_default();
     let position = Seq(end.position.max(state.last_seq.0).max(flushed.0)).next();
     let id = random_id(&basis.world)?;
@@ -113,6 +109,14 @@ pub(super) fn claim(
             recovery,
         },
     )))
+}
+
+/// Segments that every keyspace has flushed past are not needed any more (R10).
+fn drop_flushed(segments: &mut VecDeque<Segment>, trees: &BTreeMap<KeyspaceId, Arc<Tree>>) {
+    let pinned = trees.values().filter_map(|tree| tree.first_unflushed(None)).min();
+    while segments.front().is_some_and(|oldest| pinned.is_none_or(|pinned| oldest.end < pinned)) {
+        segments.pop_front();
+    }
 }
 
 impl Basis {
