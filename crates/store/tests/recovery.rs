@@ -190,3 +190,49 @@ fn r21_a_checkpoint_is_a_consistent_sealed_copy_and_no_store() {
         );
     }
 }
+
+/// Memtables that flushes cannot keep up with are bounded: writes are refused, not queued without
+/// end, and accepted again as soon as there is room.
+#[test]
+fn writes_beyond_what_memory_holds_are_refused_until_flushes_catch_up() {
+    let machine = Machine::new(common::MODES[0], 9);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", KeyspaceOptions { write_buffer_bytes: 4 << 20, ..small() }).unwrap();
+    let value = vec![7u8; 1 << 20];
+    let mut accepted = 0u32;
+    let refusal = loop {
+        let mut batch = WriteBatch::new();
+        batch.put(ks, accepted.to_be_bytes(), value.clone());
+        match store.apply(batch) {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 200, "nothing bounds the memtables");
+    };
+    assert_eq!(refusal.kind(), ErrorKind::Exhausted, "{refusal}");
+    assert!(accepted >= 32, "{accepted}");
+    assert!(store.write_delay() > std::time::Duration::ZERO, "no slow-down before the refusal");
+    settle(&store).unwrap();
+    put(&store, ks, b"again", b"v", Level::Durable).unwrap();
+    assert_eq!(dump(&store, ks).unwrap().len(), accepted as usize + 1);
+}
+
+/// `max_total_wal_size`: the keyspace that pins the oldest segment is flushed.
+#[test]
+fn the_log_is_bounded_by_flushing_whoever_pins_it() {
+    let machine = Machine::new(common::MODES[0], 10);
+    let options = ringfort_store::StoreOptions { max_total_wal_size: 512 << 10, ..machine.options() };
+    let store = Store::open(machine.world(), options).unwrap();
+    let idle = store.create_keyspace("idle", KeyspaceOptions::default()).unwrap();
+    let busy = store.create_keyspace("busy", small()).unwrap();
+    put(&store, idle, b"old", b"v", Level::Durable).unwrap();
+    let mut most = 0;
+    for i in 0..4000u32 {
+        put(&store, busy, &i.to_be_bytes(), &[1; 1000], Level::Buffered).unwrap();
+        settle(&store).unwrap();
+        most = most.max(machine.data.files().keys().filter(|path| path.starts_with("wal/")).count());
+    }
+    assert!(most <= 12, "{most} segments of 64 KiB at once under a limit of 512 KiB");
+    assert_eq!(store.levels(idle).unwrap()[0].0, 1, "the idle keyspace was not flushed");
+    assert_eq!(get(&store, idle, b"old").unwrap().as_deref(), Some(b"v".as_slice()));
+}

@@ -51,6 +51,9 @@ const WRITE_DELAY_US_MAX: f64 = 10_000.0;
 impl Inner {
     pub(crate) fn maintenance_step(&self) -> Result<Step> {
         self.check()?;
+        if self.memtables_full.load(Ordering::Relaxed) {
+            self.update_write_delay(); // what was full may have been dropped
+        }
         self.limit_log()?;
         if self.level0_is_piled_up() && self.compact_step()? == Step::Worked {
             return Ok(Step::Worked);
