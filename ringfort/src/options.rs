@@ -14,7 +14,7 @@
 use crate::{Level, Mode, Result};
 use ringfort_base::limits::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use ringfort_base::world::{Disk, Entropy};
-use ringfort_base::{Error, ErrorKind, EvidenceKind};
+use ringfort_base::{Error, ErrorKind};
 use ringfort_host::disk::OsDisk;
 use ringfort_host::door::{self, OsClock, OsEntropy};
 use ringfort_store::{KeyspaceOptions, Store, StoreOptions, World};
@@ -300,7 +300,7 @@ impl Options {
     /// not made.
     pub(crate) fn world_of(&self, platform: Arc<dyn Platform>, must_exist: bool) -> Result<World> {
         if must_exist && !self.path.exists() {
-            return Err(self.missing(&self.path));
+            return Err(ringfort_store::data_is_gone(self.path.display().to_string(), &self.store.name));
         }
         if let Some(trusted) = self.trusted.as_ref().filter(|path| must_exist && !path.exists()) {
             let message = format!("the trusted volume {} does not exist: is it mounted?", trusted.display());
@@ -315,15 +315,6 @@ impl Options {
         let trusted = self.trusted.as_deref().map(disk).transpose()?;
         let (clock, entropy) = (Arc::new(OsClock::new()), Arc::new(OsEntropy));
         Ok(World { data, trusted, clock, entropy, platform })
-    }
-
-    fn missing(&self, path: &Path) -> Error {
-        let name = &self.store.name;
-        let detail = format!(
-            "the platform knows store '{name}', but this directory does not exist. If it was moved, pass its new \
-             place with --data; if the store is meant to be given up, run: ringfort destroy --store {name}"
-        );
-        Error::evidence(EvidenceKind::Missing, path.display().to_string(), 0, detail)
     }
 
     /// What is allowed and still unwise.

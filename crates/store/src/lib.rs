@@ -26,7 +26,7 @@ mod wal;
 pub use batch::WriteBatch;
 pub use checkpoint::{Checkpoint, CheckpointIter};
 pub use clock::Time;
-pub use core::open::Recovery;
+pub use core::open::{Recovery, data_is_gone};
 pub use engine::lsm::compaction::Filter;
 pub use frontier::Wait;
 pub use options::{Compression, KeyspaceOptions, StoreOptions, World};

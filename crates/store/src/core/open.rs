@@ -60,7 +60,7 @@ pub(crate) fn open(world: World, options: StoreOptions) -> Result<Arc<Inner>> {
         }
         Known::Live(id) => {
             if !holds_store(&*world.data)? {
-                return Err(emptied(&world, &name, id));
+                return Err(data_is_gone(world.data.describe(), &name));
             }
             let locks = lock(&world)?;
             recover(world, options, locks, id)
@@ -130,17 +130,16 @@ fn holds_store(disk: &dyn Disk) -> Result<bool> {
     Ok(files::list(disk, "")?.iter().any(|name| is_store_file(name)) || in_dirs()?)
 }
 
-fn emptied(world: &World, name: &str, id: StoreId) -> Error {
-    Error::evidence(
-        EvidenceKind::Missing,
-        world.data.describe(),
-        0,
-        format!(
-            "the platform knows store '{name}' ({id}), but its data is not here. If its directory is elsewhere, pass \
-             that with --data; if you want another store, give it a name of its own with --store; only if '{name}' \
-             is to be given up wherever it is (it can never be opened again): ringfort destroy --store {name}"
-        ),
-    )
+/// The refusal of a store that the platform knows and whose data is not at `place` (R18). One
+/// wording for a directory that is empty and one that does not exist.
+#[must_use]
+pub fn data_is_gone(place: String, name: &str) -> Error {
+    let detail = format!(
+        "the platform knows store '{name}', but its data is not here. If its directory is elsewhere, pass \
+         that with --data; if you want another store, give it a name of its own with --store; only if '{name}' \
+         is to be given up wherever it is (it can never be opened again): ringfort destroy --store {name}"
+    );
+    Error::evidence(EvidenceKind::Missing, place, 0, detail)
 }
 
 fn refuse_unknown_data(world: &World, name: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::edit::Entry;
 use crate::engine::lsm::table::meta::TableMeta;
+use crate::engine::lsm::tree::insert_in_level;
 use crate::options::KeyspaceOptions;
 use ringfort_base::limits::{KEYSPACES_MAX, LEVELS};
 use ringfort_base::{FileNo, Incarnation, KeyspaceId, Seq};
@@ -96,7 +97,7 @@ impl State {
             }
             Entry::AddTable { keyspace, level, meta } => {
                 let tables = &mut self.keyspace(keyspace)?.levels[usize::from(level)];
-                insert_table(tables, level, meta);
+                insert_in_level(tables, usize::from(level), meta);
             }
             Entry::RemoveTable { keyspace, level, file } => {
                 let tables = &mut self.keyspace(keyspace)?.levels[usize::from(level)];
@@ -157,14 +158,4 @@ impl State {
         }
         entries
     }
-}
-
-/// Level 0: newest last (by file number). Deeper levels: by smallest key; they are disjoint.
-fn insert_table(tables: &mut Vec<Arc<TableMeta>>, level: u8, meta: Arc<TableMeta>) {
-    let at = if level == 0 {
-        tables.partition_point(|t| t.file < meta.file)
-    } else {
-        tables.partition_point(|t| t.smallest < meta.smallest)
-    };
-    tables.insert(at, meta);
 }

@@ -10,7 +10,7 @@ mod get;
 mod version;
 
 pub(crate) use get::GetOutcome;
-pub(crate) use version::{Tables, Version};
+pub(crate) use version::{Tables, Version, insert_in_level};
 
 use super::key::Kind;
 use super::memtable::Memtable;

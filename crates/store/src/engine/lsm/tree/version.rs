@@ -53,6 +53,17 @@ impl Tables {
     }
 }
 
+/// Inserts a table where its level's order wants it. Level 0: oldest first, by file number. Deeper
+/// levels: by smallest key; they are disjoint.
+pub(crate) fn insert_in_level(tables: &mut Vec<Arc<TableMeta>>, level: usize, table: Arc<TableMeta>) {
+    let at = if level == 0 {
+        tables.partition_point(|t| t.file < table.file)
+    } else {
+        tables.partition_point(|t| t.smallest < table.smallest)
+    };
+    tables.insert(at, table);
+}
+
 /// The tables of a tree at one moment. Level 0: oldest first, overlapping. Deeper levels: sorted
 /// and disjoint.
 #[derive(Clone)]
@@ -92,13 +103,7 @@ impl Version {
             tables.retain(|table| !removed.contains(&table.file));
         }
         for (level, table) in added {
-            let tables = &mut new.levels[*level];
-            let at = if *level == 0 {
-                tables.partition_point(|t| t.file < table.file)
-            } else {
-                tables.partition_point(|t| t.smallest < table.smallest)
-            };
-            tables.insert(at, Arc::clone(table));
+            insert_in_level(&mut new.levels[*level], *level, Arc::clone(table));
         }
         new
     }
