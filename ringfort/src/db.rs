@@ -185,17 +185,17 @@ impl Db {
     }
 
     /// Sets a key; see [`Keyspace::put`].
-    pub fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         self.default.put(key, value)
     }
 
     /// Removes a key; see [`Keyspace::delete`].
-    pub fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         self.default.delete(key)
     }
 
     /// Removes a range of keys; see [`Keyspace::delete_range`].
-    pub fn delete_range(&self, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete_range(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         self.default.delete_range(from, to)
     }
 

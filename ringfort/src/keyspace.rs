@@ -54,33 +54,28 @@ impl Keyspace {
     }
 
     /// Sets a key, at the store's write level.
-    pub fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.put(self.id, key, value);
         self.shared.write(batch)
     }
 
     /// Removes a key, at the store's write level. Removing what is not there is fine.
-    pub fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.delete(self.id, key);
         self.shared.write(batch)
     }
 
     /// Removes all keys in `from..to`, at the store's write level and at the cost of one write.
-    pub fn delete_range(&self, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete_range(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.delete_range(self.id, from, to);
         self.shared.write(batch)
     }
 
     /// Writes at a level of choice; the handle can be awaited for a higher one.
-    pub fn put_with(
-        &self,
-        key: impl Into<Vec<u8>>,
-        value: impl Into<Vec<u8>>,
-        level: Level,
-    ) -> Result<Commit> {
+    pub fn put_with(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, level: Level) -> Result<Commit> {
         let mut batch = WriteBatch::new();
         batch.put(self.id, key, value);
         self.shared.write_with(batch, level)
