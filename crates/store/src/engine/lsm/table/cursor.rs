@@ -2,6 +2,7 @@
 
 use super::block::BlockCursor;
 use super::format::{BlockHandle, PartitionHandles};
+use super::readahead::Readahead;
 use super::reader::{Table, checked, decode_handle};
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::Trailer;
@@ -23,6 +24,7 @@ pub struct TableCursor {
     data: BlockCursor,
     data_offset: Option<u64>,
     partition_offset: Option<u64>,
+    ahead: Readahead,
 }
 
 impl TableCursor {
@@ -35,7 +37,8 @@ impl TableCursor {
             (root, false) => index.set_block(Arc::clone(root)),
         }
         let data = BlockCursor::new();
-        Self { table, cache, fill_cache, top, index, data, data_offset: None, partition_offset: None }
+        let ahead = if fill_cache { Readahead::default() } else { Readahead::full() };
+        Self { table, cache, fill_cache, top, index, data, data_offset: None, partition_offset: None, ahead }
     }
 
     /// The table.
@@ -210,15 +213,16 @@ impl TableCursor {
     fn load_data(&mut self) -> Result<()> {
         if !self.index.valid() {
             self.leave();
+            self.ahead.clear();
             return Ok(());
         }
         let handle: BlockHandle = decode_handle(self.index.value()).map_err(checked)?;
         if self.data_offset != Some(handle.offset) {
             self.leave();
-            if let Some(block) = self.table.data_block(&handle, &self.cache, false, self.fill_cache)? {
-                self.data.set_block(block);
-                self.data_offset = Some(handle.offset);
-            }
+            let block =
+                self.table.data_block_ahead(&handle, &self.cache, &mut self.ahead, self.fill_cache)?;
+            self.data.set_block(block);
+            self.data_offset = Some(handle.offset);
         }
         Ok(())
     }

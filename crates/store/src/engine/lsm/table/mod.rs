@@ -22,6 +22,7 @@ pub mod cursor;
 pub mod format;
 pub mod meta;
 pub mod properties;
+mod readahead;
 pub mod reader;
 pub mod writer;
 

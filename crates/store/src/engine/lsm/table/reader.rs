@@ -4,6 +4,7 @@ use super::block::{Block, BlockCursor, Content};
 use super::format::{BlockHandle, BlockKind, PartitionHandles, Place, SealedFile};
 use super::meta::TableMeta;
 use super::properties::Properties;
+use super::readahead::Readahead;
 use super::table_path;
 use crate::engine::lsm::cache::{BlockCache, BlockKey, PinnedBytes};
 use crate::engine::lsm::filter::{Filter, hash_key};
@@ -271,6 +272,26 @@ impl Table {
         }
         let load = || open_entries(&self.file, BlockKind::Data, handle, Content::Data);
         if fill { cache.data_or(key, load).map(Some) } else { load().map(|block| Some(Arc::new(block))) }
+    }
+
+    /// As [`Table::data_block`] for a cursor: what is not cached is read ahead. `fill`: keep it in
+    /// the cache.
+    pub(super) fn data_block_ahead(
+        &self,
+        handle: &BlockHandle,
+        cache: &BlockCache,
+        ahead: &mut Readahead,
+        fill: bool,
+    ) -> Result<Arc<Block>> {
+        let key = self.block_key(handle);
+        if let Some(block) = cache.data(key) {
+            return Ok(block);
+        }
+        let mut load = || {
+            let plain = ahead.open_block(&self.file, handle, self.properties.data_bytes)?;
+            Block::parse(plain, Content::Data).map_err(|e| self.file.inconsistent(BlockKind::Data, handle, e))
+        };
+        if fill { cache.data_or(key, load) } else { load().map(Arc::new) }
     }
 
     pub(super) fn index_partition(
