@@ -8,7 +8,7 @@ use crate::temporary::TempDir;
 use crate::workers::Workers;
 use crate::{
     Commit, Error, ErrorKind, Incarnation, KeyRange, Keyspace, KeyspaceOptions, Level, Mode, Options, Result,
-    Scan, Seq, Statistics, StoreId, WriteBatch,
+    Scan, Seq, Statistics, StoreId, Value, WriteBatch,
 };
 use ringfort_store::store::Step;
 use std::sync::Arc;
@@ -180,7 +180,7 @@ impl Db {
     // --- reading and writing ---------------------------------------------------------------------
 
     /// Reads a key; see [`Keyspace::get`].
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.default.get(key)
     }
 
@@ -360,7 +360,7 @@ impl Snapshot {
     }
 
     /// Reads a key as of the snapshot.
-    pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let answer = self.shared.pump.store.get(keyspace.id, key.as_ref(), Some(&self.inner))?;
         self.shared.pump.gate(answer.depends, self.level)?;
         Ok(answer.value)

@@ -3,9 +3,10 @@
 use super::block::BlockCursor;
 use super::format::{BlockHandle, PartitionHandles};
 use super::readahead::Readahead;
-use super::reader::{PinnedSlice, Table, checked, decode_handle};
+use super::reader::{Table, checked, decode_handle};
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::Trailer;
+use crate::value::Value;
 use ringfort_base::Result;
 use std::sync::Arc;
 
@@ -83,9 +84,9 @@ impl TableCursor {
 
     /// The value, without a copy, for as long as it is wanted.
     #[must_use]
-    pub fn pin_value(&self) -> Option<PinnedSlice> {
+    pub fn pin_value(&self) -> Option<Value> {
         let block = self.data.block()?;
-        Some(PinnedSlice::in_block(Arc::clone(block), self.data.value_range()))
+        Some(Value::in_block(Arc::clone(block), self.data.value_range()))
     }
 
     /// Moves to the first entry at or behind an internal key.

@@ -28,7 +28,7 @@ pub mod writer;
 
 pub use cursor::TableCursor;
 pub use meta::TableMeta;
-pub use reader::{Lookup, PinnedSlice, Table};
+pub use reader::{Lookup, Table};
 pub use writer::{TableOptions, TableWriter};
 
 use ringfort_base::FileNo;

@@ -9,52 +9,18 @@ use super::table_path;
 use crate::engine::lsm::cache::{BlockCache, BlockKey, PinnedBytes};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
-use crate::engine::lsm::memtable::PinnedValue;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
+use crate::value::Value;
 use ringfort_base::codec::{DecodeError, Reader};
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, EvidenceKind, Result, Seq, StoreId};
 use ringfort_trust::Sealer;
-use std::ops::Deref;
 use std::sync::Arc;
-
-/// A value where it lies, in a cached block or a memtable, which it keeps alive.
-#[derive(Clone)]
-pub struct PinnedSlice(Pinned);
-
-#[derive(Clone)]
-enum Pinned {
-    Block { block: Arc<Block>, start: usize, end: usize },
-    Memtable(PinnedValue),
-}
-
-impl PinnedSlice {
-    pub(in crate::engine::lsm) const fn in_block(block: Arc<Block>, range: std::ops::Range<usize>) -> Self {
-        Self(Pinned::Block { block, start: range.start, end: range.end })
-    }
-}
-
-impl From<PinnedValue> for PinnedSlice {
-    fn from(value: PinnedValue) -> Self {
-        Self(Pinned::Memtable(value))
-    }
-}
-
-impl Deref for PinnedSlice {
-    type Target = [u8];
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Pinned::Block { block, start, end } => &block.bytes()[*start..*end],
-            Pinned::Memtable(value) => value,
-        }
-    }
-}
 
 /// What a table says of a key.
 pub enum Lookup {
     /// Its newest entry at the snapshot, a deletion perhaps. Range tombstones are asked apart.
-    Found(Seq, Kind, PinnedSlice),
+    Found(Seq, Kind, Value),
     /// Nothing.
     Absent,
     /// Not without reading from the disk (R23); only if asked to stay resident.
@@ -204,7 +170,7 @@ impl Table {
         Ok(match block.seek_entry(key, target) {
             Some(found) if found.same_key => {
                 let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
-                Lookup::Found(found.trailer.seq(), kind, PinnedSlice::in_block(block, found.value))
+                Lookup::Found(found.trailer.seq(), kind, Value::in_block(block, found.value))
             }
             _ => Lookup::Absent,
         })
