@@ -12,12 +12,12 @@ mod version;
 pub(crate) use get::GetOutcome;
 pub(crate) use version::{Tables, Version, insert_in_level};
 
-use super::key::Kind;
+use super::key::{Kind, Trailer};
 use super::memtable::Memtable;
 use crate::manifest::state::KeyspaceState;
 use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
-use ringfort_base::{KeyspaceId, Result, Seq};
+use ringfort_base::{Error, KeyspaceId, Result, Seq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -141,6 +141,23 @@ impl Tree {
         let view = self.view();
         view.active.note(seq);
         view.active.table.insert(seq, kind, key, value)
+    }
+
+    /// Inserts entries that come in the order of internal keys, all of which the active memtable has
+    /// room for.
+    pub(crate) fn insert_all<'e>(
+        &self,
+        entries: impl Iterator<Item = (Trailer, &'e [u8], &'e [u8])>,
+    ) -> Result<()> {
+        let view = self.view();
+        let mut first = Seq(u64::MAX);
+        for (trailer, key, value) in entries {
+            let kind = trailer.kind().map_err(|e| Error::invalid(e.to_string()))?;
+            first = first.min(trailer.seq());
+            view.active.table.insert(trailer.seq(), kind, key, value)?;
+        }
+        view.active.note(first);
+        Ok(())
     }
 
     pub(crate) fn delete_range(&self, seq: Seq, from: &[u8], to: &[u8]) -> Result<()> {
