@@ -14,11 +14,12 @@
 use super::Inner;
 use super::commit::Segment;
 use super::open::{Recovery, compares_lives};
+use crate::batch::Op;
 use crate::engine::lsm::key::{Kind, Trailer, key_prefix};
 use crate::engine::lsm::tree::{Tables, Tree};
 use crate::manifest::state::State;
 use crate::wal;
-use crate::wal::record::{OpRef, Run, RunReader};
+use crate::wal::record::{Run, RunReader};
 use crate::wal::replay::{Group, Runs, Sink, replay};
 use crate::wal::writer::LogContext;
 use ringfort_base::{Error, ErrorKind, EvidenceKind, FileNo, KeyspaceId, Result, Seq};
@@ -193,14 +194,10 @@ impl Inserts {
             }
             let Some(at) = tree.filter(|_| seq > flushed) else { continue };
             let (kind, key, value) = match op {
-                OpRef::Put { key, value } => (Kind::Put, key, value),
-                OpRef::Delete { key } => (Kind::Delete, key, &key[..0]),
-                OpRef::DeleteRange { from, to } => {
-                    self.trees[at].delete_range(seq, from, to)?;
-                    continue;
-                }
-                OpRef::Count { delta } => {
-                    self.trees[at].add_count(seq, delta);
+                Op::Put { key, value } => (Kind::Put, key, value),
+                Op::Delete { key } => (Kind::Delete, key, &key[..0]),
+                Op::DeleteRange { .. } | Op::Count { .. } => {
+                    self.trees[at].apply(seq, op)?;
                     continue;
                 }
             };
