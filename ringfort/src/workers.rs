@@ -35,6 +35,8 @@ pub(crate) struct Signal {
 #[derive(Default)]
 struct State {
     raised: bool,
+    /// The worker sleeps: whatever it was woken for is done.
+    asleep: bool,
     stopped: bool,
 }
 
@@ -55,6 +57,7 @@ impl Signal {
     /// Sleeps until raised, stopped or for `time`; lowers the signal. Whether to go on.
     fn wait(&self, time: Option<Duration>) -> bool {
         let mut state = self.state.lock();
+        state.asleep = true;
         while !state.stopped && !std::mem::take(&mut state.raised) {
             match time {
                 None => self.changed.wait(&mut state),
@@ -66,7 +69,14 @@ impl Signal {
             }
         }
         state.raised = false;
+        state.asleep = false;
         !state.stopped
+    }
+
+    /// Whether the worker sleeps and nothing has called it.
+    fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.asleep && !state.raised
     }
 }
 
@@ -101,6 +111,11 @@ impl Workers {
         let thread = door::spawn(name, work).map_err(|e| Error::io("start", name, &e))?;
         self.threads.lock().push(thread);
         Ok(())
+    }
+
+    /// Whether the upkeep worker has done all that it was woken for. One that starts is at work.
+    pub(crate) fn upkeep_is_idle(&self) -> bool {
+        self.signals[1].is_idle()
     }
 
     /// Ends the workers and waits until they have.
