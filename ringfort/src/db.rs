@@ -8,7 +8,7 @@ use crate::temporary::TempDir;
 use crate::workers::Workers;
 use crate::{
     Commit, Error, ErrorKind, Incarnation, KeyRange, Keyspace, KeyspaceOptions, Level, Mode, Options, Result,
-    Scan, Seq, Statistics, StoreId, WriteBatch,
+    Scan, Seq, Statistics, StoreId, Value, WriteBatch,
 };
 use ringfort_store::store::Step;
 use std::sync::Arc;
@@ -189,22 +189,22 @@ impl Db {
     // --- reading and writing ---------------------------------------------------------------------
 
     /// Reads a key; see [`Keyspace::get`].
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.default.get(key)
     }
 
     /// Sets a key; see [`Keyspace::put`].
-    pub fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         self.default.put(key, value)
     }
 
     /// Removes a key; see [`Keyspace::delete`].
-    pub fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         self.default.delete(key)
     }
 
     /// Removes a range of keys; see [`Keyspace::delete_range`].
-    pub fn delete_range(&self, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete_range(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         self.default.delete_range(from, to)
     }
 
@@ -379,7 +379,7 @@ impl Snapshot {
     }
 
     /// Reads a key as of the snapshot.
-    pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let answer = self.shared.pump.store.get(keyspace.id, key.as_ref(), Some(&self.inner))?;
         self.shared.pump.gate(answer.depends, self.level)?;
         Ok(answer.value)

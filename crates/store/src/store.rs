@@ -10,6 +10,7 @@ use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::latch::Latches;
+use crate::value::Value;
 use ringfort_base::world::Disk;
 use ringfort_base::{Incarnation, KeyspaceId, Level, Result, Seq, StoreId};
 use ringfort_trust::keyfile::Mode;
@@ -258,13 +259,13 @@ impl Store {
         self.inner.snapshot()
     }
 
-    /// Reads a key as of `at`, or of the newest visible state.
+    /// Reads a key as of `at`, or of the newest visible state. The value stays where it lies.
     pub fn get(
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
         at: Option<&Snapshot>,
-    ) -> Result<Answer<Option<Vec<u8>>>> {
+    ) -> Result<Answer<Option<Value>>> {
         let answer = self.inner.get(keyspace, key, at.map(Snapshot::position), false)?;
         answer.ok_or_else(|| {
             ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished")
@@ -277,7 +278,7 @@ impl Store {
         keyspace: KeyspaceId,
         key: &[u8],
         at: Option<&Snapshot>,
-    ) -> Result<Option<Answer<Option<Vec<u8>>>>> {
+    ) -> Result<Option<Answer<Option<Value>>>> {
         self.inner.get(keyspace, key, at.map(Snapshot::position), true)
     }
 

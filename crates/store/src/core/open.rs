@@ -8,7 +8,6 @@
 use super::Inner;
 use super::claim::claim;
 use super::commit::Segment;
-use crate::engine::lsm::key::Kind;
 use crate::engine::lsm::table;
 use crate::engine::lsm::tree::{Tables, Tree};
 use crate::files;
@@ -16,7 +15,7 @@ use crate::manifest;
 use crate::manifest::state::State;
 use crate::options::{StoreOptions, World};
 use crate::wal;
-use crate::wal::record::{OpRef, Run, RunReader};
+use crate::wal::record::{Run, RunReader};
 use crate::wal::replay::{Group, Sink, replay};
 use crate::wal::writer::LogContext;
 use parking_lot::RwLock;
@@ -491,15 +490,7 @@ impl Rebuild<'_> {
                 return Err(inconsistent(&"an operation lies behind its group's end"));
             }
             let Some(tree) = tree.filter(|tree| seq > tree.flushed()) else { continue };
-            let applied = match op {
-                OpRef::Put { key, value } => tree.insert(seq, Kind::Put, key, value),
-                OpRef::Delete { key } => tree.insert(seq, Kind::Delete, key, &[]),
-                OpRef::DeleteRange { from, to } => tree.delete_range(seq, from, to),
-                OpRef::Count { delta } => {
-                    tree.add_count(seq, delta);
-                    Ok(())
-                }
-            };
+            let applied = tree.apply(seq, op);
             // What the memtable takes for a bug of its caller, the log says here.
             applied.map_err(|e| if e.kind() == ErrorKind::Internal { inconsistent(&e) } else { e })?;
         }

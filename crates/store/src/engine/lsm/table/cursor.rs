@@ -2,9 +2,11 @@
 
 use super::block::BlockCursor;
 use super::format::{BlockHandle, PartitionHandles};
-use super::reader::{PinnedSlice, Table, checked, decode_handle};
+use super::readahead::Readahead;
+use super::reader::{Table, checked, decode_handle};
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::Trailer;
+use crate::value::Value;
 use ringfort_base::Result;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ pub struct TableCursor {
     data: BlockCursor,
     data_offset: Option<u64>,
     partition_offset: Option<u64>,
+    ahead: Readahead,
 }
 
 impl TableCursor {
@@ -34,7 +37,8 @@ impl TableCursor {
             (root, false) => index.set_block(Arc::clone(root)),
         }
         let data = BlockCursor::new();
-        Self { table, cache, fill_cache, top, index, data, data_offset: None, partition_offset: None }
+        let ahead = if fill_cache { Readahead::default() } else { Readahead::full() };
+        Self { table, cache, fill_cache, top, index, data, data_offset: None, partition_offset: None, ahead }
     }
 
     /// The table.
@@ -80,9 +84,9 @@ impl TableCursor {
 
     /// The value, without a copy, for as long as it is wanted.
     #[must_use]
-    pub fn pin_value(&self) -> Option<PinnedSlice> {
+    pub fn pin_value(&self) -> Option<Value> {
         let block = self.data.block()?;
-        Some(PinnedSlice::in_block(Arc::clone(block), self.data.value_range()))
+        Some(Value::in_block(Arc::clone(block), self.data.value_range()))
     }
 
     /// Moves to the first entry at or behind an internal key.
@@ -209,15 +213,16 @@ impl TableCursor {
     fn load_data(&mut self) -> Result<()> {
         if !self.index.valid() {
             self.leave();
+            self.ahead.clear();
             return Ok(());
         }
         let handle: BlockHandle = decode_handle(self.index.value()).map_err(checked)?;
         if self.data_offset != Some(handle.offset) {
             self.leave();
-            if let Some(block) = self.table.data_block(&handle, &self.cache, false, self.fill_cache)? {
-                self.data.set_block(block);
-                self.data_offset = Some(handle.offset);
-            }
+            let block =
+                self.table.data_block_ahead(&handle, &self.cache, &mut self.ahead, self.fill_cache)?;
+            self.data.set_block(block);
+            self.data_offset = Some(handle.offset);
         }
         Ok(())
     }

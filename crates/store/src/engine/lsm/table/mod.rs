@@ -22,12 +22,13 @@ pub mod cursor;
 pub mod format;
 pub mod meta;
 pub mod properties;
+mod readahead;
 pub mod reader;
 pub mod writer;
 
 pub use cursor::TableCursor;
 pub use meta::TableMeta;
-pub use reader::{Lookup, PinnedSlice, Table};
+pub use reader::{Lookup, Table};
 pub use writer::{TableOptions, TableWriter};
 
 use ringfort_base::FileNo;

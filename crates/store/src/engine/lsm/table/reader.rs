@@ -4,56 +4,23 @@ use super::block::{Block, BlockCursor, Content};
 use super::format::{BlockHandle, BlockKind, PartitionHandles, Place, SealedFile};
 use super::meta::TableMeta;
 use super::properties::Properties;
+use super::readahead::Readahead;
 use super::table_path;
 use crate::engine::lsm::cache::{BlockCache, BlockKey, PinnedBytes};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
-use crate::engine::lsm::memtable::PinnedValue;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
+use crate::value::Value;
 use ringfort_base::codec::{DecodeError, Reader};
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, EvidenceKind, Result, Seq, StoreId};
 use ringfort_trust::Sealer;
-use std::ops::Deref;
 use std::sync::Arc;
-
-/// A value where it lies, in a cached block or a memtable, which it keeps alive.
-#[derive(Clone)]
-pub struct PinnedSlice(Pinned);
-
-#[derive(Clone)]
-enum Pinned {
-    Block { block: Arc<Block>, start: usize, end: usize },
-    Memtable(PinnedValue),
-}
-
-impl PinnedSlice {
-    pub(in crate::engine::lsm) const fn in_block(block: Arc<Block>, range: std::ops::Range<usize>) -> Self {
-        Self(Pinned::Block { block, start: range.start, end: range.end })
-    }
-}
-
-impl From<PinnedValue> for PinnedSlice {
-    fn from(value: PinnedValue) -> Self {
-        Self(Pinned::Memtable(value))
-    }
-}
-
-impl Deref for PinnedSlice {
-    type Target = [u8];
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Pinned::Block { block, start, end } => &block.bytes()[*start..*end],
-            Pinned::Memtable(value) => value,
-        }
-    }
-}
 
 /// What a table says of a key.
 pub enum Lookup {
     /// Its newest entry at the snapshot, a deletion perhaps. Range tombstones are asked apart.
-    Found(Seq, Kind, PinnedSlice),
+    Found(Seq, Kind, Value),
     /// Nothing.
     Absent,
     /// Not without reading from the disk (R23); only if asked to stay resident.
@@ -203,7 +170,7 @@ impl Table {
         Ok(match block.seek_entry(key, target) {
             Some(found) if found.same_key => {
                 let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
-                Lookup::Found(found.trailer.seq(), kind, PinnedSlice::in_block(block, found.value))
+                Lookup::Found(found.trailer.seq(), kind, Value::in_block(block, found.value))
             }
             _ => Lookup::Absent,
         })
@@ -305,6 +272,26 @@ impl Table {
         }
         let load = || open_entries(&self.file, BlockKind::Data, handle, Content::Data);
         if fill { cache.data_or(key, load).map(Some) } else { load().map(|block| Some(Arc::new(block))) }
+    }
+
+    /// As [`Table::data_block`] for a cursor: what is not cached is read ahead. `fill`: keep it in
+    /// the cache.
+    pub(super) fn data_block_ahead(
+        &self,
+        handle: &BlockHandle,
+        cache: &BlockCache,
+        ahead: &mut Readahead,
+        fill: bool,
+    ) -> Result<Arc<Block>> {
+        let key = self.block_key(handle);
+        if let Some(block) = cache.data(key) {
+            return Ok(block);
+        }
+        let mut load = || {
+            let plain = ahead.open_block(&self.file, handle, self.properties.data_bytes)?;
+            Block::parse(plain, Content::Data).map_err(|e| self.file.inconsistent(BlockKind::Data, handle, e))
+        };
+        if fill { cache.data_or(key, load) } else { load().map(Arc::new) }
     }
 
     pub(super) fn index_partition(
