@@ -45,7 +45,7 @@ use std::task::{Context, Poll};
 ///     // ... other work ...
 ///     commit.await // anchored, or an error
 /// }
-/// # drop(|db: &Db| transfer(db, WriteBatch::new()));
+/// # fn main() {}
 /// ```
 #[derive(Clone)]
 pub struct Commit {
