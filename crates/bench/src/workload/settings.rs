@@ -19,13 +19,13 @@ pub struct Workload {
     /// Keys are drawn from 0..num; operations per thread where nothing else says.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub num: u64,
-    /// Reads per thread.
+    /// Reads per thread; -1 for as many as --num.
     #[arg(long, value_name = "N", default_value_t = -1)]
     pub reads: i64,
-    /// Writes per thread.
+    /// Writes per thread; -1 for as many as --num.
     #[arg(long, value_name = "N", default_value_t = -1)]
     pub writes: i64,
-    /// Deletes per thread.
+    /// Deletes per thread; -1 for as many as --num.
     #[arg(long, value_name = "N", default_value_t = -1)]
     pub deletes: i64,
     /// Bytes of a key.
