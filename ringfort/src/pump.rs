@@ -31,6 +31,8 @@ use std::time::Duration;
 
 /// How long a thread parks before it looks again whether there is a step for it to run.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
+/// The shortest pause that a thread's timer keeps about.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 
 /// The store and the queues before its steps.
 pub(crate) struct Pump {
@@ -177,15 +179,14 @@ impl Pump {
     /// A writer slows down so that flush and compaction keep up; without workers it does their
     /// work.
     pub(crate) fn hold_back(&self) -> Result<()> {
-        let delay = self.store.write_delay();
-        if delay.is_zero() {
-            return Ok(());
+        match self.store.take_pause(SHORTEST_PAUSE) {
+            None => Ok(()),
+            Some(pause) if self.background => {
+                ringfort_host::door::sleep(pause);
+                Ok(())
+            }
+            Some(_) => self.store.maintenance_step().map(drop),
         }
-        if self.background {
-            ringfort_host::door::sleep(delay);
-            return Ok(());
-        }
-        self.store.maintenance_step().map(drop)
     }
 }
 

@@ -27,6 +27,8 @@ pub const KIND: Kind = Kind { name: "ringfort", about, open };
 
 /// How often what was written is anchored (R7).
 const ANCHOR_WINDOW: Duration = Duration::from_millis(100);
+/// As the embedded API has it: the shortest pause that a thread's timer keeps about.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 
 struct Ringfort {
     store: Store,
@@ -91,9 +93,8 @@ impl Engine for Ringfort {
         let mut batch = WriteBatch::new();
         batch.put(self.keyspace, key, value);
         self.store.apply(batch)?;
-        let delay = self.store.write_delay();
-        if !delay.is_zero() {
-            door::sleep(delay);
+        if let Some(pause) = self.store.take_pause(SHORTEST_PAUSE) {
+            door::sleep(pause);
         }
         Ok(())
     }

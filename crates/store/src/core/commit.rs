@@ -75,6 +75,7 @@ impl Inner {
             // Nothing to log: as old as everything submitted so far.
             return Ok(Ticket { position: Seq(queue.next_seq.0 - 1) });
         }
+        self.owe_pause(bytes);
         let first = queue.next_seq;
         if first.0 + ops > SEQ_MAX {
             return Err(Error::new(ErrorKind::Exhausted, "the sequence numbers of this store are used up"));
