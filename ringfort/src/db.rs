@@ -13,9 +13,12 @@ use crate::{
 use ringfort_store::store::Step;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The keyspace of calls that name none.
 const DEFAULT_KEYSPACE: &str = "default";
+/// While the upkeep worker is at something that others wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// What the handles to one open store share. Fields are dropped in their order: the workers end
 /// before the store goes, the temporary directory after it.
@@ -253,6 +256,20 @@ impl Db {
     /// Writes the memory of all keyspaces to tables, and waits until it is there.
     pub fn flush(&self) -> Result<()> {
         self.shared.pump.store.flush(None)
+    }
+
+    /// Waits until no flush, deletion of files or compaction is due, and helps with them.
+    pub fn wait_for_upkeep(&self) -> Result<()> {
+        let idle = || self.shared.workers.as_ref().is_none_or(Workers::upkeep_is_idle);
+        loop {
+            let worked = self.shared.pump.store.maintenance_step()? == Step::Worked;
+            // What the worker is at is not due for others, and may leave more to do.
+            match idle() {
+                true if !worked => return Ok(()),
+                true => {}
+                false => ringfort_host::door::sleep(LOOK_AGAIN),
+            }
+        }
     }
 
     /// Flushes and compacts a range of the default keyspace down to one level.

@@ -140,6 +140,23 @@ impl Scan {
         let iter = store.iter(keyspace, &from, to.as_deref(), reverse, &snapshot.inner)?;
         Ok(Self { iter, ended: false })
     }
+
+    /// The present entry, borrowed from where it lives: what a caller who needs no copy reads, before
+    /// each [`Scan::advance`]. `None` behind the last one.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        if self.ended { None } else { self.iter.entry() }
+    }
+
+    /// Moves on to the next entry.
+    pub fn advance(&mut self) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        let moved = self.iter.advance();
+        self.ended = moved.is_err();
+        moved
+    }
 }
 
 impl Iterator for Scan {

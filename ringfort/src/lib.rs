@@ -45,8 +45,11 @@
 //! | [`range`] | [`KeyRange`]: what scans take |
 //! | [`checkpoint`] | [`Checkpoint`]: a consistent copy, read-only |
 //! | [`destroy`] | giving a store up |
+//! | `bench` | what the benchmarks drive (feature `bench`) |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod checkpoint;
 pub mod commit;
 pub mod db;

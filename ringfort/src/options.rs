@@ -167,7 +167,7 @@ impl Options {
         self
     }
 
-    /// Whether two workers (log and maintenance) run in the background; yes if not said. Without
+    /// Whether workers (log, counter and maintenance) run in the background; yes if not said. Without
     /// them the caller has to call [`Db::run_pending`](crate::Db::run_pending), and writers that
     /// outrun flush and compaction do that work themselves.
     #[must_use]
@@ -176,7 +176,9 @@ impl Options {
         self
     }
 
-    /// How long each operation of the simulated counter takes, to see what a real one would cost.
+    /// How long each operation of the simulated counter takes, to see what a real one would cost;
+    /// nothing if not said. Of no effect on any other counter, and none makes a counter that the host
+    /// cannot roll back out of the simulated one: [`Db::platform`](crate::Db::platform) says so.
     #[must_use]
     pub fn counter_latency(mut self, latency: Duration) -> Self {
         self.counter_latency = latency;

@@ -32,43 +32,58 @@ const TRY_AGAIN: Duration = Duration::from_millis(200);
 pub(crate) struct Signal {
     /// Looked at without the lock, so that raising what is raised costs nothing.
     raised: AtomicBool,
-    stopped: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    /// The worker sleeps: whatever it was woken for is done.
+    asleep: bool,
 }
 
 impl Signal {
     pub(crate) fn raise(&self) {
         if !self.raised.load(Ordering::SeqCst) && !self.raised.swap(true, Ordering::SeqCst) {
             // Behind the lock: between the worker's look and its sleep it would be lost.
-            drop(self.stopped.lock());
+            drop(self.state.lock());
             self.changed.notify_one();
         }
     }
 
     fn stop(&self) {
-        *self.stopped.lock() = true;
+        self.state.lock().stopped = true;
         self.changed.notify_all();
     }
 
     fn is_stopped(&self) -> bool {
-        *self.stopped.lock()
+        self.state.lock().stopped
     }
 
     /// Sleeps until raised, stopped or for `time`; lowers the signal. Whether to go on.
     fn wait(&self, time: Option<Duration>) -> bool {
-        let mut stopped = self.stopped.lock();
-        while !*stopped && !self.raised.swap(false, Ordering::SeqCst) {
+        let mut state = self.state.lock();
+        while !state.stopped && !self.raised.swap(false, Ordering::SeqCst) {
+            state.asleep = true;
             match time {
-                None => self.changed.wait(&mut stopped),
+                None => self.changed.wait(&mut state),
                 Some(time) => {
-                    if self.changed.wait_for(&mut stopped, time).timed_out() {
+                    if self.changed.wait_for(&mut state, time).timed_out() {
                         break;
                     }
                 }
             }
         }
+        state.asleep = false;
         self.raised.store(false, Ordering::SeqCst);
-        !*stopped
+        !state.stopped
+    }
+
+    /// Whether the worker sleeps and nothing has called it.
+    fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.asleep && !self.raised.load(Ordering::SeqCst)
     }
 }
 
@@ -114,6 +129,11 @@ impl Workers {
     /// What the store calls when there is maintenance work.
     pub(crate) fn upkeep(&self) -> Arc<Signal> {
         Arc::clone(&self.upkeep)
+    }
+
+    /// Whether the upkeep worker has done all that it was woken for. One that starts is at work.
+    pub(crate) fn upkeep_is_idle(&self) -> bool {
+        self.upkeep.is_idle()
     }
 
     /// Ends the workers and waits until they have.
