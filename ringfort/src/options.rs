@@ -334,6 +334,13 @@ impl Options {
                 ));
             }
         }
+        if !self.counter_latency.is_zero() {
+            warnings.push(format!(
+                "each operation of the simulated counter is made to take {} us (--counter-latency): it costs what a real \
+                 one would, and protects no better than without",
+                self.counter_latency.as_micros()
+            ));
+        }
         Ok(warnings)
     }
 }
@@ -418,5 +425,13 @@ mod tests {
         std::fs::create_dir_all(&data).unwrap();
         let warnings = below.warnings().unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("lies under the data directory"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_slowed_counter_is_not_mistaken_for_a_real_one() {
+        let dir = crate::temporary::TempDir::new().unwrap();
+        let options = Options::new(dir.path().join("data")).platform_state(dir.path().join("platform"));
+        let warnings = options.counter_latency(Duration::from_millis(1)).warnings().unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("simulated counter"), "{warnings:?}");
     }
 }
