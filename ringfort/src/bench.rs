@@ -100,9 +100,13 @@ impl Engine for Db {
     fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         let found = Db::get(self, key)?;
         value.clear();
+<<<<<<< HEAD
         if let Some(found) = &found {
             value.extend_from_slice(found);
         }
+=======
+        value.extend_from_slice(found.as_deref().unwrap_or_default());
+>>>>>>> main
         Ok(found.is_some())
     }
 

@@ -38,9 +38,9 @@ pub(crate) struct Signal {
 
 #[derive(Default)]
 struct State {
-    stopped: bool,
     /// The worker sleeps: whatever it was woken for is done.
     asleep: bool,
+    stopped: bool,
 }
 
 impl Signal {
@@ -64,8 +64,8 @@ impl Signal {
     /// Sleeps until raised, stopped or for `time`; lowers the signal. Whether to go on.
     fn wait(&self, time: Option<Duration>) -> bool {
         let mut state = self.state.lock();
+        state.asleep = true;
         while !state.stopped && !self.raised.swap(false, Ordering::SeqCst) {
-            state.asleep = true;
             match time {
                 None => self.changed.wait(&mut state),
                 Some(time) => {
@@ -75,8 +75,8 @@ impl Signal {
                 }
             }
         }
-        state.asleep = false;
         self.raised.store(false, Ordering::SeqCst);
+        state.asleep = false;
         !state.stopped
     }
 
@@ -126,14 +126,14 @@ impl Workers {
         Ok(())
     }
 
-    /// What the store calls when there is maintenance work.
-    pub(crate) fn upkeep(&self) -> Arc<Signal> {
-        Arc::clone(&self.upkeep)
-    }
-
     /// Whether the upkeep worker has done all that it was woken for. One that starts is at work.
     pub(crate) fn upkeep_is_idle(&self) -> bool {
         self.upkeep.is_idle()
+    }
+
+    /// What the store calls when there is maintenance work.
+    pub(crate) fn upkeep(&self) -> Arc<Signal> {
+        Arc::clone(&self.upkeep)
     }
 
     /// Ends the workers and waits until they have.

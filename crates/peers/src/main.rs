@@ -15,12 +15,11 @@
 
 mod compare;
 mod engines;
-mod machine;
 mod report;
 mod run;
 
 use clap::{Parser, Subcommand};
-use ringfort_bench::Result;
+use ringfort_bench::{Result, machine};
 use std::process::ExitCode;
 
 #[derive(Parser)]

@@ -215,7 +215,8 @@ impl Inner {
         let trees = self.trees.read();
         let pinned =
             trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
-        let pinned = pinned.min().unwrap_or(Seq(u64::MAX));
+        let unreplayed = Seq(self.unreplayed.load(Ordering::Acquire));
+        let pinned = pinned.min().unwrap_or(unreplayed).min(unreplayed);
         let durable = self.frontiers.get(Level::Durable);
         let mut freed = Vec::new();
         while log.segments.len() > 1 {
