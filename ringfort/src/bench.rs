@@ -1,7 +1,7 @@
 //! The library as the benchmarks see it: [`Ringfort`] opens a store, [`Db`] is an
 //! [`Engine`](ringfort_bench::Engine).
 //!
-//! What is measured is what is shipped: the public calls of [`Db`], its background workers, the
+//! What is measured is what is shipped: the public calls of [`Db`], its two background workers, the
 //! anchor window (R7), and everything that is read back verified. `ringfort bench db` and the
 //! comparison with other stores use this one adapter.
 
@@ -98,15 +98,9 @@ impl Engine for Db {
     }
 
     fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        let found = Db::get(self, key)?;
         value.clear();
-<<<<<<< HEAD
-        if let Some(found) = &found {
-            value.extend_from_slice(found);
-        }
-=======
-        value.extend_from_slice(found.as_deref().unwrap_or_default());
->>>>>>> main
+        let found = Db::get(self, key)?;
+        found.iter().for_each(|found| value.extend_from_slice(found));
         Ok(found.is_some())
     }
 
