@@ -98,9 +98,9 @@ impl Engine for Db {
     }
 
     fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        value.clear();
         let found = Db::get(self, key)?;
-        found.iter().for_each(|found| value.extend_from_slice(found));
+        value.clear();
+        value.extend_from_slice(found.as_deref().unwrap_or_default());
         Ok(found.is_some())
     }
 
