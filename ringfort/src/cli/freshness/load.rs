@@ -135,7 +135,7 @@ impl Writer {
     /// One more commit, and the oldest awaited if they are as many as there may be.
     fn write(&mut self, now: Duration) -> Result<()> {
         let mut batch = WriteBatch::new();
-        let (key, value) = (self.key.of(self.keys.next()), self.values.next(self.value_bytes));
+        let (key, value) = (self.key.of(self.keys.next_u64()), self.values.next(self.value_bytes));
         batch.put(self.db.default_keyspace().id(), key, value);
         if self.run.handles == 1 {
             self.db.write_with(batch, self.run.level)?;
