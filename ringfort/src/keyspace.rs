@@ -2,7 +2,7 @@
 
 use crate::db::{Shared, Snapshot};
 use crate::range::of_prefix;
-use crate::{Commit, KeyRange, KeyspaceId, Level, Result, WriteBatch};
+use crate::{Commit, KeyRange, KeyspaceId, Level, Result, Value, WriteBatch};
 use std::sync::Arc;
 
 /// A handle to a keyspace. Cheap to clone; many threads may use it at once.
@@ -42,12 +42,12 @@ impl Keyspace {
     }
 
     /// Reads a key at the store's read level.
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.get_with(key, self.shared.read_level)
     }
 
     /// Reads a key; the answer, also "it is not there", is held back until it has `level` (R6).
-    pub fn get_with(&self, key: impl AsRef<[u8]>, level: Level) -> Result<Option<Vec<u8>>> {
+    pub fn get_with(&self, key: impl AsRef<[u8]>, level: Level) -> Result<Option<Value>> {
         let answer = self.shared.pump.store.get(self.id, key.as_ref(), None)?;
         self.shared.pump.gate(answer.depends, level)?;
         Ok(answer.value)
@@ -139,6 +139,23 @@ impl Scan {
         let store = &snapshot.shared.pump.store;
         let iter = store.iter(keyspace, &from, to.as_deref(), reverse, &snapshot.inner)?;
         Ok(Self { iter, ended: false })
+    }
+
+    /// The present entry, borrowed from where it lives: what a caller who needs no copy reads, before
+    /// each [`Scan::advance`]. `None` behind the last one.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        if self.ended { None } else { self.iter.entry() }
+    }
+
+    /// Moves on to the next entry.
+    pub fn advance(&mut self) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        let moved = self.iter.advance();
+        self.ended = moved.is_err();
+        moved
     }
 }
 

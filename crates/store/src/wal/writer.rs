@@ -156,16 +156,19 @@ impl WalWriter {
         Ok(())
     }
 
-    /// Re-seals a recovered group into this segment (R2).
-    pub(crate) fn append_copied(&mut self, runs: &[Run], position: Seq) -> Result<Head> {
-        self.buf.clear();
+    /// Re-seals a recovered group into this segment (R2). It is written with its successors, at the
+    /// latest with the claim that follows them all.
+    pub(crate) fn append_copied(&mut self, runs: &[Run], position: Seq) -> Result<()> {
         self.append_runs(runs, position)?;
-        self.flush_buf()
+        if self.buf.len() >= RECORD_BYTES_MAX {
+            self.flush_buf()?;
+            self.buf.clear();
+        }
+        Ok(())
     }
 
-    /// Writes the claim record at `position`.
+    /// Writes the claim record at `position`, behind what was copied.
     pub(crate) fn append_claim(&mut self, claim: &Claim, position: Seq) -> Result<Head> {
-        self.buf.clear();
         let start = self.chain.begin(&mut self.buf, position.0);
         claim.encode(&mut self.buf);
         self.finish(start, KeyspaceId::SYSTEM, true)?;

@@ -12,7 +12,7 @@ mod version;
 pub(crate) use get::GetOutcome;
 pub(crate) use version::{Tables, Version, insert_in_level};
 
-use super::key::Kind;
+use super::key::{Kind, Trailer};
 use super::memtable::Memtable;
 use crate::batch::{Op, Span};
 use crate::manifest::state::KeyspaceState;
@@ -134,12 +134,30 @@ impl Tree {
 
     // --- writing: only the leader of the log (or recovery) ---------------------------------------
 
-    /// Applies one operation. Freezes by itself when the memtable's address space is used up.
+    /// Applies one operation.
     pub(crate) fn apply(&self, seq: Seq, op: Op<'_>) -> Result<()> {
         self.apply_to(&mut self.active(), seq, op)
     }
 
-    /// Applies the operations of a span, the first of which has number `first`.
+    /// Inserts entries that come in the order of internal keys, all of which the active memtable has
+    /// room for.
+    pub(crate) fn insert_all<'e>(
+        &self,
+        entries: impl Iterator<Item = (Trailer, &'e [u8], &'e [u8])>,
+    ) -> Result<()> {
+        let view = self.view();
+        let mut first = Seq(u64::MAX);
+        for (trailer, key, value) in entries {
+            let kind = trailer.kind().map_err(|e| Error::invalid(e.to_string()))?;
+            first = first.min(trailer.seq());
+            view.active.table.insert(trailer.seq(), kind, key, value)?;
+        }
+        view.active.note(first);
+        Ok(())
+    }
+
+    /// Applies the operations of a span, the first of which has number `first`. Freezes by itself when
+    /// the memtable's address space is used up.
     pub(crate) fn apply_span(&self, first: Seq, span: Span<'_>) -> Result<()> {
         let mut active = self.active();
         for (seq, op) in (first.0..).zip(span.iter()) {
