@@ -43,6 +43,11 @@ impl Ringfort {
     /// Opens a store with all of its volumes below `dir`: `data`, `platform` and, where the mode needs
     /// one, `trusted`.
     pub fn open(&self, dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+        Ok(Arc::new(Db::open(self.options(dir, settings)?)?))
+    }
+
+    /// What [`Ringfort::open`] opens the store with, for a caller who changes some of it.
+    pub fn options(&self, dir: &Path, settings: &Settings) -> Result<Options> {
         let compression = match settings.compression_type {
             ringfort_bench::Compression::None => Compression::None,
             ringfort_bench::Compression::Lz4 => Compression::Lz4,
@@ -66,7 +71,7 @@ impl Ringfort {
         if self.mode.needs_trusted_volume() {
             options = options.trusted(dir.join("trusted"));
         }
-        Ok(Arc::new(Db::open(options)?))
+        Ok(options)
     }
 }
 
