@@ -59,7 +59,8 @@ impl Table {
             _ => Error::io("open", &name, &e),
         })?;
         let sealer = Sealer::new(meta.protection, &meta.key);
-        let file = SealedFile { file, name, place: Place { store, file: meta.file }, sealer };
+        let place = Place { store, file: meta.file };
+        let file = SealedFile { file, name, place, sealer, buffers: Arc::clone(cache.buffers()) };
         let footer = file.open_footer(&meta.footer, meta.footer_tag)?;
         let counts = (footer.entries, footer.deletes, footer.range_tombstones, footer.partitioned);
         if counts != (meta.entries, meta.deletes, meta.range_tombstones, meta.partitioned) {

@@ -36,6 +36,10 @@ impl Cached for Block {
     fn heat(&self) -> &Heat {
         &self.heat
     }
+
+    fn into_buffer(self) -> Option<Vec<u8>> {
+        Some(self.bytes)
+    }
 }
 
 /// Where an entry's parts lie.
