@@ -144,7 +144,7 @@ fn directory(args: &DbArgs) -> Result<(PathBuf, Option<TempDir>), Failure> {
 }
 
 /// An interrupted process drops nothing: a thread waits for the signals and removes the directory.
-fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
+pub(super) fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
     const ATTEMPTS: usize = 10;
     let dir = dir.to_owned();
     let runtime = Builder::new_current_thread().enable_io().build()?;

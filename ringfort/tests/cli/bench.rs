@@ -234,3 +234,33 @@ fn an_interrupt_removes_what_was_made() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(dir.path("tmp")).unwrap().count(), 0);
 }
+
+/// `ringfort bench fresh` measures what it says: every run a line, the goals behind them.
+#[test]
+fn the_cost_of_freshness_is_measured() {
+    let dir = Dir::new();
+    std::fs::create_dir_all(dir.path("tmp")).unwrap();
+    let words = "bench fresh --writers 2 --handles 4 --time 60ms --repeats 2 --counter-latency 500us --json";
+    let words: Vec<&str> = words.split(' ').collect();
+    let output = dir.command(&words).env("TMPDIR", dir.path("tmp")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("simulated counter, 500 us"), "{}", stderr(&output));
+    assert!(std::fs::read_dir(dir.path("tmp")).unwrap().next().is_none(), "nothing stays behind");
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let runs: Vec<&Value> = lines.iter().filter(|line| line["benchmark"] == "fresh").collect();
+    let kinds: Vec<_> = runs.iter().map(|run| (run["level"].as_str().unwrap(), &run["writers"])).collect();
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    for run in runs {
+        assert_eq!(run["runs"].as_array().unwrap().len(), 2);
+        assert!(run["median"]["ops_per_sec"].as_f64().unwrap() > 0.0, "{run}");
+        if run["level"] == "fresh" {
+            // No commit is anchored before an operation of the counter that takes so long (to 3 %).
+            assert!(run["median"]["p50_us"].as_f64().unwrap() >= 480.0, "{run}");
+            assert!(run["median"]["rounds_per_million"].as_f64().unwrap() > 0.0, "{run}");
+        }
+    }
+    let goals: Vec<_> = lines.iter().filter_map(|line| line["goal"].as_str()).collect();
+    assert_eq!(goals, ["fresh_against_durable", "closed_loop", "closed_loop", "closed_loop"]);
+    let wrong = dir.command(&["bench", "fresh", "--handles", "0"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+}
