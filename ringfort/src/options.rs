@@ -311,6 +311,7 @@ impl Options {
                 OsDisk::create(path).map_err(|e| Error::io("open", &path.display().to_string(), &e))?;
             Ok(Arc::new(disk))
         };
+        ringfort_host::door::use_large_pages();
         let data = disk(&self.path)?;
         let trusted = self.trusted.as_deref().map(disk).transpose()?;
         let (clock, entropy) = (Arc::new(OsClock::new()), Arc::new(OsEntropy));
