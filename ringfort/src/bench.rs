@@ -5,9 +5,9 @@
 //! anchor window (R7), and everything that is read back verified. `ringfort bench db` and the
 //! comparison with other stores use this one adapter.
 
-use crate::{Compression, Db, KeyspaceOptions, Level, Mode, Options, WriteBatch};
+use crate::{Commit, Compression, Db, KeyspaceOptions, Level, Mode, Options, WriteBatch};
 use ringfort_base::limits::ANCHOR_WINDOW_MS;
-use ringfort_bench::{Direction, Engine, Op, Result, Settings, Unsupported, Visit};
+use ringfort_bench::{Begun, Direction, Engine, Op, Result, Settings, Unsupported, Visit};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -86,16 +86,13 @@ impl Engine for Db {
     }
 
     fn write(&self, batch: &[Op<'_>], level: Level) -> Result<()> {
-        let keyspace = self.default_keyspace().id();
-        let mut writes = WriteBatch::new();
-        for op in batch {
-            match *op {
-                Op::Put { key, value } => writes.put(keyspace, key, value),
-                Op::Delete { key } => writes.delete(keyspace, key),
-            }
-        }
-        self.write_with(writes, level)?;
+        self.write_with(writes(self, batch), level)?;
         Ok(())
+    }
+
+    fn begin(&self, batch: &[Op<'_>], level: Level) -> Result<Box<dyn Begun>> {
+        let commit = self.submit(writes(self, batch), level)?;
+        Ok(Box::new(UnderWay { commit, level }))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<usize>> {
@@ -104,9 +101,9 @@ impl Engine for Db {
 
     fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         let found = Db::get(self, key)?;
-        let was_there = found.is_some();
-        *value = found.unwrap_or_default();
-        Ok(was_there)
+        value.clear();
+        value.extend_from_slice(found.as_deref().unwrap_or_default());
+        Ok(found.is_some())
     }
 
     fn scan(&self, from: Option<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
@@ -147,5 +144,28 @@ impl Engine for Db {
 
     fn close(&self) -> Result<()> {
         Ok(Db::close(self)?)
+    }
+}
+
+fn writes(db: &Db, batch: &[Op<'_>]) -> WriteBatch {
+    let keyspace = db.default_keyspace().id();
+    let mut writes = WriteBatch::new();
+    for op in batch {
+        match *op {
+            Op::Put { key, value } => writes.put(keyspace, key, value),
+            Op::Delete { key } => writes.delete(keyspace, key),
+        }
+    }
+    writes
+}
+
+struct UnderWay {
+    commit: Commit,
+    level: Level,
+}
+
+impl Begun for UnderWay {
+    fn wait(self: Box<Self>) -> Result<()> {
+        Ok(self.commit.wait(self.level)?)
     }
 }

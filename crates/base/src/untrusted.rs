@@ -44,6 +44,21 @@ impl Untrusted<Vec<u8>> {
         self.0.drain(..n);
     }
 
+    /// A copy of `len` bytes from `from` on; `None` if there are fewer.
+    #[must_use]
+    pub fn piece(&self, from: usize, len: usize) -> Option<Self> {
+        let piece = self.0.get(from..from.checked_add(len)?)?;
+        Some(Self(piece.to_vec()))
+    }
+
+    /// The buffer, emptied, to read into again.
+    #[must_use]
+    pub fn recycle(self) -> Vec<u8> {
+        let mut buf = self.0;
+        buf.clear();
+        buf
+    }
+
     /// Appends bytes that are as untrusted.
     pub fn append(&mut self, mut more: Self) {
         self.0.append(&mut more.0);

@@ -25,7 +25,6 @@ mod compare;
 mod emulated_disk;
 mod engines;
 mod figures;
-mod machine;
 mod plot;
 mod report;
 mod results;
@@ -36,7 +35,7 @@ mod sweep;
 mod twinstore;
 
 use clap::{Parser, Subcommand};
-use ringfort_bench::Result;
+use ringfort_bench::{Result, machine};
 use std::process::ExitCode;
 
 #[derive(Parser)]

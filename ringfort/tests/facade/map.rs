@@ -27,7 +27,7 @@ fn all_three_modes_keep_what_was_written() {
         assert_eq!((db.id(), db.incarnation().0), (id, 2), "{mode}");
         assert_eq!(db.get("k007").unwrap(), None, "{mode}");
         assert_eq!(db.get("k008").unwrap().as_deref(), Some(&b"changed"[..]), "{mode}");
-        assert_eq!(db.get("k199").unwrap(), Some(vec![199; 100]), "{mode}");
+        assert_eq!(db.get("k199").unwrap(), Some(vec![199; 100].into()), "{mode}");
         assert_eq!(db.scan(..).unwrap().count(), 199, "{mode}");
         assert!(db.verify_checksums().unwrap() > 0, "{mode}");
     }
@@ -51,6 +51,24 @@ fn ranges_forward_in_reverse_and_by_prefix() {
     db.compact_range(..).unwrap();
     assert_eq!(keys(db.scan_rev(..).unwrap()), ["c", "b", "a"]);
     assert!(db.approximate_size(..).unwrap() > 0);
+}
+
+#[test]
+fn a_scan_lends_its_entries() -> Result<()> {
+    let db = Db::open_temporary()?;
+    for key in ["a", "b", "c"] {
+        db.put(key, [key, key].concat())?;
+    }
+    let mut scan = db.scan_rev(..="b")?;
+    assert_eq!(scan.entry(), Some((&b"b"[..], &b"bb"[..])));
+    assert_eq!(scan.entry(), Some((&b"b"[..], &b"bb"[..])), "it stays until the scan moves on");
+    scan.advance()?;
+    assert_eq!(scan.entry(), Some((&b"a"[..], &b"aa"[..])));
+    scan.advance()?;
+    assert_eq!(scan.entry(), None);
+    scan.advance()?;
+    assert!(scan.entry().is_none() && scan.next().is_none(), "behind the end is the end");
+    Ok(())
 }
 
 #[test]

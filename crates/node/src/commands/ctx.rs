@@ -21,8 +21,8 @@ use ringfort_base::limits::VALUE_BYTES_MAX;
 use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE};
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
-use ringfort_store::WriteBatch;
 use ringfort_store::txn::latch::{Acquire, LatchGuard};
+use ringfort_store::{Value, WriteBatch};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -38,6 +38,8 @@ pub const REPLY_BYTES_MAX: usize = 512 << 20;
 pub const INLINE_FIELDS_MAX: u64 = 256;
 /// Entries per visit to the pool.
 const SLICE_ENTRIES: usize = 4096;
+/// The shortest pause that the runtime's timer keeps about.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// A visit ends when it has collected this much, so that it can be charged.
 const SLICE_BYTES: usize = 1 << 20;
 /// What a command holds is charged to the budget from this size on, replies before it included: less
@@ -183,7 +185,7 @@ impl Ctx<'_> {
         keyspace: KeyspaceId,
         stored: &[u8],
         at: Option<&View>,
-    ) -> Done<Option<Vec<u8>>> {
+    ) -> Done<Option<Value>> {
         let store = self.server.store();
         let answer = match store.get_resident(keyspace, stored, at.map(|at| &***at))? {
             Some(answer) => answer,
@@ -246,10 +248,10 @@ impl Ctx<'_> {
         keyspace: KeyspaceId,
         stored: &[u8],
         at: Option<&View>,
-    ) -> Done<Option<Vec<u8>>> {
+    ) -> Done<Option<Value>> {
         loop {
             let value = self.fetch(keyspace, stored, at).await?;
-            let bytes = value.as_ref().map_or(0, Vec::len);
+            let bytes = value.as_ref().map_or(0, |value| value.len());
             self.check_reply(bytes)?;
             if self.try_charge(2 * bytes) {
                 return Ok(value);
@@ -422,10 +424,9 @@ impl Ctx<'_> {
     /// Waits for latches, after the pause that a write stall asks for; see [`crate::server::pending`]
     /// for why it never waits with others in hand.
     pub(crate) async fn take(&mut self, latches: Acquire) -> LatchGuard {
-        let delay = self.server.store().write_delay();
-        if !delay.is_zero() {
+        if let Some(pause) = self.server.store().take_pause(SHORTEST_PAUSE) {
             self.pending.flush();
-            door::sleep(delay).await;
+            door::sleep(pause).await;
         }
         let mut latches = pin!(latches);
         let at_once = poll_fn(|cx| Poll::Ready(latches.as_mut().poll(cx))).await;

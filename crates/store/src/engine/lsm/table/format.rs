@@ -20,7 +20,7 @@ use crate::options::Compression;
 use ringfort_base::codec::{DecodeError, Reader, Write};
 use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, TAG_BYTES};
 use ringfort_base::world::DiskFile;
-use ringfort_base::{Error, EvidenceKind, FileNo, Result, StoreId};
+use ringfort_base::{Error, EvidenceKind, FileNo, Result, StoreId, Untrusted};
 use ringfort_trust::{Sealer, Tag, Verified};
 use std::cell::RefCell;
 
@@ -203,6 +203,17 @@ pub(crate) fn seal_block(
 ) -> (BlockHandle, Tag) {
     let from = out.len();
     let codec = if compress_into(plain, codec, out) { codec } else { Compression::None };
+    seal_payload(sealer, (place, kind), codec, from, (out, base))
+}
+
+/// Seals the payload `out[from..]` in place, as [`seal_block`] does.
+pub(crate) fn seal_payload(
+    sealer: &Sealer,
+    (place, kind): (Place, BlockKind),
+    codec: Compression,
+    from: usize,
+    (out, base): (&mut Vec<u8>, u64),
+) -> (BlockHandle, Tag) {
     let sealed_len = (out.len() - from + TAG_BYTES) as u32;
     let handle = BlockHandle { offset: base + from as u64, sealed_len, codec };
     let tag = sealer.seal(handle.nonce(), &handle.aad(place, kind), out, from);
@@ -221,10 +232,23 @@ impl SealedFile {
     /// Reads, verifies and decodes a block.
     pub(crate) fn open_block(&self, kind: BlockKind, handle: &BlockHandle) -> Result<Plain> {
         let len = handle.sealed_len as usize;
-        let sealed = self
-            .file
-            .read_at(Vec::with_capacity(len), handle.offset, len)
-            .map_err(|e| Error::io("read", &self.name, &e))?;
+        let sealed = self.read(Vec::with_capacity(len), handle.offset, len)?;
+        self.open_read(kind, handle, sealed)
+    }
+
+    /// Up to `len` bytes at `offset`, in `buf`; fewer only at the end of the file.
+    pub(crate) fn read(&self, buf: Vec<u8>, offset: u64, len: usize) -> Result<Untrusted<Vec<u8>>> {
+        self.file.read_at(buf, offset, len).map_err(|e| Error::io("read", &self.name, &e))
+    }
+
+    /// Verifies and decodes a block that was read.
+    pub(crate) fn open_read(
+        &self,
+        kind: BlockKind,
+        handle: &BlockHandle,
+        sealed: Untrusted<Vec<u8>>,
+    ) -> Result<Plain> {
+        let len = handle.sealed_len as usize;
         if sealed.len() < len {
             let detail = format!("the {} ends after {} of {len} bytes", kind.name(), sealed.len());
             return Err(Error::evidence(EvidenceKind::Truncated, &self.name, handle.offset, detail));

@@ -7,17 +7,20 @@
 //! of the log inserts and freezes; flush and compaction replace the view under its lock.
 
 mod get;
+mod handles;
 mod version;
 
 pub(crate) use get::GetOutcome;
+pub(crate) use handles::{Handle, Handles, Reads};
 pub(crate) use version::{Tables, Version, insert_in_level};
 
-use super::key::Kind;
+use super::key::{Kind, Trailer};
 use super::memtable::Memtable;
+use crate::batch::{Op, Span};
 use crate::manifest::state::KeyspaceState;
 use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
-use ringfort_base::{KeyspaceId, Result, Seq};
+use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -52,7 +55,10 @@ impl Mem {
     }
 
     fn note(&self, seq: Seq) {
-        self.first.fetch_min(seq.0, Ordering::AcqRel);
+        // It only falls, and mostly it is there already: one load then.
+        if seq.0 < self.first.load(Ordering::Acquire) {
+            self.first.fetch_min(seq.0, Ordering::AcqRel);
+        }
     }
 }
 
@@ -77,6 +83,8 @@ pub(crate) struct Tree {
     pub(crate) name: String,
     options: KeyspaceOptions,
     current: RwLock<Arc<View>>,
+    /// Readers' ways to the current view; told of every change of it.
+    handles: Arc<Handles>,
     /// The maintained count, as of everything applied.
     count: AtomicI64,
     /// The position of the last change of the count: what a reply that shows it depends on (R6).
@@ -96,13 +104,14 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version { levels: state.levels.clone() });
+        let version = Arc::new(Version::new(state.levels.clone()));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,
             name: state.name.clone(),
             options: state.options.clone(),
             current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
+            handles: Arc::clone(&tables.handles),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
             flushed: AtomicU64::new(state.flushed.0),
@@ -130,33 +139,73 @@ impl Tree {
 
     // --- writing: only the leader of the log (or recovery) ---------------------------------------
 
-    /// Inserts an entry. Freezes by itself when the memtable's address space is used up.
-    pub(crate) fn insert(&self, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
-        let view = self.view();
-        view.active.note(seq);
-        if view.active.table.has_room(1, key.len() + value.len()) {
-            return view.active.table.insert(seq, kind, key, value);
-        }
-        self.freeze(Seq(seq.0 - 1))?;
-        let view = self.view();
-        view.active.note(seq);
-        view.active.table.insert(seq, kind, key, value)
+    /// Applies one operation.
+    pub(crate) fn apply(&self, seq: Seq, op: Op<'_>) -> Result<()> {
+        self.apply_to(&mut self.active(), seq, op)
     }
 
-    pub(crate) fn delete_range(&self, seq: Seq, from: &[u8], to: &[u8]) -> Result<()> {
+    /// Inserts entries that come in the order of internal keys, all of which the active memtable has
+    /// room for.
+    pub(crate) fn insert_all<'e>(
+        &self,
+        entries: impl Iterator<Item = (Trailer, &'e [u8], &'e [u8])>,
+    ) -> Result<()> {
         let view = self.view();
-        view.active.note(seq);
-        view.active.table.add_range_tombstone(seq, from, to);
+        let mut first = Seq(u64::MAX);
+        for (trailer, key, value) in entries {
+            let kind = trailer.kind().map_err(|e| Error::invalid(e.to_string()))?;
+            first = first.min(trailer.seq());
+            view.active.table.insert(trailer.seq(), kind, key, value)?;
+        }
+        view.active.note(first);
         Ok(())
     }
 
-    pub(crate) fn add_count(&self, seq: Seq, delta: i64) {
-        let view = self.view();
-        view.active.note(seq);
-        view.active.table.add_count(delta);
-        // The position first: who sees the new count sees what it depends on (R6).
-        self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
-        self.count.fetch_add(delta, Ordering::AcqRel);
+    /// Applies the operations of a span, the first of which has number `first`. Freezes by itself when
+    /// the memtable's address space is used up.
+    pub(crate) fn apply_span(&self, first: Seq, span: Span<'_>) -> Result<()> {
+        let mut active = self.active();
+        for (seq, op) in (first.0..).zip(span.iter()) {
+            let op =
+                op.map_err(|e| Error::new(ErrorKind::Internal, format!("a batch cannot be read: {e}")))?;
+            self.apply_to(&mut active, Seq(seq), op)?;
+        }
+        Ok(())
+    }
+
+    fn active(&self) -> Arc<Mem> {
+        Arc::clone(&self.current.read().active)
+    }
+
+    fn apply_to(&self, active: &mut Arc<Mem>, seq: Seq, op: Op<'_>) -> Result<()> {
+        match op {
+            Op::Put { key, value } => self.insert(active, seq, Kind::Put, key, value)?,
+            Op::Delete { key } => self.insert(active, seq, Kind::Delete, key, &[])?,
+            Op::DeleteRange { from, to } => {
+                active.note(seq);
+                active.table.add_range_tombstone(seq, from, to);
+            }
+            Op::Count { delta } => {
+                active.note(seq);
+                active.table.add_count(delta);
+                // The position first: who sees the new count sees what it depends on (R6).
+                self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
+                self.count.fetch_add(delta, Ordering::AcqRel);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn insert(&self, active: &mut Arc<Mem>, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+        active.note(seq);
+        if active.table.has_room(1, key.len() + value.len()) {
+            return active.table.insert(seq, kind, key, value);
+        }
+        self.freeze(Seq(seq.0 - 1))?;
+        *active = self.active();
+        active.note(seq);
+        active.table.insert(seq, kind, key, value)
     }
 
     /// Bytes of the entries of the memtable that is being written.
@@ -183,6 +232,8 @@ impl Tree {
         let capacity_bytes = self.options.write_buffer_bytes;
         let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
         *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
+        drop(current);
+        self.handles.forget(self.id);
         Ok(true)
     }
 
@@ -213,6 +264,8 @@ impl Tree {
         self.flushed_count.fetch_add(mem.table.count(), Ordering::AcqRel);
         self.flushed.fetch_max(mem.frozen_at().0, Ordering::AcqRel);
         *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        drop(current);
+        self.handles.forget(self.id);
     }
 
     /// Installs the result of a compaction.
@@ -220,5 +273,7 @@ impl Tree {
         let mut current = self.current.write();
         let (active, frozen) = (Arc::clone(&current.active), current.frozen.clone());
         *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        drop(current);
+        self.handles.forget(self.id);
     }
 }
