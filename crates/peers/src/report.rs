@@ -310,7 +310,7 @@ pub mod tests {
         let put = if benchmark.writes() { 100 } else { 0 };
         serde_json::from_value(serde_json::json!({
             "engine": "x", "benchmark": benchmark.name(), "threads": 1, "key_size": 16, "value_size": 100, "num": 1000,
-            "level": "buffered", "operations": 1_000_000, "reads": 0, "found": 0, "seconds": 1e6 / rate,
+            "level": "buffered", "in_flight": 1, "operations": 1_000_000, "reads": 0, "found": 0, "seconds": 1e6 / rate,
             "settle_seconds": settle, "ops_per_sec": rate, "micros_per_op": 1.0, "cpu_us_per_op": 1e6 / rate,
             "p50_us": 1.0, "p99_us": 2.0, "p999_us": 3.0, "p9999_us": 4.0, "max_us": 5.0, "latencies": [], "bytes": 0,
             "user_bytes": put, "bytes_written": 350, "disk_bytes": 7, "peak_rss_bytes": 8, "memory_used_bytes": null,

@@ -362,10 +362,10 @@ mod tests {
         let all = [series(Kind::Ringfort, &[30.0, 20.0, 10.0]), series(Kind::Redis, &[10.0, 10.0, 10.0])];
         let rows = summed_up(&args(), &all).unwrap();
         assert_eq!(rows[0].ratio, Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
-        assert_eq!(
-            (rows[0].ops_per_sec, rows[0].level.as_str(), rows[0].benchmark.as_str()),
-            (20.0, "durable", "set")
-        );
+        assert_eq!((rows[0].ops_per_sec, &*rows[0].level, &*rows[0].benchmark), (20.0, "durable", "set"));
+        let drawn = crate::plot::to_svg(&chart(Level::Durable, &rows.iter().collect::<Vec<_>>())).unwrap();
+        assert!(drawn.contains(">SET P1<"), "{drawn}");
+        assert!(drawn.contains("ringfort, command, pipeline SET P1: 20 (10 to 30)"), "{drawn}");
         let table = table(&args(), &rows, "load 1");
         assert!(table.contains("| durable | set, 1 | ringfort | 20 | **2.00** (1.00–3.00) |"), "{table}");
         let drawn = crate::plot::to_svg(&chart(Level::Durable, &rows.iter().collect::<Vec<_>>())).unwrap();
