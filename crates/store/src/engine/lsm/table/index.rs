@@ -142,7 +142,10 @@ impl Index {
 enum Place {
     Exact(usize),
     /// Prefixes from here on are the key's own.
-    Equal { from: usize, prefix: u64 },
+    Equal {
+        from: usize,
+        prefix: u64,
+    },
 }
 
 #[cfg(test)]

@@ -95,9 +95,8 @@ impl Version {
         let prefix = key_prefix(key);
         let [level0, deeper @ ..] = &self.read;
         let newest_first = (0..level0.slots().len()).rev();
-        let level0 = newest_first
-            .filter(move |at| level0.contains(*at, key, prefix))
-            .map(|at| &level0.slots()[at]);
+        let level0 =
+            newest_first.filter(move |at| level0.contains(*at, key, prefix)).map(|at| &level0.slots()[at]);
         let deeper = deeper.iter().filter_map(move |level| {
             let at = level.first_not_before(key, prefix);
             let slot = level.slots().get(at)?;
