@@ -16,6 +16,7 @@
 mod compare;
 mod engines;
 mod machine;
+mod recovery;
 mod report;
 mod run;
 
@@ -36,6 +37,11 @@ enum Command {
     Compare(compare::Args),
     /// Run one engine in this process (for a profiler); prints one JSON object per benchmark.
     Run(run::Args),
+    /// Time the opening of stores whose entries are all in their log, or that are large.
+    Recovery(recovery::Args),
+    /// One child of `recovery`.
+    #[command(hide = true)]
+    RecoveryStep(ringfort_bench::recovery::Step),
     /// List the engines.
     Engines,
 }
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Recovery(args) => recovery::run(&args),
+        Command::RecoveryStep(step) => recovery::step(&step),
         Command::Engines => {
             engines::ALL.iter().for_each(|kind| println!("{:10} {}", kind.name, (kind.about)()));
             Ok(())

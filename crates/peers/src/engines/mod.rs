@@ -1,8 +1,8 @@
 //! The engines, a file each, and how one is opened: [`Kind`].
 
 mod fjall;
-mod ringfort;
-mod rocksdb;
+pub mod ringfort;
+pub mod rocksdb;
 
 use crate::Result;
 use ringfort_bench::{Engine, Settings};

@@ -19,6 +19,7 @@ fn about() -> String {
     Ringfort::default().about()
 }
 
-fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+/// Opens a store.
+pub fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
     Ringfort::default().open(dir, settings)
 }
