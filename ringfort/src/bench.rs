@@ -99,9 +99,9 @@ impl Engine for Db {
 
     fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         let found = Db::get(self, key)?;
-        let was_there = found.is_some();
-        *value = found.unwrap_or_default();
-        Ok(was_there)
+        value.clear();
+        value.extend_from_slice(found.as_deref().unwrap_or_default());
+        Ok(found.is_some())
     }
 
     fn scan(&self, from: Option<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {

@@ -189,11 +189,11 @@ impl Session<'_> {
         let range = self.workload.range(benchmark)?;
         let threads = benchmark.threads(self.plan.threads);
         let label = format!("{}{} {} x{threads}", self.plan.label, self.target.name, benchmark.name());
-        let total = range.duration.is_none().then_some(range.operations * threads as u64);
+        let total = range.duration.is_none().then_some(range.operations.saturating_mul(threads as u64));
         let progress = Arc::new(Progress::start(label, total, range.duration));
         process::reset_peak_rss()?;
         let (cpu_us, written) = (door::cpu_time_us(), process::bytes_written()?);
-        let (seconds, outcome) = self.run_threads(&engine, benchmark, range, &progress)?;
+        let outcome = self.run_threads(&engine, benchmark, range, &progress)?;
         let clock = OsClock::new();
         if benchmark.writes() {
             progress.settling();
@@ -202,7 +202,7 @@ impl Session<'_> {
         let settle_seconds = if benchmark.writes() { clock.monotonic().as_secs_f64() } else { 0.0 };
         let cpu_us = door::cpu_time_us() - cpu_us;
         drop(progress);
-        let mut measured = Measured::new(benchmark, &self.workload, &range, seconds, outcome);
+        let mut measured = Measured::new(benchmark, &self.workload, &range, outcome);
         measured.engine = self.target.name.to_owned();
         measured.threads = threads;
         measured.settle_seconds = settle_seconds;
@@ -218,24 +218,25 @@ impl Session<'_> {
         Ok(measured)
     }
 
-    /// Runs the threads, and says how long they took and what they did.
+    /// Runs the threads, and says what they did.
     fn run_threads(
         &mut self,
         engine: &Arc<dyn Engine>,
         benchmark: Benchmark,
         range: Range,
         progress: &Arc<Progress>,
-    ) -> Result<(f64, Outcome)> {
+    ) -> Result<Outcome> {
         let counted = benchmark.threads(self.plan.threads);
         let all = counted + usize::from(benchmark.has_writer_behind());
         let shared = Arc::new(Shared {
             start: Barrier::new(all + 1),
             abort: AtomicBool::new(false),
             counting: AtomicUsize::new(counted),
+            clock: OsClock::new(),
         });
         let lengths_known = !self.plan.benchmarks.contains(&Benchmark::MergeRandom);
         // As in db_bench the writer behind is the first thread.
-        let mut threads: Vec<JoinHandle<Result<Option<Outcome>>>> = Vec::new();
+        let mut threads: Vec<JoinHandle<Result<Outcome>>> = Vec::new();
         for nth in 0..all {
             let behind = all > counted && nth == 0;
             let (engine, progress) = (Arc::clone(engine), Arc::clone(progress));
@@ -243,7 +244,7 @@ impl Session<'_> {
             self.next_thread += 1;
             threads.push(door::spawn(benchmark.name(), move || {
                 let _leaving = Leaving { shared: &shared, counted: !behind };
-                let tally = Tally::new(&range, &progress, &shared.abort);
+                let tally = Tally::new(&range, shared.clock, &progress, &shared.abort);
                 let mut thread = Thread::new(&*engine, &workload, range, seed, tally, lengths_known);
                 shared.start.wait();
                 thread.tally.start();
@@ -254,26 +255,25 @@ impl Session<'_> {
                 };
                 shared.abort.fetch_or(done.is_err(), Ordering::Relaxed);
                 let outcome = thread.tally.stop();
-                done.map(|()| (!behind).then_some(outcome))
+                done.map(|()| if behind { outcome.uncounted() } else { outcome })
             })?);
         }
         shared.start.wait();
-        let clock = OsClock::new();
-        gather(threads, &clock)
+        gather(threads)
     }
 }
 
-/// Joins the threads. The time is that of the last counted one.
-fn gather(threads: Vec<JoinHandle<Result<Option<Outcome>>>>, clock: &OsClock) -> Result<(f64, Outcome)> {
+/// Joins the threads. The first failure is that of all.
+fn gather(threads: Vec<JoinHandle<Result<Outcome>>>) -> Result<Outcome> {
     let mut all = Outcome::default();
     let mut failure = None;
     for thread in threads {
         match thread.join().map_err(|_| "a thread of the benchmark panicked")? {
-            Ok(outcome) => outcome.iter().for_each(|outcome| all.add(outcome)),
+            Ok(outcome) => all.add(&outcome),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    failure.map_or(Ok((clock.monotonic().as_secs_f64(), all)), Err)
+    failure.map_or(Ok(all), Err)
 }
 
 /// What the threads of one benchmark share.
@@ -283,6 +283,7 @@ struct Shared {
     abort: AtomicBool,
     /// So many have not ended.
     counting: AtomicUsize,
+    clock: OsClock,
 }
 
 /// Whoever waits for a thread learns that it ended, however it did.

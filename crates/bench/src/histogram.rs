@@ -1,13 +1,15 @@
 //! Latencies in buckets that are 3 % wide, so that a hundred million of them take 15 KiB. The least,
 //! the greatest, the average and the deviation are exact.
 
+use std::fmt;
+
 /// Buckets per power of two.
 const FINE: u64 = 32;
 const FINE_BITS: u32 = FINE.trailing_zeros();
 const BUCKETS: usize = (64 - FINE_BITS as usize + 1) * FINE as usize;
 
 /// How often each duration was seen.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,
@@ -20,6 +22,13 @@ pub struct Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         Self { counts: vec![0; BUCKETS], total: 0, sum: 0.0, sum_of_squares: 0.0, min: u64::MAX, max: 0 }
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99, max) = (self.quantile_us(0.5), self.quantile_us(0.99), self.max_us());
+        write!(f, "Histogram({} seen, p50 {p50} us, p99 {p99} us, most {max} us)", self.total)
     }
 }
 

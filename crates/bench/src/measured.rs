@@ -87,13 +87,8 @@ pub struct Latency {
 
 impl Measured {
     /// What the threads themselves know; the driver adds what it saw from outside.
-    pub(crate) fn new(
-        benchmark: Benchmark,
-        workload: &Workload,
-        range: &Range,
-        seconds: f64,
-        outcome: Outcome,
-    ) -> Self {
+    pub(crate) fn new(benchmark: Benchmark, workload: &Workload, range: &Range, outcome: Outcome) -> Self {
+        let seconds = outcome.seconds();
         let all = outcome.all_latencies();
         let operations = outcome.operations as f64;
         let histograms: Vec<(Kind, Histogram)> = Kind::ALL
@@ -114,8 +109,8 @@ impl Measured {
             found: outcome.found,
             seconds,
             settle_seconds: 0.0,
-            ops_per_sec: operations / seconds,
-            micros_per_op: outcome.seconds * 1e6 / operations.max(1.0),
+            ops_per_sec: if seconds > 0.0 { operations / seconds } else { 0.0 },
+            micros_per_op: outcome.thread_seconds * 1e6 / operations.max(1.0),
             cpu_us_per_op: 0.0,
             p50_us: all.quantile_us(0.5),
             p99_us: all.quantile_us(0.99),

@@ -63,8 +63,10 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     /// Bytes of keys and values that were handed in to be written.
     pub(crate) put_bytes: u64,
-    /// The sum over threads.
-    pub(crate) seconds: f64,
+    /// The times of the threads, added up.
+    pub(crate) thread_seconds: f64,
+    /// From the start of the first thread to the end of the last, by the clock that they share.
+    pub(crate) during: Option<(Duration, Duration)>,
     /// By [`Kind::ALL`]; calls, a batch being one. Made when the first is seen.
     pub(crate) latencies: [Option<Histogram>; Kind::ALL.len()],
 }
@@ -77,12 +79,26 @@ impl Outcome {
         self.found += other.found;
         self.bytes += other.bytes;
         self.put_bytes += other.put_bytes;
-        self.seconds += other.seconds;
+        self.thread_seconds += other.thread_seconds;
+        self.during = match (self.during, other.during) {
+            (Some(mine), Some(theirs)) => Some((mine.0.min(theirs.0), mine.1.max(theirs.1))),
+            (mine, theirs) => mine.or(theirs),
+        };
         for (mine, theirs) in self.latencies.iter_mut().zip(&other.latencies) {
             if let Some(theirs) = theirs {
                 mine.get_or_insert_default().add(theirs);
             }
         }
+    }
+
+    /// From the start of the first thread to the end of the last.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.during.map_or(0.0, |(start, end)| (end - start).as_secs_f64())
+    }
+
+    /// Of a thread whose operations do not count: the bytes that it had the store write still do.
+    pub(crate) fn uncounted(self) -> Self {
+        Self { put_bytes: self.put_bytes, ..Self::default() }
     }
 
     /// Of all kinds together.
@@ -97,6 +113,7 @@ impl Outcome {
 pub(crate) struct Tally<'a> {
     outcome: Outcome,
     clock: OsClock,
+    start: Duration,
     /// When the last operation ended.
     before: Duration,
     /// Operations that were allowed so far.
@@ -110,10 +127,12 @@ pub(crate) struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    pub(crate) fn new(range: &Range, progress: &'a Progress, abort: &'a AtomicBool) -> Self {
+    /// `clock` is the one that all threads share.
+    pub(crate) fn new(range: &Range, clock: OsClock, progress: &'a Progress, abort: &'a AtomicBool) -> Self {
         Self {
             outcome: Outcome::default(),
-            clock: OsClock::new(),
+            clock,
+            start: Duration::ZERO,
             before: Duration::ZERO,
             allowed: 0,
             operations_max: range.operations,
@@ -126,8 +145,8 @@ impl<'a> Tally<'a> {
 
     /// The thread begins.
     pub(crate) fn start(&mut self) {
-        self.clock = OsClock::new();
-        self.before = Duration::ZERO;
+        self.start = self.clock.monotonic();
+        self.before = self.start;
     }
 
     /// Whether the next `n` operations are to be done.
@@ -141,7 +160,7 @@ impl<'a> Tally<'a> {
             None => self.allowed <= self.operations_max,
             Some(duration) => {
                 let look = self.allowed / LOOK_AT_CLOCK_EVERY != before / LOOK_AT_CLOCK_EVERY;
-                !look || self.clock.monotonic() < duration
+                !look || self.clock.monotonic() - self.start < duration
             }
         }
     }
@@ -187,7 +206,9 @@ impl<'a> Tally<'a> {
     /// The thread ends.
     pub(crate) fn stop(mut self) -> Outcome {
         self.progress.advance(self.unreported);
-        self.outcome.seconds = self.clock.monotonic().as_secs_f64();
+        let end = self.clock.monotonic();
+        self.outcome.thread_seconds = (end - self.start).as_secs_f64();
+        self.outcome.during = Some((self.start, end));
         self.outcome
     }
 }

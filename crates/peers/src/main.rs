@@ -15,13 +15,12 @@
 
 mod compare;
 mod engines;
-mod machine;
 mod recovery;
 mod report;
 mod run;
 
 use clap::{Parser, Subcommand};
-use ringfort_bench::Result;
+use ringfort_bench::{Result, machine};
 use std::process::ExitCode;
 
 #[derive(Parser)]
