@@ -35,18 +35,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn write(self: &Arc<Self>, batch: WriteBatch) -> Result<()> {
-        self.write_with(batch, self.write_level).map(drop)
+    pub(crate) fn write(&self, batch: WriteBatch) -> Result<()> {
+        self.pump.write(batch, self.write_level).map(drop)
     }
 
     pub(crate) fn write_with(self: &Arc<Self>, batch: WriteBatch, level: Level) -> Result<Commit> {
-        self.pump.hold_back()?;
-        let ticket = self.pump.store.apply(batch)?;
-        self.pump.wrote();
-        if level > Level::Buffered {
-            self.pump.settle(ticket.position, level)?;
-        }
-        Ok(Commit::new(Arc::clone(self), ticket.position))
+        let ticket = self.pump.write(batch, level)?;
+        Ok(Commit::new(Arc::clone(self), ticket, level))
     }
 
     pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Snapshot> {
@@ -117,6 +112,20 @@ impl Db {
             true => Some(Workers::start(&pump, options.store.anchor_window)?),
             false => None,
         };
+        let upkeep = workers.as_ref().map(Workers::upkeep);
+        let called = Arc::downgrade(&pump);
+        pump.store.on_work(
+            Box::new(move || {
+                if let Some(pump) = called.upgrade() {
+                    pump.call();
+                }
+            }),
+            Box::new(move || {
+                if let Some(upkeep) = &upkeep {
+                    upkeep.raise();
+                }
+            }),
+        );
         let shared = Arc::new(Shared {
             workers,
             pump,
@@ -212,6 +221,16 @@ impl Db {
         self.shared.write_with(batch, level)
     }
 
+    /// Queues a batch and returns at once, with a handle for when it has `level`: see [`Commit`]. The
+    /// batch has its place in the log, and shows when it has level `buffered`.
+    ///
+    /// Thousands may be under way; the workers write, sync and anchor them in groups. A caller who
+    /// brings more than the log or the compactions can take is slowed down like any writer.
+    pub fn submit(&self, batch: WriteBatch, level: Level) -> Result<Commit> {
+        let ticket = self.shared.pump.submit(batch, level)?;
+        Ok(Commit::new(Arc::clone(&self.shared), ticket, level))
+    }
+
     /// The entries of a range; see [`Keyspace::scan`].
     pub fn scan(&self, range: impl KeyRange) -> Result<Scan> {
         self.default.scan(range)
@@ -277,7 +296,7 @@ impl Db {
     /// Runs one round of what waits to be done; whether there was anything. For a store without
     /// background workers.
     pub fn run_pending(&self) -> Result<bool> {
-        let log = self.shared.pump.run_log()?;
+        let log = self.shared.pump.run_pending()?;
         let upkeep = self.shared.pump.store.maintenance_step()?;
         Ok(log == Step::Worked || upkeep == Step::Worked)
     }

@@ -17,6 +17,8 @@ mod files;
 mod frontier;
 mod manifest;
 pub mod options;
+pub mod pace;
+pub mod role;
 mod stats;
 pub mod store;
 mod sync;

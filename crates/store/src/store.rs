@@ -156,8 +156,7 @@ impl Store {
         self.inner.apply(batch)
     }
 
-    /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued or
-    /// another thread is at it.
+    /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued.
     pub fn log_step(&self) -> Result<Step> {
         self.inner.log_step()
     }
@@ -176,7 +175,30 @@ impl Store {
     /// Asks for everything written so far to be anchored, waiting for nothing: what a worker does
     /// once per anchor window (R7).
     pub fn request_anchor(&self) {
-        self.inner.frontiers.want(self.inner.visible(), Level::Fresh);
+        self.request(self.inner.visible(), Level::Fresh);
+    }
+
+    /// Asks for `position` to get `level`, waiting for nothing.
+    pub fn request(&self, position: Seq, level: Level) {
+        self.inner.frontiers.want(position, level);
+    }
+
+    /// Whether [`Store::log_step`] or [`Store::sync_step`] would do something for somebody.
+    #[must_use]
+    pub fn log_wanted(&self) -> bool {
+        self.inner.frontiers.sync_wanted() || !self.inner.queue.lock().pending.is_empty()
+    }
+
+    /// Bytes of batches that have a position and are not in the log yet.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.inner.queue.lock().bytes
+    }
+
+    /// Whether [`Store::anchor_step`] would do something for somebody.
+    #[must_use]
+    pub fn round_wanted(&self) -> bool {
+        self.inner.frontiers.round_wanted()
     }
 
     /// One piece of background work: flush, purge, compaction; the most urgent first.
@@ -206,6 +228,17 @@ impl Store {
     #[must_use]
     pub fn wait(&self, position: Seq, level: Level) -> Wait {
         let wait = self.inner.frontiers.wait(position, level);
+        if level > Level::Buffered && !wait.is_ready() {
+            self.inner.wake_log();
+        }
+        wait
+    }
+
+    /// [`Store::wait`] for the writer of a commit. At `fresh`, the advance that covers the commit
+    /// began after it was submitted, which is all that R5 asks: no other has to follow.
+    #[must_use]
+    pub fn wait_commit(&self, ticket: Ticket, level: Level) -> Wait {
+        let wait = self.inner.frontiers.wait_commit(ticket.position, level);
         if level > Level::Buffered && !wait.is_ready() {
             self.inner.wake_log();
         }
@@ -348,6 +381,12 @@ impl Store {
     #[must_use]
     pub fn stopped(&self) -> Option<ringfort_base::Error> {
         self.inner.frontiers.stopped().cloned()
+    }
+
+    /// Stops for good, for a reason outside the store (a worker that it cannot do without has died):
+    /// nothing more is written, and whoever waits hears of it (R11).
+    pub fn fail(&self, cause: ringfort_base::Error) {
+        self.inner.stop(cause);
     }
 
     /// Writes, syncs and anchors everything (R7) and closes. Later calls answer `Stopped`.

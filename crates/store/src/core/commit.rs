@@ -171,13 +171,10 @@ impl Inner {
         }
     }
 
-    /// One group, unless another thread leads.
+    /// One group, after the one that another thread may be leading.
     pub(crate) fn log_step(&self) -> Result<Step> {
         self.check()?;
-        match self.log.try_lock() {
-            Some(log) => self.lead(log),
-            None => Ok(Step::Idle),
-        }
+        self.lead(self.log.lock())
     }
 
     /// Leads one group of what is queued.
