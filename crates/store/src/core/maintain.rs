@@ -355,7 +355,8 @@ impl Inner {
         let snapshots = self.snapshots.lock().keys().map(|position| Seq(*position)).collect();
         let anchored = self.frontiers.get(Level::Fresh);
         let filter = self.filter.read().clone();
-        Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes }
+        let merger = tree.merger().cloned();
+        Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes, merger }
     }
 
     /// Merges into new tables, synced with their directory. A full disk changes nothing here: the

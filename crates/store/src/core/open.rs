@@ -357,7 +357,7 @@ fn recover(
     check_life(&state, &anchor)?;
     let context = basis.context(anchor.incarnation, anchor.epoch, &state);
     let tables = Arc::new(open_tables(&basis));
-    let start = rebuild(&context, &anchor, state, &tables, basis.options.memory_budget)?;
+    let start = rebuild(&context, &anchor, state, &tables, &basis.options)?;
     claim(basis, Some(anchor), context.epoch, start, Some(tables))
 }
 

@@ -3,7 +3,7 @@
 use super::Inner;
 use crate::engine::lsm::iter::{LevelCursor, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
-use crate::engine::lsm::tree::{GetOutcome, Tables, View};
+use crate::engine::lsm::tree::{GetOutcome, Tables, Tree, View};
 use crate::store::{Answer, Snapshot};
 use crate::value::Value;
 use ringfort_base::{KeyspaceId, Level, Result, Seq};
@@ -60,6 +60,11 @@ impl Inner {
             GetOutcome::Found(value, depends) => Some(Answer { value: Some(value), depends }),
             GetOutcome::Absent(depends) => Some(Answer { value: None, depends }),
             GetOutcome::NeedsIo => None,
+            GetOutcome::Merge if resident_only => None, // its older entries may be anywhere
+            GetOutcome::Merge => {
+                let merged = merged(&tree, &view, key, at, &self.tables);
+                Some(merged.map_err(|error| self.refuse(error))?)
+            }
         })
     }
 
@@ -75,7 +80,8 @@ impl Inner {
         self.stats.iterators.fetch_add(1, Ordering::Relaxed);
         let tree = self.tree(keyspace)?;
         let open = || {
-            let mut iter = VisibleIter::new(sources(&tree.view(), from, to, &self.tables)?, at, from, to)?;
+            let sources = sources(&tree.view(), from, to, &self.tables)?;
+            let mut iter = VisibleIter::new(sources, at, from, to)?.with_merger(tree.merger());
             if reverse {
                 iter.seek_to_last()?
             } else {
@@ -90,6 +96,21 @@ impl Inner {
     pub(crate) fn refuse(&self, error: ringfort_base::Error) -> ringfort_base::Error {
         if error.proof().is_some() { self.stop(error) } else { error }
     }
+}
+
+/// The value of a key whose newest entry is an operand.
+pub(crate) fn merged(
+    tree: &Tree,
+    view: &View,
+    key: &[u8],
+    at: Seq,
+    tables: &Tables,
+) -> Result<Answer<Option<Value>>> {
+    let behind = [key, &[0]].concat();
+    let sources = sources(view, key, Some(&behind), tables)?;
+    let mut iter = VisibleIter::new(sources, at, key, Some(&behind))?.with_merger(tree.merger());
+    iter.seek_to_first()?;
+    Ok(Answer { value: iter.pin_value(), depends: iter.depends() })
 }
 
 /// All sources of a view that may touch `from..to`, newest first.

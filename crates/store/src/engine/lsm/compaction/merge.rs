@@ -1,11 +1,13 @@
 //! Executing a flush or a compaction: one pass over the inputs, in order.
 
 use super::Filter;
+use super::fold::{HIDES_NOTHING, fold};
 use crate::engine::lsm::iter::{MergingIter, Source};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::table::meta::TableMeta;
 use crate::engine::lsm::table::writer::TableWriter;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
+use crate::merge::Merger;
 use ringfort_base::{KeyspaceId, Result, Seq};
 use std::sync::Arc;
 
@@ -21,18 +23,28 @@ pub(crate) struct Rules {
     pub(crate) filter: Option<Arc<dyn Filter>>,
     /// Output tables are cut at this size, bytes.
     pub(crate) table_bytes: u64,
+    /// How operands are merged.
+    pub(crate) merger: Option<Arc<Merger>>,
 }
 
 impl Rules {
     /// The stripe of a sequence number: how many snapshots are below it. Entries of one stripe
     /// are indistinguishable for every reader but by their newest.
-    fn stripe(&self, seq: Seq) -> usize {
+    pub(super) fn stripe(&self, seq: Seq) -> usize {
         self.snapshots.partition_point(|snapshot| *snapshot < seq)
     }
 
     /// No snapshot is below it, and it is anchored: it may be forgotten if nothing needs it.
-    fn is_settled(&self, seq: Seq) -> bool {
+    pub(super) fn is_settled(&self, seq: Seq) -> bool {
         seq <= self.anchored && self.stripe(seq) == 0
+    }
+
+    /// Whether a range tombstone hides what `key` had at `seq` from everybody who sees that stripe.
+    pub(super) fn covers(&self, tombstones: &FragmentedTombstones, key: &[u8], seq: Seq) -> bool {
+        let stripe = self.stripe(seq);
+        tombstones
+            .covering(key)
+            .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && self.stripe(*t) == stripe))
     }
 }
 
@@ -46,7 +58,8 @@ pub(crate) fn merge(
     let mut output = Output { rules, open, writer: None, done: Vec::new(), tombstones, from: None };
     let mut iter = MergingIter::new(sources);
     iter.seek_to_first()?;
-    // Of the key that is being read: itself, and the stripe of the version that was kept last.
+    // Of the key that is being read: itself, and the stripe whose older versions are hidden by a
+    // newer one (none: it is the newest).
     let mut key: Vec<u8> = Vec::new();
     let mut kept_stripe: Option<usize> = None;
     let mut first = true;
@@ -62,11 +75,17 @@ pub(crate) fn merge(
         }
         let verdict = judge(rules, tombstones, &key, trailer, iter.value(), kept_stripe);
         match verdict {
+            Verdict::Keep if trailer.is_merge() && trailer.seq() <= rules.anchored => {
+                let mut out = |trailer, value: &[u8]| output.add(&key, trailer, value);
+                kept_stripe = Some(fold(&mut iter, &key, rules, tombstones, &mut out)?);
+                continue;
+            }
             Verdict::Keep => output.add(&key, trailer, iter.value())?,
             Verdict::Bury => output.add(&key, Trailer::new(trailer.seq(), Kind::Delete), &[])?,
             Verdict::Drop => {}
         }
-        kept_stripe = Some(rules.stripe(trailer.seq()));
+        let hides = !(trailer.is_merge() && matches!(verdict, Verdict::Keep));
+        kept_stripe = Some(if hides { rules.stripe(trailer.seq()) } else { HIDES_NOTHING });
         iter.next()?;
     }
     output.finish()
@@ -95,10 +114,7 @@ fn judge(
     if kept_stripe == Some(stripe) {
         return Verdict::Drop; // a newer version hides it from everybody
     }
-    let covered = tombstones
-        .covering(key)
-        .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && rules.stripe(*t) == stripe));
-    if covered {
+    if rules.covers(tombstones, key, seq) {
         return Verdict::Drop;
     }
     if !rules.is_settled(seq) {

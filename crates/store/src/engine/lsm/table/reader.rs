@@ -165,7 +165,7 @@ impl Table {
         };
         Ok(match block.seek_entry(key, target) {
             Some(found) if found.same_key => {
-                let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
+                let kind = found.trailer.point_kind();
                 Lookup::Found(found.trailer.seq(), kind, Value::in_block(block, found.value))
             }
             _ => Lookup::Absent,

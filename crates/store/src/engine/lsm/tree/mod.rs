@@ -16,6 +16,7 @@ use super::key::{Kind, Trailer};
 use super::memtable::Memtable;
 use crate::batch::{Op, Span};
 use crate::manifest::state::KeyspaceState;
+use crate::merge::{MergeOperators, Merger};
 use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
@@ -80,6 +81,7 @@ pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     options: KeyspaceOptions,
+    merger: Option<Arc<Merger>>,
     current: RwLock<Arc<View>>,
     /// The maintained count, as of everything applied.
     count: AtomicI64,
@@ -95,17 +97,25 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// The tree of a keyspace as the MANIFEST knows it; its memtables are empty.
-    pub(crate) fn open(id: KeyspaceId, state: &KeyspaceState, tables: &Tables) -> Result<Self> {
+    pub(crate) fn open(
+        id: KeyspaceId,
+        state: &KeyspaceState,
+        tables: &Tables,
+        operators: &MergeOperators,
+    ) -> Result<Self> {
         // Opening proves each table's footer: a table that is missing, cut, old or swapped fails here.
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
         let version = Arc::new(Version { levels: state.levels.clone() });
+        let merger = state.options.merge_operator.as_deref();
+        let merger = merger.map(|name| Arc::new(Merger::new(&state.name, name, operators)));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,
             name: state.name.clone(),
             options: state.options.clone(),
+            merger,
             current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
@@ -117,6 +127,11 @@ impl Tree {
 
     pub(crate) fn options(&self) -> &KeyspaceOptions {
         &self.options
+    }
+
+    /// How its merges are carried out, if it has an operator.
+    pub(crate) fn merger(&self) -> Option<&Arc<Merger>> {
+        self.merger.as_ref()
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -175,6 +190,7 @@ impl Tree {
     fn apply_to(&self, active: &mut Arc<Mem>, seq: Seq, op: Op<'_>) -> Result<()> {
         match op {
             Op::Put { key, value } => self.insert(active, seq, Kind::Put, key, value)?,
+            Op::Merge { key, operand } => self.insert(active, seq, Kind::Merge, key, operand)?,
             Op::Delete { key } => self.insert(active, seq, Kind::Delete, key, &[])?,
             Op::DeleteRange { from, to } => {
                 active.note(seq);
