@@ -125,14 +125,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint on `world.data`. Verifies everything that it reads; that it is the newest
+    /// Opens the checkpoint on `world.data`; `operators` are those that its keyspaces may be bound to
+    /// besides the built-in ones. Verifies everything that it reads; that it is the newest
     /// checkpoint, nobody can know.
-    pub fn open(world: &World, memory_budget: usize) -> Result<Self> {
-        Self::open_with(world, memory_budget, &MergeOperators::default())
-    }
-
-    /// As [`Checkpoint::open`], with merge operators besides the built-in ones.
-    pub fn open_with(world: &World, memory_budget: usize, operators: &MergeOperators) -> Result<Self> {
+    pub fn open(world: &World, memory_budget: usize, operators: &MergeOperators) -> Result<Self> {
         let key_file = KeyFile::open_unanchored(&*world.data, &*world.platform)?;
         let context = LogContext {
             disk: Arc::clone(&world.data),
