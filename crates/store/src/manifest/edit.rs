@@ -16,6 +16,7 @@
 //!          | 12 | at varint                                                                checkpoint marker (R21)
 //! options := write buffer varint | block varint | restart varint | bloom varint | codec u8
 //!          | table bytes varint | level 0 tables varint | level 1 bytes varint
+//!          | name of the merge operator bytes (empty: none)
 //! ```
 
 use crate::engine::lsm::table::meta::TableMeta;
