@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod rng;
 pub mod settings;
 mod tally;
+pub mod text;
 pub mod values;
 pub mod workload;
 

@@ -1,4 +1,4 @@
-//! Background work, a piece at a time: flush before purge before compaction.
+//! Background work, a piece at a time: flush before compaction before purge, and the writers' pace.
 //!
 //! Crash points: dying before the MANIFEST's edit is synced leaves a table that nothing names and
 //! that the next open removes; dying behind it leaves the new state, and the files it freed are
@@ -7,16 +7,13 @@
 use super::Inner;
 use super::commit::{Log, Segment};
 use super::purge::Freed;
-use super::read::{level_source, table_source};
-use crate::engine::lsm::compaction::merge::{Rules, merge};
-use crate::engine::lsm::compaction::pick::{self, Choice};
+use crate::engine::lsm::compaction::merge::{Merge, Rules};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
-use crate::engine::lsm::tombstone::FragmentedTombstones;
-use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
+use crate::engine::lsm::tree::{Mem, Tables, Tree};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
@@ -35,18 +32,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Memtables may take this share of the memory budget before the largest is frozen.
+/// Memtables may take this share of the memory budget. One that is written may take half of it, so
+/// that another can be flushed meanwhile.
 const MEMTABLE_SHARE: usize = 3;
-/// Level 0 is compacted before the next flush when it holds this many times its trigger, unless this
-/// many frozen memtables wait.
-const LEVEL0_PILE: usize = 4;
-const FROZEN_PILE: usize = 4;
 /// However small the memory budget, memtables may hold this much before writes are refused, bytes.
 const MEMTABLE_BYTES_LEAST: usize = 64 << 20;
-/// How often, in commit groups, the memtables' share is looked at.
+/// How often, in commit groups, the memtables' share and the writers' pace are looked at.
 const BUDGET_CHECK_GROUPS: u64 = 64;
-/// The longest pause that writers are asked for, microseconds.
-const WRITE_DELAY_US_MAX: f64 = 10_000.0;
+/// Compaction goes before flushes when level 0 holds this many times its trigger: from here on
+/// writers are slowed down ...
+const LEVEL0_PILE: f64 = 4.0;
+/// ... and at this many times they nearly stand still.
+const LEVEL0_PILE_MAX: f64 = 8.0;
+/// By how much of their share memtables exceed it when writers nearly stand still.
+const MEMTABLE_EXCESS_MAX: f64 = 0.3;
+/// The pause for a write under full pressure, as a power of two of nanoseconds: about 8 ms.
+const WRITE_DELAY_LOG2_NS_MAX: f64 = 23.0;
+/// A write of this size or less owes one pause, a larger one more, bytes.
+const PACED_WRITE_BYTES: usize = 4096;
+/// The longest pause, and the most that writers can owe.
+const PAUSE_NS_MAX: u64 = 100_000_000;
+
+/// A merge, and the files of the tables that it has begun.
+pub(crate) struct Writing {
+    merge: Merge,
+    created: Vec<FileNo>,
+}
+
+impl Writing {
+    pub(crate) const fn new(merge: Merge) -> Self {
+        Self { merge, created: Vec::new() }
+    }
+}
 
 impl Inner {
     pub(crate) fn maintenance_step(&self) -> Result<Step> {
@@ -55,44 +72,89 @@ impl Inner {
             self.update_write_delay(); // what was full may have been dropped
         }
         self.limit_log()?;
-        if self.level0_is_piled_up() && self.compact_step()? == Step::Worked {
-            return Ok(Step::Worked);
+        let done = self.most_urgent();
+        let full = done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Exhausted);
+        if full && self.check().is_ok() {
+            self.purge_step()?; // what may go makes room for the next try
         }
-        if self.flush_step()? == Step::Worked || self.purge_step()? == Step::Worked {
-            return Ok(Step::Worked);
-        }
-        self.compact_step()
+        done
     }
 
-    /// Flushes come first, but not for ever: under saturating writes level 0 would only grow.
-    fn level0_is_piled_up(&self) -> bool {
-        self.trees.read().values().any(|tree| {
-            let view = tree.view();
-            let trigger = tree.options().level0_tables;
-            view.version.levels[0].len() > LEVEL0_PILE * trigger && view.frozen.len() < FROZEN_PILE
-        })
+    /// Flushes go before compactions, between two slices of one, but not for ever: under saturating
+    /// writes level 0 would only grow. Files that may be deleted already are; only an idle store
+    /// advances the counter for them.
+    fn most_urgent(&self) -> Result<Step> {
+        let steps: [&dyn Fn() -> Result<Step>; 5] = [
+            &|| if self.level0_goes_first() { self.compact_step() } else { Ok(Step::Idle) },
+            &|| self.flush_step(),
+            &|| self.purge_anchored(),
+            &|| self.compact_step(),
+            &|| self.purge_step(),
+        ];
+        for step in steps {
+            if step()? == Step::Worked {
+                return Ok(Step::Worked);
+            }
+        }
+        Ok(Step::Idle)
     }
 
-    /// Smooth slow-down of writers: from nothing to 10 ms a write as level 0 or the frozen
-    /// memtables pile up.
+    fn level0_goes_first(&self) -> bool {
+        let trees = self.trees.read();
+        let memtables: usize = trees.values().map(|tree| tree.memtable_bytes()).sum();
+        memtables <= self.memtable_share() && trees.values().any(|tree| level0_pile(tree) > LEVEL0_PILE)
+    }
+
+    const fn memtable_share(&self) -> usize {
+        self.options.memory_budget / MEMTABLE_SHARE
+    }
+
+    // --- pace --------------------------------------------------------------------------------------
+
+    /// How long a writer should pause for a write of ordinary size.
     pub(crate) fn write_delay(&self) -> Duration {
-        Duration::from_micros(self.delay_us.load(Ordering::Relaxed))
+        Duration::from_nanos(self.delay_ns.load(Ordering::Relaxed))
     }
 
-    /// Called whenever memtables or versions change.
-    fn update_write_delay(&self) {
-        let mut worst = 0.0f64;
+    /// Notes that `bytes` were submitted: under pressure they owe a pause.
+    #[inline]
+    pub(crate) fn owe_pause(&self, bytes: usize) {
+        let delay = self.delay_ns.load(Ordering::Relaxed);
+        if delay > 0 {
+            let owed = delay.saturating_mul((bytes / PACED_WRITE_BYTES).max(1) as u64);
+            self.owed_ns.fetch_add(owed.min(PAUSE_NS_MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// The pause that the writes so far owe, if it is at least `least`: whoever gets it, pauses for
+    /// all. Small delays add up to pauses that a timer can keep.
+    pub(crate) fn take_pause(&self, least: Duration) -> Option<Duration> {
+        let owed = self.owed_ns.load(Ordering::Relaxed);
+        if owed == 0 || u128::from(owed) < least.as_nanos() {
+            return None;
+        }
+        let pause = self.owed_ns.swap(0, Ordering::Relaxed).min(PAUSE_NS_MAX);
+        Some(Duration::from_nanos(pause)).filter(|pause| *pause >= least)
+    }
+
+    /// Smooth slow-down: the pause doubles with every 23rd of the way from no pressure to the most,
+    /// so that somewhere in between writers and upkeep are in balance. Called whenever memtables or
+    /// versions change, and now and then while memtables grow.
+    pub(crate) fn update_write_delay(&self) {
+        let mut pressure = 0.0f64;
         let mut bytes = 0;
         for tree in self.trees.read().values() {
-            let view = tree.view();
-            let trigger = tree.options().level0_tables.max(1) as f64;
-            let level0 = (view.version.levels[0].len() as f64 / trigger - 4.0) / 5.0;
-            let frozen = (view.frozen.len() as f64 - 3.0) / 4.0;
-            worst = worst.max(level0).max(frozen);
+            pressure = pressure.max((level0_pile(tree) - LEVEL0_PILE) / (LEVEL0_PILE_MAX - LEVEL0_PILE));
             bytes += tree.memtable_bytes();
         }
-        let delay_us = (worst.clamp(0.0, 1.0) * WRITE_DELAY_US_MAX) as u64;
-        self.delay_us.store(delay_us, Ordering::Relaxed);
+        let excess = bytes as f64 / self.memtable_share().max(1) as f64 - 1.0;
+        pressure = pressure.max(excess / MEMTABLE_EXCESS_MAX);
+        let delay_ns =
+            if pressure > 0.0 { (WRITE_DELAY_LOG2_NS_MAX * pressure.min(1.0)).exp2() as u64 } else { 0 };
+        self.delay_ns.store(delay_ns, Ordering::Relaxed);
+        if delay_ns == 0 {
+            self.owed_ns.store(0, Ordering::Relaxed);
+        }
         let most = self.options.memory_budget.max(MEMTABLE_BYTES_LEAST);
         self.memtables_full.store(bytes > most, Ordering::Relaxed);
     }
@@ -110,19 +172,19 @@ impl Inner {
         // The budget over all memtables changes slowly: now and then is enough.
         if frozen || self.stats.groups.load(Ordering::Relaxed).is_multiple_of(BUDGET_CHECK_GROUPS) {
             frozen |= self.freeze_over_budget(position);
+            self.update_write_delay();
         }
         if frozen {
-            self.update_write_delay();
             self.wake_maintenance();
         }
     }
 
-    /// Freezes the largest memtable if all together take more than their share.
+    /// Freezes the largest memtable if all that are written take more than half of their share.
     fn freeze_over_budget(&self, position: Seq) -> bool {
         let trees = self.trees.read();
         let active = trees.values().map(|tree| (tree.active_bytes(), tree));
         let total: usize = active.clone().map(|(bytes, _)| bytes).sum();
-        if total <= self.options.memory_budget / MEMTABLE_SHARE {
+        if total <= self.memtable_share() / 2 {
             return false;
         }
         active.max_by_key(|(bytes, _)| *bytes).is_some_and(|(_, tree)| tree.freeze(position).unwrap_or(false))
@@ -171,9 +233,11 @@ impl Inner {
             self.sync_now()?;
         }
         let rules = self.rules(tree, false, u64::MAX);
-        let tombstones = mem.table.range_tombstones();
         let sources = vec![Source::Memtable(mem.table.cursor())];
-        let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
+        let tombstones = (*mem.table.range_tombstones()).clone();
+        let mut writing = Writing::new(Merge::new(sources, tombstones, rules));
+        // One slice: nothing is more urgent.
+        let tables = self.write_tables(tree.options(), &mut writing, usize::MAX)?.unwrap_or_default();
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
             // Dropped meanwhile: the next open removes what was written.
@@ -245,113 +309,9 @@ impl Inner {
         forgotten
     }
 
-    // --- compaction ----------------------------------------------------------------------------------
-
-    fn compact_step(&self) -> Result<Step> {
-        let Some(_compacting) = self.compacting.try_lock() else { return Ok(Step::Idle) };
-        let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        for tree in trees {
-            let view = tree.view();
-            let choice = pick::choose(&view.version, tree.options(), &tree.cursors.lock());
-            if !matches!(choice, Choice::Nothing) {
-                self.execute(&tree, &view.version, choice)?;
-                return Ok(Step::Worked);
-            }
-        }
-        Ok(Step::Idle)
-    }
-
-    fn execute(&self, tree: &Tree, version: &Version, choice: Choice) -> Result<()> {
-        match choice {
-            Choice::Nothing => Ok(()),
-            Choice::Move { level, tables } => {
-                self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                self.replace(tree, &[(level, &tables)], level + 1, &tables)
-            }
-            Choice::Merge { level, inputs, below } => {
-                let target = level + 1;
-                let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
-                let rules = self.rules(tree, bottom, tree.options().table_bytes);
-                let mut sources: Vec<Source> = if level == 0 {
-                    let newest_first = inputs.iter().rev();
-                    newest_first.map(|meta| table_source(meta, &self.tables, false)).collect::<Result<_>>()?
-                } else {
-                    vec![level_source(inputs.clone(), &self.tables, false)]
-                };
-                if !below.is_empty() {
-                    sources.push(level_source(below.clone(), &self.tables, false));
-                }
-                let mut tombstones = FragmentedTombstones::default();
-                for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
-                    tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
-                }
-                let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
-                let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum();
-                self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
-                let written = tables.iter().map(|meta| meta.file_bytes).sum();
-                self.stats.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
-                self.stats.compactions.fetch_add(1, Ordering::Relaxed);
-                if let Some(last) = inputs.iter().map(|table| &table.largest).max() {
-                    tree.cursors.lock()[level].clone_from(last);
-                }
-                self.replace(tree, &[(level, &inputs), (target, &below)], target, &tables)
-            }
-        }
-    }
-
-    /// Nothing below `level` touches the keys of `tables`.
-    fn is_bottom<'t>(
-        &self,
-        version: &Version,
-        level: usize,
-        tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone,
-    ) -> bool {
-        let smallest = tables.clone().map(|table| table.smallest.as_slice()).min();
-        let largest = tables.map(|table| table.largest.as_slice()).max();
-        (level + 1..LEVELS).all(|deeper| version.overlapping(deeper, smallest, largest).is_empty())
-    }
-
-    /// Writes the edit that replaces tables, installs it, and leaves the old files to the purge.
-    fn replace(
-        &self,
-        tree: &Tree,
-        removed: &[(usize, &Vec<Arc<TableMeta>>)],
-        target: usize,
-        added: &[Arc<TableMeta>],
-    ) -> Result<()> {
-        let mut manifest = self.manifest.lock();
-        if !self.trees.read().contains_key(&tree.id) {
-            return Ok(()); // dropped meanwhile: the next open removes what was written
-        }
-        let mut entries = Vec::new();
-        let mut files = Vec::new();
-        for (level, tables) in removed {
-            for table in *tables {
-                files.push(table.file);
-                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.file });
-            }
-        }
-        entries.extend(self.added(tree.id, target, added));
-        entries.push(self.counters_entry());
-        let head = self.edit_manifest(&mut manifest, entries)?;
-        let new: Vec<_> = added.iter().map(|table| (target, Arc::clone(table))).collect();
-        tree.install_version(tree.view().version.with(&files, &new));
-        drop(manifest);
-        // A table that only moved stays.
-        let gone = removed
-            .iter()
-            .flat_map(|(_, tables)| *tables)
-            .filter(|old| !added.iter().any(|t| t.file == old.file));
-        let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
-        self.purge.lock().files.extend(freed);
-        self.update_write_delay();
-        self.wake_maintenance();
-        Ok(())
-    }
-
     // --- shared by flush and compaction ----------------------------------------------------------------
 
-    fn rules(&self, tree: &Tree, bottom: bool, table_bytes: u64) -> Rules {
+    pub(crate) fn rules(&self, tree: &Tree, bottom: bool, table_bytes: u64) -> Rules {
         let snapshots = self.snapshots.lock().keys().map(|position| Seq(*position)).collect();
         let anchored = self.frontiers.get(Level::Fresh);
         let filter = self.filter.read().clone();
@@ -359,41 +319,47 @@ impl Inner {
         Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes, merger }
     }
 
-    /// Merges into new tables, synced with their directory. A full disk changes nothing here: the
-    /// caller may try again. Any other failure stops the store.
-    fn write_tables(
+    /// Goes on with a merge for about `slice_bytes`; when it is done: its tables, synced with their
+    /// directory. After a full disk the merge is to be given up, and the caller may try again with a
+    /// new one; nothing was changed. Any other failure stops the store.
+    pub(crate) fn write_tables(
         &self,
-        tree: &Tree,
-        sources: Vec<Source>,
-        tombstones: &FragmentedTombstones,
-        rules: &Rules,
-    ) -> Result<Vec<Arc<TableMeta>>> {
-        let options = tree.options();
-        let mut created = Vec::new();
+        options: &KeyspaceOptions,
+        writing: &mut Writing,
+        slice_bytes: usize,
+    ) -> Result<Option<Vec<Arc<TableMeta>>>> {
+        let Writing { merge, created } = writing;
         let mut open = || {
             let number = self.new_file();
             created.push(number);
             self.table_writer(&*self.tables.disk, self.tables.protection, number, options)
         };
-        let written = merge(sources, tombstones, rules, &mut open).and_then(|tables| {
+        let done = merge.step(slice_bytes, &mut open).and_then(|done| {
+            if !done {
+                return Ok(None);
+            }
+            let tables = merge.take_tables();
             if !tables.is_empty() {
                 let synced = self.tables.disk.sync_dir(table::TABLE_DIR);
                 synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e).with_kind(ErrorKind::Io))?;
             }
-            Ok(tables)
+            Ok(Some(tables.into_iter().map(Arc::new).collect()))
         });
-        match written {
-            Ok(tables) => Ok(tables.into_iter().map(Arc::new).collect()),
+        match done {
             Err(error) if error.kind() == ErrorKind::Exhausted => {
-                // Nothing names these files: what was begun goes, so that trying again on a full disk
-                // does not fill it further.
-                for number in created {
-                    let _ = self.tables.disk.remove(&table::table_path(number));
-                }
+                self.remove_unnamed(writing);
                 Err(error)
             }
             // Anything else stops the store, and nothing more is written.
-            Err(error) => Err(self.stop(error)),
+            done => done.map_err(|error| self.stop(error)),
+        }
+    }
+
+    /// Removes tables that no edit names: what was begun goes, so that trying again on a full disk
+    /// does not fill it further. What stays is removed by the next open.
+    pub(crate) fn remove_unnamed(&self, writing: &Writing) {
+        for number in &writing.created {
+            let _ = self.tables.disk.remove(&table::table_path(*number));
         }
     }
 
@@ -414,7 +380,7 @@ impl Inner {
         Ok(TableWriter::new(file, identity, options.into()))
     }
 
-    fn added(&self, keyspace: KeyspaceId, level: usize, tables: &[Arc<TableMeta>]) -> Vec<Entry> {
+    pub(crate) fn added(&self, keyspace: KeyspaceId, level: usize, tables: &[Arc<TableMeta>]) -> Vec<Entry> {
         let level = level as u8;
         tables.iter().map(|meta| Entry::AddTable { keyspace, level, meta: Arc::clone(meta) }).collect()
     }
@@ -487,36 +453,6 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn compact_range(
-        &self,
-        keyspace: KeyspaceId,
-        from: Option<&[u8]>,
-        to: Option<&[u8]>,
-    ) -> Result<()> {
-        self.flush(Some(keyspace))?;
-        let tree = self.tree(keyspace)?;
-        let _compacting = self.compacting.lock();
-        let view = tree.view();
-        let deepest = (1..LEVELS).rev().find(|level| !view.version.levels[*level].is_empty()).unwrap_or(1);
-        // Even the deepest level is rewritten, so that what it need not keep goes.
-        for level in 0..=deepest.min(LEVELS - 2) {
-            let version = Arc::clone(&tree.view().version);
-            let inputs =
-                if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
-            let last = level == deepest;
-            match pick::plan(&version, level, inputs) {
-                Choice::Move { level, tables } if last => {
-                    let below = Vec::new();
-                    self.or_stop(|| {
-                        self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below })
-                    })?;
-                }
-                choice => self.execute(&tree, &version, choice)?,
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn verify_checksums(&self) -> Result<u64> {
         self.check()?;
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
@@ -571,15 +507,9 @@ impl Inner {
     }
 }
 
-/// Two lists of range tombstones as one.
-fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> FragmentedTombstones {
-    let mut all = one.clone();
-    for fragment in other.fragments() {
-        for &seq in &fragment.seqs {
-            all = all.with(seq, &fragment.from, &fragment.to);
-        }
-    }
-    all
+/// How many times its trigger level 0 holds, in tables.
+fn level0_pile(tree: &Tree) -> f64 {
+    tree.view().version.levels[0].len() as f64 / tree.options().level0_tables.max(1) as f64
 }
 
 /// About how many bytes of a table lie in `from..=to`.

@@ -26,6 +26,9 @@ pub(crate) struct PurgeList {
     pub(crate) files: Vec<Freed>,
 }
 
+/// So many files go in one piece of work: deleting a large one takes milliseconds.
+const FILES_PER_STEP: usize = 4;
+
 impl Inner {
     /// Deletes what may be deleted; anchors first if that is what is missing.
     pub(crate) fn purge_step(&self) -> Result<Step> {
@@ -37,7 +40,18 @@ impl Inner {
             self.sync_now()?;
             self.anchor_now()?;
         }
-        let anchored = self.anchor.lock().synced_manifest;
+        self.purge_anchored()
+    }
+
+    /// Deletes some of what may be deleted already.
+    pub(crate) fn purge_anchored(&self) -> Result<Step> {
+        if self.purge.lock().files.is_empty() {
+            return Ok(Step::Idle);
+        }
+        // While the counter is asked, another piece of work is better than waiting.
+        let Some(anchored) = self.anchor.try_lock().map(|anchor| anchor.synced_manifest) else {
+            return Ok(Step::Idle);
+        };
         let ready: Vec<Freed> = {
             let mut list = self.purge.lock();
             let in_use = |file: &Freed| {
@@ -46,10 +60,8 @@ impl Inner {
                     user.strong_count() > 0
                 })
             };
-            let (ready, waiting) =
-                std::mem::take(&mut list.files).into_iter().partition(|f| f.edit <= anchored && !in_use(f));
-            list.files = waiting;
-            ready
+            let may_go = |file: &mut Freed| file.edit <= anchored && !in_use(file);
+            list.files.extract_if(.., may_go).take(FILES_PER_STEP).collect()
         };
         if ready.is_empty() {
             return Ok(Step::Idle);

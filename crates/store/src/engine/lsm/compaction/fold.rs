@@ -20,6 +20,14 @@ use ringfort_base::{Result, Seq};
 /// The stripe of a version that was kept and hides nothing: an operand.
 pub(super) const HIDES_NOTHING: usize = usize::MAX;
 
+/// What a run of operands became.
+pub(super) struct Folded {
+    /// The stripe whose older versions are hidden from now on.
+    pub(super) hidden_stripe: usize,
+    /// Bytes of the operands that were read.
+    pub(super) bytes_read: usize,
+}
+
 /// What lies under a run of operands.
 enum Base {
     /// Something older that is not here, or cannot be read here.
@@ -33,25 +41,39 @@ enum Base {
 }
 
 /// From an operand of `key`, which stays: writes what becomes of the run that it begins, and leaves
-/// `iter` behind the run. The stripe whose older versions are hidden from now on.
+/// `iter` behind the run.
 pub(super) fn fold(
     iter: &mut MergingIter,
     key: &[u8],
     rules: &Rules,
     tombstones: &FragmentedTombstones,
     out: &mut dyn FnMut(Trailer, &[u8]) -> Result<()>,
-) -> Result<usize> {
-    let newest = iter.trailer();
-    let stripe = rules.stripe(newest.seq());
+) -> Result<Folded> {
+    let stripe = rules.stripe(iter.trailer().seq());
     let mut run: Vec<(Trailer, Vec<u8>)> = Vec::new();
     let base = read_run(iter, key, (rules, stripe), tombstones, &mut run)?;
+    let bytes_read = run.iter().map(|(_, operand)| key.len() + operand.len() + Trailer::BYTES).sum();
+    let hidden_stripe = write_run(key, (rules, stripe), &run, &base, out)?;
+    Ok(Folded { hidden_stripe, bytes_read })
+}
+
+/// Writes what becomes of a run; the stripe whose older versions it hides.
+fn write_run(
+    key: &[u8],
+    (rules, stripe): (&Rules, usize),
+    run: &[(Trailer, Vec<u8>)],
+    base: &Base,
+    out: &mut dyn FnMut(Trailer, &[u8]) -> Result<()>,
+) -> Result<usize> {
+    let keep = |out| keep(run, base, (rules, stripe), out);
+    let Some((newest, _)) = run.first() else { return keep(out) };
     let operands: Vec<&[u8]> = run.iter().rev().map(|(_, operand)| operand.as_slice()).collect();
-    let Some(merger) = &rules.merger else { return keep(&run, &base, (rules, stripe), out) };
-    let existing = match &base {
+    let Some(merger) = &rules.merger else { return keep(out) };
+    let existing = match base {
         Base::Elsewhere => {
             return match merger.partial(key, &operands) {
-                Some(operand) => out(newest, &operand).map(|()| HIDES_NOTHING),
-                None => keep(&run, &base, (rules, stripe), out),
+                Some(operand) => out(*newest, &operand).map(|()| HIDES_NOTHING),
+                None => keep(out),
             };
         }
         Base::Nothing | Base::Deleted(_) => None,
@@ -59,7 +81,7 @@ pub(super) fn fold(
     };
     match merger.full(key, existing, &operands) {
         Ok(value) => out(Trailer::new(newest.seq(), Kind::Put), &value).map(|()| stripe),
-        Err(_) => keep(&run, &base, (rules, stripe), out),
+        Err(_) => keep(out),
     }
 }
 

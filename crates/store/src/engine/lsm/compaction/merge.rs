@@ -1,4 +1,4 @@
-//! Executing a flush or a compaction: one pass over the inputs, in order.
+//! Executing a flush or a compaction: one pass over the inputs, in order, in slices.
 
 use super::Filter;
 use super::fold::{HIDES_NOTHING, fold};
@@ -48,47 +48,87 @@ impl Rules {
     }
 }
 
-/// Merges `sources` and `tombstones` into new tables, which `open` starts.
-pub(crate) fn merge(
-    sources: Vec<Source>,
-    tombstones: &FragmentedTombstones,
-    rules: &Rules,
-    open: &mut dyn FnMut() -> Result<TableWriter>,
-) -> Result<Vec<TableMeta>> {
-    let mut output = Output { rules, open, writer: None, done: Vec::new(), tombstones, from: None };
-    let mut iter = MergingIter::new(sources);
-    iter.seek_to_first()?;
-    // Of the key that is being read: itself, and the stripe whose older versions are hidden by a
-    // newer one (none: it is the newest).
-    let mut key: Vec<u8> = Vec::new();
-    let mut kept_stripe: Option<usize> = None;
-    let mut first = true;
-    while iter.valid() {
-        let trailer = iter.trailer();
-        let new_key = first || iter.key() != key.as_slice();
-        if new_key {
-            first = false;
-            key.clear();
-            key.extend_from_slice(iter.key());
-            kept_stripe = None;
-            output.cut_if_full(&key)?;
-        }
-        let verdict = judge(rules, tombstones, &key, trailer, iter.value(), kept_stripe);
-        match verdict {
-            Verdict::Keep if trailer.is_merge() && trailer.seq() <= rules.anchored => {
-                let mut out = |trailer, value: &[u8]| output.add(&key, trailer, value);
-                kept_stripe = Some(fold(&mut iter, &key, rules, tombstones, &mut out)?);
-                continue;
-            }
-            Verdict::Keep => output.add(&key, trailer, iter.value())?,
-            Verdict::Bury => output.add(&key, Trailer::new(trailer.seq(), Kind::Delete), &[])?,
-            Verdict::Drop => {}
-        }
-        let hides = !(trailer.is_merge() && matches!(verdict, Verdict::Keep));
-        kept_stripe = Some(if hides { rules.stripe(trailer.seq()) } else { HIDES_NOTHING });
-        iter.next()?;
+/// Starts a new table.
+pub(crate) type OpenTable<'o> = &'o mut dyn FnMut() -> Result<TableWriter>;
+
+/// A merge of sources and range tombstones into new tables, a slice at a time. It owns all that it
+/// needs, so that between two slices other work goes first.
+pub(crate) struct Merge {
+    rules: Rules,
+    tombstones: FragmentedTombstones,
+    iter: MergingIter,
+    output: Output,
+    /// The key that was read last, and the stripe whose older versions of it are hidden by a newer one
+    /// (none: the newest was not met yet).
+    key: Vec<u8>,
+    kept_stripe: Option<usize>,
+    started: bool,
+}
+
+impl Merge {
+    pub(crate) fn new(sources: Vec<Source>, tombstones: FragmentedTombstones, rules: Rules) -> Self {
+        let iter = MergingIter::new(sources);
+        let output = Output::default();
+        Self { rules, tombstones, iter, output, key: Vec::new(), kept_stripe: None, started: false }
     }
-    output.finish()
+
+    /// Reads on for about `slice_bytes`; whether that was all. After an error: give it up.
+    pub(crate) fn step(&mut self, slice_bytes: usize, open: OpenTable<'_>) -> Result<bool> {
+        let mut first = !self.started;
+        if first {
+            self.iter.seek_to_first()?;
+            self.started = true;
+        }
+        let mut bytes = 0;
+        while self.iter.valid() {
+            let trailer = self.iter.trailer();
+            if first || self.iter.key() != self.key.as_slice() {
+                if bytes >= slice_bytes {
+                    return Ok(false);
+                }
+                first = false;
+                self.key.clear();
+                self.key.extend_from_slice(self.iter.key());
+                self.kept_stripe = None;
+                self.output.cut_if_full(&self.key, &self.rules, &self.tombstones, open)?;
+            }
+            let value = self.iter.value();
+            bytes += self.key.len() + value.len() + Trailer::BYTES;
+            let verdict = judge(&self.rules, &self.tombstones, &self.key, trailer, value, self.kept_stripe);
+            match verdict {
+                Verdict::Keep if trailer.is_merge() && trailer.seq() <= self.rules.anchored => {
+                    bytes += self.fold(open)?;
+                    continue;
+                }
+                Verdict::Keep => self.output.add(&self.key, trailer, value, open)?,
+                Verdict::Bury => {
+                    let deletion = Trailer::new(trailer.seq(), Kind::Delete);
+                    self.output.add(&self.key, deletion, &[], open)?;
+                }
+                Verdict::Drop => {}
+            }
+            let hides = !(trailer.is_merge() && matches!(verdict, Verdict::Keep));
+            self.kept_stripe = Some(if hides { self.rules.stripe(trailer.seq()) } else { HIDES_NOTHING });
+            self.iter.next()?;
+        }
+        self.output.close(None, &self.rules, &self.tombstones, open).map(|()| true)
+    }
+
+    /// From an operand of the present key: what it and the operands below it become. How many bytes
+    /// were read.
+    fn fold(&mut self, open: OpenTable<'_>) -> Result<usize> {
+        let (key, rules, tombstones) = (&self.key, &self.rules, &self.tombstones);
+        let output = &mut self.output;
+        let mut out = |trailer, value: &[u8]| output.add(key, trailer, value, open);
+        let folded = fold(&mut self.iter, key, rules, tombstones, &mut out)?;
+        self.kept_stripe = Some(folded.hidden_stripe);
+        Ok(folded.bytes_read)
+    }
+
+    /// The finished tables, once [`Merge::step`] said that this was all.
+    pub(crate) fn take_tables(&mut self) -> Vec<TableMeta> {
+        std::mem::take(&mut self.output.done)
+    }
 }
 
 enum Verdict {
@@ -138,42 +178,52 @@ fn is_garbage(rules: &Rules, key: &[u8], value: &[u8]) -> bool {
 }
 
 /// The tables being written.
-struct Output<'a> {
-    rules: &'a Rules,
-    open: &'a mut dyn FnMut() -> Result<TableWriter>,
+#[derive(Default)]
+struct Output {
     writer: Option<TableWriter>,
     done: Vec<TableMeta>,
-    tombstones: &'a FragmentedTombstones,
     /// Where the present table begins: tombstones are cut there, so that tables stay disjoint.
-    from: Option<Vec<u8>>,
+    from: Vec<u8>,
 }
 
-impl Output<'_> {
-    fn add(&mut self, key: &[u8], trailer: Trailer, value: &[u8]) -> Result<()> {
+impl Output {
+    fn add(&mut self, key: &[u8], trailer: Trailer, value: &[u8], open: OpenTable<'_>) -> Result<()> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert((self.open)()?),
+            none => none.insert(open()?),
         };
         writer.add(key, trailer, value)
     }
 
     /// Versions of one key stay in one table: a table is cut only before a new key.
-    fn cut_if_full(&mut self, next: &[u8]) -> Result<()> {
-        if self.writer.as_ref().is_some_and(|writer| writer.approximate_bytes() >= self.rules.table_bytes) {
-            self.close(Some(next))?;
-            self.from = Some(next.to_vec());
+    fn cut_if_full(
+        &mut self,
+        next: &[u8],
+        rules: &Rules,
+        tombstones: &FragmentedTombstones,
+        open: OpenTable<'_>,
+    ) -> Result<()> {
+        if self.writer.as_ref().is_some_and(|writer| writer.approximate_bytes() >= rules.table_bytes) {
+            self.close(Some(next), rules, tombstones, open)?;
+            self.from = next.to_vec();
         }
         Ok(())
     }
 
-    fn close(&mut self, to: Option<&[u8]>) -> Result<()> {
-        let clipped = self.clipped(to);
+    fn close(
+        &mut self,
+        to: Option<&[u8]>,
+        rules: &Rules,
+        tombstones: &FragmentedTombstones,
+        open: OpenTable<'_>,
+    ) -> Result<()> {
+        let clipped = clipped(&self.from, to, rules, tombstones);
         if clipped.is_empty() && self.writer.is_none() {
             return Ok(());
         }
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => (self.open)()?,
+            None => open()?,
         };
         for fragment in &clipped {
             writer.add_tombstone(fragment)?;
@@ -181,26 +231,20 @@ impl Output<'_> {
         self.done.push(writer.finish()?);
         Ok(())
     }
+}
 
-    /// The range tombstones of the present table that are still needed, cut to its range.
-    fn clipped(&self, to: Option<&[u8]>) -> Vec<Fragment> {
-        let low = self.from.as_deref().unwrap_or_default();
-        let mut clipped = Vec::new();
-        for fragment in self.tombstones.overlapping(low, to) {
-            let from = fragment.from.as_slice().max(low).to_vec();
-            let end = to.map_or(fragment.to.as_slice(), |to| to.min(fragment.to.as_slice())).to_vec();
-            let seqs = needed_seqs(self.rules, &fragment.seqs);
-            if from < end && !seqs.is_empty() {
-                clipped.push(Fragment { from, to: end, seqs });
-            }
+/// The range tombstones that are still needed, cut to `low..to`.
+fn clipped(low: &[u8], to: Option<&[u8]>, rules: &Rules, tombstones: &FragmentedTombstones) -> Vec<Fragment> {
+    let mut clipped = Vec::new();
+    for fragment in tombstones.overlapping(low, to) {
+        let from = fragment.from.as_slice().max(low).to_vec();
+        let end = to.map_or(fragment.to.as_slice(), |to| to.min(fragment.to.as_slice())).to_vec();
+        let seqs = needed_seqs(rules, &fragment.seqs);
+        if from < end && !seqs.is_empty() {
+            clipped.push(Fragment { from, to: end, seqs });
         }
-        clipped
     }
-
-    fn finish(mut self) -> Result<Vec<TableMeta>> {
-        self.close(None)?;
-        Ok(self.done)
-    }
+    clipped
 }
 
 /// Of each stripe the newest tombstone; none that is settled at the bottom; all above the anchor.
