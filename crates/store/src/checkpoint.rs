@@ -170,20 +170,19 @@ impl Checkpoint {
 
     /// Reads a key.
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>> {
-        let tree = self.tree(keyspace)?;
-        let view = tree.view();
+        let view = self.tree(keyspace)?.view();
         match view.get(key, Seq(SEQ_MAX), &self.tables, false)? {
             GetOutcome::Found(value, _) => Ok(Some(value)),
-            GetOutcome::Merge => Ok(merged(tree, &view, key, Seq(SEQ_MAX), &self.tables)?.value),
+            GetOutcome::Merge => Ok(merged(&view, key, Seq(SEQ_MAX), &self.tables)?.value),
             _ => Ok(None),
         }
     }
 
     /// All entries of `from..to`, in order.
     pub fn iter(&self, keyspace: KeyspaceId, from: &[u8], to: Option<&[u8]>) -> Result<CheckpointIter> {
-        let tree = self.tree(keyspace)?;
-        let sources = sources(&tree.view(), from, to, &self.tables)?;
-        let mut iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?.with_merger(tree.merger());
+        let view = self.tree(keyspace)?.view();
+        let sources = sources(&view, from, to, &self.tables)?;
+        let mut iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?.with_merger(view.merger.as_ref());
         iter.seek_to_first()?;
         Ok(CheckpointIter(iter))
     }

@@ -103,7 +103,7 @@ impl Inner {
         }
         // Only a batch that holds a merge is looked through.
         for span in batch.merge_spans() {
-            match trees.get(&span.keyspace).and_then(|tree| tree.merger()) {
+            match trees.get(&span.keyspace).and_then(|tree| tree.view().merger.clone()) {
                 Some(merger) => merger.operator().map(drop)?,
                 None => {
                     let message = format!("keyspace {} has no merge operator", span.keyspace);

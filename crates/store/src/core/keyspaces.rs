@@ -39,7 +39,7 @@ impl Inner {
         }
         // Before the edit: what fails here leaves no keyspace behind that only the MANIFEST knows.
         let tree = Tree::open(id, &state, &self.tables, &self.options.merge_operators)?;
-        if let Some(merger) = tree.merger() {
+        if let Some(merger) = &tree.view().merger {
             merger.operator()?;
         }
         self.edit_manifest(&mut manifest, vec![create, counters])?;
@@ -63,6 +63,7 @@ impl Inner {
                 let tree = id.and_then(|id| trees.remove(&id));
                 tree.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'")))?
             };
+            self.tables.handles.forget(tree.id);
             // What is queued for it is skipped from now on; its key stays while the log holds records of it.
             let at = Seq(self.queue.lock().next_seq.0 - 1);
             let head = self.edit_manifest(&mut manifest, vec![Entry::DropKeyspace { id: tree.id, at }])?;

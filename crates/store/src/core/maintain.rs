@@ -315,7 +315,7 @@ impl Inner {
         let snapshots = self.snapshots.lock().keys().map(|position| Seq(*position)).collect();
         let anchored = self.frontiers.get(Level::Fresh);
         let filter = self.filter.read().clone();
-        let merger = tree.merger().cloned();
+        let merger = tree.view().merger.clone();
         Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes, merger }
     }
 

@@ -7,9 +7,11 @@
 //! of the log inserts and freezes; flush and compaction replace the view under its lock.
 
 mod get;
+mod handles;
 mod version;
 
 pub(crate) use get::GetOutcome;
+pub(crate) use handles::{Handle, Handles, Reads};
 pub(crate) use version::{Tables, Version, insert_in_level};
 
 use super::key::{Kind, Trailer};
@@ -67,6 +69,8 @@ pub(crate) struct View {
     /// Newest first.
     pub(crate) frozen: Vec<Arc<Mem>>,
     pub(crate) version: Arc<Version>,
+    /// How merges are carried out, if the keyspace has an operator.
+    pub(crate) merger: Option<Arc<Merger>>,
 }
 
 impl View {
@@ -81,8 +85,9 @@ pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     options: KeyspaceOptions,
-    merger: Option<Arc<Merger>>,
     current: RwLock<Arc<View>>,
+    /// Readers' ways to the current view; told of every change of it.
+    handles: Arc<Handles>,
     /// The maintained count, as of everything applied.
     count: AtomicI64,
     /// The position of the last change of the count: what a reply that shows it depends on (R6).
@@ -107,7 +112,7 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version { levels: state.levels.clone() });
+        let version = Arc::new(Version::new(state.levels.clone()));
         let merger = state.options.merge_operator.as_deref();
         let merger = merger.map(|name| Arc::new(Merger::new(&state.name, name, operators)));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
@@ -115,8 +120,8 @@ impl Tree {
             id,
             name: state.name.clone(),
             options: state.options.clone(),
-            merger,
-            current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
+            current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version, merger })),
+            handles: Arc::clone(&tables.handles),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
             flushed: AtomicU64::new(state.flushed.0),
@@ -127,11 +132,6 @@ impl Tree {
 
     pub(crate) fn options(&self) -> &KeyspaceOptions {
         &self.options
-    }
-
-    /// How its merges are carried out, if it has an operator.
-    pub(crate) fn merger(&self) -> Option<&Arc<Merger>> {
-        self.merger.as_ref()
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -242,7 +242,14 @@ impl Tree {
         frozen.extend_from_slice(&current.frozen);
         let capacity_bytes = self.options.write_buffer_bytes;
         let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
-        *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
+        *current = Arc::new(View {
+            active,
+            frozen,
+            version: Arc::clone(&current.version),
+            merger: current.merger.clone(),
+        });
+        drop(current);
+        self.handles.forget(self.id);
         Ok(true)
     }
 
@@ -272,13 +279,19 @@ impl Tree {
         let active = Arc::clone(&current.active);
         self.flushed_count.fetch_add(mem.table.count(), Ordering::AcqRel);
         self.flushed.fetch_max(mem.frozen_at().0, Ordering::AcqRel);
-        *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        *current =
+            Arc::new(View { active, frozen, version: Arc::new(version), merger: current.merger.clone() });
+        drop(current);
+        self.handles.forget(self.id);
     }
 
     /// Installs the result of a compaction.
     pub(crate) fn install_version(&self, version: Version) {
         let mut current = self.current.write();
         let (active, frozen) = (Arc::clone(&current.active), current.frozen.clone());
-        *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        *current =
+            Arc::new(View { active, frozen, version: Arc::new(version), merger: current.merger.clone() });
+        drop(current);
+        self.handles.forget(self.id);
     }
 }
