@@ -75,12 +75,17 @@ impl Amount {
         self.store_gib.map_or(self.entries, |gib| (gib * f64::from(1 << 30) / entry).max(1.0) as u64)
     }
 
-    /// A log must not be flushed by itself, so its memtable has room for all of it.
+    /// A log must not be flushed by itself: a memtable has room for all of it, and not much more.
     fn settings(&self) -> Settings {
-        let room = |bytes| if self.store_gib.is_none() { bytes } else { 512 << 20 };
+        let entry = self.key_size + self.value_size + 100;
+        let log = (self.entries as usize).saturating_mul(entry).saturating_mul(3) / 2;
+        let (memory_budget, write_buffer_size) = match self.store_gib {
+            None => ((8 * log).max(512 << 20), log.clamp(1 << 20, 3 << 30)),
+            Some(_) => (512 << 20, 64 << 20),
+        };
         Settings {
-            memory_budget: room(16 << 30),
-            write_buffer_size: room(2 << 30).min(2 << 30),
+            memory_budget,
+            write_buffer_size,
             block_size: 4096,
             bloom_bits: 10,
             compression_type: Compression::None,

@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 const SUBJECTS: &[Subject] = &[
-    Subject { name: "ringfort", ways: &[("open", ringfort::open)] },
+    Subject { name: "ringfort", ways: &[("open", ringfort::open_software)] },
     Subject { name: "rocksdb", ways: &[("replay", rocksdb::replay), ("open", rocksdb::open)] },
 ];
 
