@@ -44,6 +44,15 @@ impl Untrusted<Vec<u8>> {
         self.0.drain(..n);
     }
 
+    /// A copy of a part, in `buf` (cleared first; its capacity is reused); `None` if it reaches
+    /// behind the end.
+    #[must_use]
+    pub fn part(&self, range: std::ops::Range<usize>, mut buf: Vec<u8>) -> Option<Self> {
+        buf.clear();
+        buf.extend_from_slice(self.0.get(range)?);
+        Some(Self(buf))
+    }
+
     /// Appends bytes that are as untrusted.
     pub fn append(&mut self, mut more: Self) {
         self.0.append(&mut more.0);

@@ -1,13 +1,14 @@
 //! # Checkpoints: a consistent copy that says what it is (R21)
 //!
-//! A checkpoint is a directory with the store's key file, tables and a MANIFEST that carries an
+//! A checkpoint is a directory with the store's key file, tables, value files and a MANIFEST that carries an
 //! authenticated marker. It is sealed whatever volume its source lives on. It opens read-only, with
 //! [`Checkpoint::open`], and never as a store: no counter anchors its MANIFEST, so putting it in
 //! the place of a store is refused like any older state. It says nothing about freshness.
 
 use crate::core::Inner;
-use crate::core::read::sources;
-use crate::engine::lsm::iter::VisibleIter;
+use crate::core::read::{sources, values_of};
+use crate::engine::lsm::blob::{BlobMeta, blob_path};
+use crate::engine::lsm::iter::{Entries, VisibleIter};
 use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::{self, TableCursor};
@@ -15,7 +16,7 @@ use crate::engine::lsm::tree::{GetOutcome, Tables, Tree, Version};
 use crate::manifest::reader;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
-use crate::options::World;
+use crate::options::{Compression, World};
 use crate::wal::writer::LogContext;
 use parking_lot::RwLock;
 use ringfort_base::limits::SEQ_MAX;
@@ -43,6 +44,9 @@ impl Inner {
         let (at, mut state, versions) = self.consistent_cut()?;
         for (id, version) in &versions {
             let Some(keyspace) = state.keyspaces.get_mut(id) else { continue };
+            for meta in keyspace.values.values_mut() {
+                *meta = self.copy_values(meta, to)?;
+            }
             for (metas, tables) in keyspace.levels.iter_mut().zip(&version.levels) {
                 *metas = tables.iter().map(|table| self.copy_table(table, to)).collect::<Result<_>>()?;
             }
@@ -112,6 +116,23 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Copies a sealed value file as it is; seals one that is not. Each value stays where it is in the
+    /// file, so pointers stay as they are.
+    fn copy_values(&self, meta: &Arc<BlobMeta>, to: &Arc<dyn Disk>) -> Result<Arc<BlobMeta>> {
+        if meta.protection == SEALED {
+            copy_opaque(&*self.tables.disk, &**to, &blob_path(meta.file))?;
+            return Ok(Arc::clone(meta));
+        }
+        let mut writer = self.blob_writer(&**to, SEALED, meta.file, Compression::None)?;
+        self.tables
+            .values
+            .get(meta)?
+            .for_each(|pointer, payload| writer.add_payload(&payload, pointer.codec).map(drop))?;
+        writer.finish().map(Arc::new)
+    }
+}
+
 /// The versions of all trees.
 type Versions = Vec<(KeyspaceId, Arc<Version>)>;
 
@@ -174,10 +195,9 @@ impl Checkpoint {
 
     /// All entries of `from..to`, in order.
     pub fn iter(&self, keyspace: KeyspaceId, from: &[u8], to: Option<&[u8]>) -> Result<CheckpointIter> {
-        let sources = sources(&self.tree(keyspace)?.view(), from, to, &self.tables)?;
-        let mut iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?;
-        iter.seek_to_first()?;
-        Ok(CheckpointIter(iter))
+        let view = self.tree(keyspace)?.view();
+        let iter = VisibleIter::new(sources(&view, from, to, &self.tables)?, Seq(SEQ_MAX), from, to)?;
+        Entries::new(iter, (false, false), values_of(&view, &self.tables)).map(CheckpointIter)
     }
 
     fn tree(&self, keyspace: KeyspaceId) -> Result<&Arc<Tree>> {
@@ -188,16 +208,14 @@ impl Checkpoint {
 }
 
 /// Entries of a checkpoint, in order.
-pub struct CheckpointIter(VisibleIter);
+pub struct CheckpointIter(Entries);
 
 impl Iterator for CheckpointIter {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.0.valid() {
-            return None;
-        }
-        let entry = (self.0.key().to_vec(), self.0.value().to_vec());
-        Some(self.0.next().map(|()| entry))
+        let (key, value) = self.0.entry()?;
+        let entry = (key.to_vec(), value.to_vec());
+        Some(self.0.advance().map(|()| entry))
     }
 }

@@ -95,6 +95,9 @@ pub struct KeyspaceOptions {
     pub level0_tables: usize,
     /// Size of level 1, bytes; each deeper level is ten times as large.
     pub level1_bytes: u64,
+    /// Values of this length or longer are written once, to value files, and tables hold pointers to
+    /// them, bytes; 0: never.
+    pub separate_values_from_bytes: usize,
 }
 
 impl Default for KeyspaceOptions {
@@ -108,6 +111,7 @@ impl Default for KeyspaceOptions {
             table_bytes: 64 << 20,
             level0_tables: 4,
             level1_bytes: 256 << 20,
+            separate_values_from_bytes: 0,
         }
     }
 }

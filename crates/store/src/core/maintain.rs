@@ -6,9 +6,11 @@
 
 use super::Inner;
 use super::commit::{Log, Segment};
-use super::purge::Freed;
+use super::purge::{Freed, Readers};
 use super::read::{level_source, table_source};
-use crate::engine::lsm::compaction::merge::{Rules, merge};
+use crate::engine::lsm::blob::separate::Placing;
+use crate::engine::lsm::blob::{BlobMeta, BlobWriter, Separator, blob_path, gc};
+use crate::engine::lsm::compaction::merge::{Merged, Rules, merge};
 use crate::engine::lsm::compaction::pick::{self, Choice};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::table;
@@ -16,11 +18,11 @@ use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
 use crate::engine::lsm::tombstone::FragmentedTombstones;
-use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
+use crate::engine::lsm::tree::{Change, Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
-use crate::options::KeyspaceOptions;
+use crate::options::{Compression, KeyspaceOptions};
 use crate::store::Step;
 use crate::{manifest, wal};
 use parking_lot::MutexGuard;
@@ -31,6 +33,7 @@ use ringfort_trust::chain::draw_salt;
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
 use ringfort_trust::{Head, Protection};
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -173,22 +176,23 @@ impl Inner {
         let rules = self.rules(tree, false, u64::MAX);
         let tombstones = mem.table.range_tombstones();
         let sources = vec![Source::Memtable(mem.table.cursor())];
-        let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
+        let new = self.write_tables(tree, &tree.view().version, sources, &tombstones, &rules)?;
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
             // Dropped meanwhile: the next open removes what was written.
-            tree.install_flush(mem, tree.view().version.with(&[], &[]));
+            tree.install_flush(mem, Version::clone(&tree.view().version));
             return Ok(());
         }
-        let mut entries = self.added(tree.id, 0, &tables);
+        let (written, change) = (new.bytes(), new.joining(0));
+        let (version, dead) = self.next_version(tree, &change)?;
+        let mut entries = change_entries(tree.id, &change, &dead);
         let count = tree.count_through(mem);
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
         entries.push(self.counters_entry());
         let freed = self.free_segments(tree, mem, &mut entries);
         let forgotten = self.forget_dropped(&manifest.state, &freed, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
-        tree.install_flush(mem, tree.view().version.with(&[], &added));
+        tree.install_flush(mem, version);
         drop(manifest);
         self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
         let (disk, _) = self.volumes.place(Class::Wal);
@@ -197,13 +201,12 @@ impl Inner {
             dir: wal::DIR,
             path: wal::path(segment.number),
             edit: head.position,
-            table: None,
+            readers: Readers::None,
         });
         self.purge.lock().files.extend(freed);
         self.update_write_delay();
         self.stats.flushes.fetch_add(1, Ordering::Relaxed);
-        let bytes = tables.iter().map(|meta| meta.file_bytes).sum();
-        self.stats.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.stats.flush_bytes.fetch_add(written, Ordering::Relaxed);
         self.wake_maintenance();
         Ok(())
     }
@@ -249,12 +252,19 @@ impl Inner {
     fn compact_step(&self) -> Result<Step> {
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(Step::Idle) };
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        for tree in trees {
-            let view = tree.view();
-            let choice = pick::choose(&view.version, tree.options(), &tree.cursors.lock());
-            if !matches!(choice, Choice::Nothing) {
-                self.execute(&tree, &view.version, choice)?;
-                return Ok(Step::Worked);
+        let compact =
+            |tree: &Tree, version: &Version| pick::choose(version, tree.options(), &tree.cursors.lock());
+        // Values are collected when no compaction is due: compactions find out what is garbage.
+        let collect = |_: &Tree, version: &Version| gc::choose(version);
+        let choosers: [&dyn Fn(&Tree, &Version) -> Choice; 2] = [&compact, &collect];
+        for choose in choosers {
+            for tree in &trees {
+                let view = tree.view();
+                let choice = choose(tree, &view.version);
+                if !matches!(choice, Choice::Nothing) {
+                    self.execute(tree, &view.version, choice)?;
+                    return Ok(Step::Worked);
+                }
             }
         }
         Ok(Step::Idle)
@@ -265,37 +275,54 @@ impl Inner {
             Choice::Nothing => Ok(()),
             Choice::Move { level, tables } => {
                 self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                self.replace(tree, &[(level, &tables)], level + 1, &tables)
+                let at = |level| tables.iter().map(|table| (level, Arc::clone(table))).collect();
+                self.replace(tree, Change { removed: at(level), added: at(level + 1), values: Vec::new() })
+            }
+            Choice::Rewrite { level, tables } => {
+                self.stats.value_collections.fetch_add(1, Ordering::Relaxed);
+                self.merge_tables(tree, version, (level, tables), (level, Vec::new()))
             }
             Choice::Merge { level, inputs, below } => {
-                let target = level + 1;
-                let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
-                let rules = self.rules(tree, bottom, tree.options().table_bytes);
-                let mut sources: Vec<Source> = if level == 0 {
-                    let newest_first = inputs.iter().rev();
-                    newest_first.map(|meta| table_source(meta, &self.tables, false)).collect::<Result<_>>()?
-                } else {
-                    vec![level_source(inputs.clone(), &self.tables, false)]
-                };
-                if !below.is_empty() {
-                    sources.push(level_source(below.clone(), &self.tables, false));
-                }
-                let mut tombstones = FragmentedTombstones::default();
-                for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
-                    tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
-                }
-                let tables = self.write_tables(tree, sources, &tombstones, &rules)?;
-                let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum();
-                self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
-                let written = tables.iter().map(|meta| meta.file_bytes).sum();
-                self.stats.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
-                self.stats.compactions.fetch_add(1, Ordering::Relaxed);
                 if let Some(last) = inputs.iter().map(|table| &table.largest).max() {
                     tree.cursors.lock()[level].clone_from(last);
                 }
-                self.replace(tree, &[(level, &inputs), (target, &below)], target, &tables)
+                self.merge_tables(tree, version, (level, inputs), (level + 1, below))
             }
         }
+    }
+
+    /// Merges `inputs` of `level` and `below` of `target` into new tables of `target`.
+    fn merge_tables(
+        &self,
+        tree: &Tree,
+        version: &Version,
+        (level, inputs): (usize, Vec<Arc<TableMeta>>),
+        (target, below): (usize, Vec<Arc<TableMeta>>),
+    ) -> Result<()> {
+        let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
+        let rules = self.rules(tree, bottom, tree.options().table_bytes);
+        let mut sources: Vec<Source> = if level == 0 {
+            let newest_first = inputs.iter().rev();
+            newest_first.map(|meta| table_source(meta, &self.tables, false)).collect::<Result<_>>()?
+        } else {
+            vec![level_source(inputs.clone(), &self.tables, false)]
+        };
+        if !below.is_empty() {
+            sources.push(level_source(below.clone(), &self.tables, false));
+        }
+        let mut tombstones = FragmentedTombstones::default();
+        for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
+            tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
+        }
+        let new = self.write_tables(tree, version, sources, &tombstones, &rules)?;
+        let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum::<u64>() + new.moved_bytes;
+        self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
+        self.stats.compaction_bytes_written.fetch_add(new.bytes(), Ordering::Relaxed);
+        self.stats.compactions.fetch_add(1, Ordering::Relaxed);
+        let mut change = new.joining(target);
+        change.removed.extend(inputs.into_iter().map(|table| (level, table)));
+        change.removed.extend(below.into_iter().map(|table| (target, table)));
+        self.replace(tree, change)
     }
 
     /// Nothing below `level` touches the keys of `tables`.
@@ -311,41 +338,32 @@ impl Inner {
     }
 
     /// Writes the edit that replaces tables, installs it, and leaves the old files to the purge.
-    fn replace(
-        &self,
-        tree: &Tree,
-        removed: &[(usize, &Vec<Arc<TableMeta>>)],
-        target: usize,
-        added: &[Arc<TableMeta>],
-    ) -> Result<()> {
+    fn replace(&self, tree: &Tree, change: Change) -> Result<()> {
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
             return Ok(()); // dropped meanwhile: the next open removes what was written
         }
-        let mut entries = Vec::new();
-        let mut files = Vec::new();
-        for (level, tables) in removed {
-            for table in *tables {
-                files.push(table.file);
-                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.file });
-            }
-        }
-        entries.extend(self.added(tree.id, target, added));
+        let (version, dead) = self.next_version(tree, &change)?;
+        let mut entries = change_entries(tree.id, &change, &dead);
         entries.push(self.counters_entry());
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let new: Vec<_> = added.iter().map(|table| (target, Arc::clone(table))).collect();
-        tree.install_version(tree.view().version.with(&files, &new));
+        tree.install_version(version);
         drop(manifest);
         // A table that only moved stays.
-        let gone = removed
-            .iter()
-            .flat_map(|(_, tables)| *tables)
-            .filter(|old| !added.iter().any(|t| t.file == old.file));
-        let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
+        let stays = |old: &TableMeta| change.added.iter().any(|(_, table)| table.file == old.file);
+        let gone = change.removed.iter().filter(|(_, old)| !stays(old));
+        let tables = gone.map(|(_, old)| self.freed_table(old, head));
+        let freed: Vec<Freed> = tables.chain(dead.iter().map(|meta| self.freed_values(meta, head))).collect();
         self.purge.lock().files.extend(freed);
         self.update_write_delay();
         self.wake_maintenance();
         Ok(())
+    }
+
+    /// The tree's version after a change. Under the MANIFEST's lock: versions change under it.
+    fn next_version(&self, tree: &Tree, change: &Change) -> Result<(Version, Vec<Arc<BlobMeta>>)> {
+        let next = tree.view().version.with(change);
+        next.map_err(|why| self.stop(Error::new(ErrorKind::Internal, format!("keyspace {}: {why}", tree.id))))
     }
 
     // --- shared by flush and compaction ----------------------------------------------------------------
@@ -357,36 +375,51 @@ impl Inner {
         Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes }
     }
 
-    /// Merges into new tables, synced with their directory. A full disk changes nothing here: the
-    /// caller may try again. Any other failure stops the store.
+    /// Merges into new tables and value files, synced with their directory. A full disk changes
+    /// nothing here: the caller may try again. Any other failure stops the store.
     fn write_tables(
         &self,
         tree: &Tree,
+        version: &Version,
         sources: Vec<Source>,
         tombstones: &FragmentedTombstones,
         rules: &Rules,
-    ) -> Result<Vec<Arc<TableMeta>>> {
+    ) -> Result<Written> {
         let options = tree.options();
-        let mut created = Vec::new();
-        let mut open = || {
+        let created = RefCell::new(Vec::new());
+        let create = |path: fn(FileNo) -> String| {
             let number = self.new_file();
-            created.push(number);
-            self.table_writer(&*self.tables.disk, self.tables.protection, number, options)
+            created.borrow_mut().push(path(number));
+            number
         };
-        let written = merge(sources, tombstones, rules, &mut open).and_then(|tables| {
-            if !tables.is_empty() {
-                let synced = self.tables.disk.sync_dir(table::TABLE_DIR);
+        let (disk, protection) = (&*self.tables.disk, self.tables.protection);
+        let mut open = || self.table_writer(disk, protection, create(table::table_path), options);
+        let mut open_values = || self.blob_writer(disk, protection, create(blob_path), options.compression);
+        let placing = Placing {
+            from_bytes: options.separate_values_from_bytes,
+            file_bytes: rules.table_bytes,
+            victims: gc::victims(&version.blobs),
+            files: &self.tables.values,
+            set: &version.blobs,
+        };
+        let separator = Separator::new(placing, &mut open_values);
+        let written = merge(sources, tombstones, rules, separator, &mut open).and_then(|merged| {
+            if !merged.tables.is_empty() {
+                let synced = disk.sync_dir(table::TABLE_DIR);
                 synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e).with_kind(ErrorKind::Io))?;
             }
-            Ok(tables)
+            Ok(merged)
         });
         match written {
-            Ok(tables) => Ok(tables.into_iter().map(Arc::new).collect()),
+            Ok(merged) => {
+                self.stats.value_bytes_moved.fetch_add(merged.moved_bytes, Ordering::Relaxed);
+                Ok(merged.into())
+            }
             Err(error) if error.kind() == ErrorKind::Exhausted => {
                 // Nothing names these files: what was begun goes, so that trying again on a full disk
                 // does not fill it further.
-                for number in created {
-                    let _ = self.tables.disk.remove(&table::table_path(number));
+                for path in created.take() {
+                    let _ = disk.remove(&path);
                 }
                 Err(error)
             }
@@ -395,8 +428,29 @@ impl Inner {
         }
     }
 
-    /// A new table under its own random key. The incarnation is mixed in, so that no two lives share
-    /// a key even if the host makes them draw the same randomness (R13).
+    /// Who a new table or value file is: it gets its own random key. The incarnation is mixed in, so
+    /// that no two lives share a key even if the host makes them draw the same randomness (R13).
+    fn identity(&self, protection: Protection, file: FileNo) -> Result<TableIdentity> {
+        let place = Place { store: self.tables.store, file };
+        let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
+        Ok(TableIdentity { place, protection, key, epoch: self.context.epoch })
+    }
+
+    /// A new value file.
+    pub(crate) fn blob_writer(
+        &self,
+        disk: &dyn Disk,
+        protection: Protection,
+        file: FileNo,
+        codec: Compression,
+    ) -> Result<BlobWriter> {
+        let identity = self.identity(protection, file)?;
+        let path = blob_path(file);
+        let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
+        Ok(BlobWriter::new(file, identity, codec))
+    }
+
+    /// A new table.
     pub(crate) fn table_writer(
         &self,
         disk: &dyn Disk,
@@ -404,17 +458,10 @@ impl Inner {
         file: FileNo,
         options: &KeyspaceOptions,
     ) -> Result<TableWriter> {
-        let place = Place { store: self.tables.store, file };
-        let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
-        let identity = TableIdentity { place, protection, key, epoch: self.context.epoch };
+        let identity = self.identity(protection, file)?;
         let path = table::table_path(file);
         let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
         Ok(TableWriter::new(file, identity, options.into()))
-    }
-
-    fn added(&self, keyspace: KeyspaceId, level: usize, tables: &[Arc<TableMeta>]) -> Vec<Entry> {
-        let level = level as u8;
-        tables.iter().map(|meta| Entry::AddTable { keyspace, level, meta: Arc::clone(meta) }).collect()
     }
 
     /// A table that the edit at `head` freed: it goes when nobody holds its record any more.
@@ -424,7 +471,18 @@ impl Inner {
             dir: table::TABLE_DIR,
             path: table::table_path(meta.file),
             edit: head.position,
-            table: Some((meta.file, Arc::downgrade(meta))),
+            readers: Readers::Table(meta.file, Arc::downgrade(meta)),
+        }
+    }
+
+    /// A value file that the edit at `head` freed: as for tables.
+    pub(crate) fn freed_values(&self, meta: &Arc<BlobMeta>, head: Head) -> Freed {
+        Freed {
+            disk: Arc::clone(&self.tables.disk),
+            dir: table::TABLE_DIR,
+            path: blob_path(meta.file),
+            edit: head.position,
+            readers: Readers::Values(meta.file, Arc::downgrade(meta)),
         }
     }
 
@@ -463,7 +521,13 @@ impl Inner {
             ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
         let edit = manifest.head().position;
         let path = manifest::path(old);
-        self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, table: None });
+        self.purge.lock().files.push(Freed {
+            disk: Arc::clone(disk),
+            dir: "",
+            path,
+            edit,
+            readers: Readers::None,
+        });
         Ok(())
     }
 
@@ -520,12 +584,18 @@ impl Inner {
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
         let mut bytes = 0;
         for tree in trees {
-            for table in tree.view().version.levels.iter().flatten() {
+            let view = tree.view();
+            for table in view.version.levels.iter().flatten() {
                 self.tables
                     .reopen(table)
                     .and_then(|open| open.verify())
                     .map_err(|error| self.refuse(error))?;
                 bytes += table.file_bytes;
+            }
+            for live in view.version.blobs.files() {
+                let verified = self.tables.values.reopen(&live.meta).and_then(|file| file.verify());
+                verified.map_err(|error| self.refuse(error))?;
+                bytes += live.meta.file_bytes;
             }
         }
         Ok(bytes)
@@ -569,6 +639,52 @@ impl Inner {
     }
 }
 
+/// What a flush or compaction wrote; nothing names it yet.
+struct Written {
+    tables: Vec<Arc<TableMeta>>,
+    values: Vec<Arc<BlobMeta>>,
+    moved_bytes: u64,
+}
+
+impl From<Merged> for Written {
+    fn from(merged: Merged) -> Self {
+        let Merged { tables, values, moved_bytes } = merged;
+        let tables = tables.into_iter().map(Arc::new).collect();
+        Self { tables, values: values.into_iter().map(Arc::new).collect(), moved_bytes }
+    }
+}
+
+impl Written {
+    fn bytes(&self) -> u64 {
+        let tables: u64 = self.tables.iter().map(|meta| meta.file_bytes).sum();
+        tables + self.values.iter().map(|meta| meta.file_bytes).sum::<u64>()
+    }
+
+    /// The change by which it joins a level.
+    fn joining(self, level: usize) -> Change {
+        let added = self.tables.into_iter().map(|table| (level, table)).collect();
+        Change { removed: Vec::new(), added, values: self.values }
+    }
+}
+
+/// The entries of a change, in the order in which each finds what it refers to; `dead` are the value
+/// files that leave with it.
+fn change_entries(keyspace: KeyspaceId, change: &Change, dead: &[Arc<BlobMeta>]) -> Vec<Entry> {
+    let removed = change.removed.iter().map(|(level, table)| Entry::RemoveTable {
+        keyspace,
+        level: *level as u8,
+        file: table.file,
+    });
+    let values = change.values.iter().map(|meta| Entry::AddValues { keyspace, meta: Arc::clone(meta) });
+    let added = change.added.iter().map(|(level, meta)| Entry::AddTable {
+        keyspace,
+        level: *level as u8,
+        meta: Arc::clone(meta),
+    });
+    let dead = dead.iter().map(|meta| Entry::RemoveValues { keyspace, file: meta.file });
+    removed.chain(values).chain(added).chain(dead).collect()
+}
+
 /// Two lists of range tombstones as one.
 fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> FragmentedTombstones {
     let mut all = one.clone();
@@ -588,7 +704,11 @@ fn approximate_bytes(
     tables: &Tables,
 ) -> Result<u64> {
     let table = tables.get(meta)?;
+    let all = meta.file_bytes.max(1);
     let start = from.map_or(Ok(0), |from| table.approximate_offset(from, &tables.blocks))?;
     let end = to.map_or(Ok(meta.file_bytes), |to| table.approximate_offset(to, &tables.blocks))?;
-    Ok(end.saturating_sub(start))
+    let bytes = end.saturating_sub(start);
+    // Values that it points to: in proportion.
+    let values = u128::from(meta.value_bytes()) * u128::from(bytes) / u128::from(all);
+    Ok(bytes + values as u64)
 }

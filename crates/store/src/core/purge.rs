@@ -2,7 +2,9 @@
 //! freed it is covered by an anchor that the platform synced, and nobody reads it any more.
 
 use super::Inner;
+use crate::engine::lsm::blob::BlobMeta;
 use crate::engine::lsm::table::TableMeta;
+use crate::engine::lsm::tree::Tables;
 use crate::store::Step;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, FileNo, Result};
@@ -16,8 +18,33 @@ pub(crate) struct Freed {
     pub(crate) path: String,
     /// The position of the edit that freed it.
     pub(crate) edit: u64,
-    /// A table, whose record readers hold while they need it.
-    pub(crate) table: Option<(FileNo, Weak<TableMeta>)>,
+    /// Who may read it still.
+    pub(crate) readers: Readers,
+}
+
+/// The record of a file, which readers hold while they need it.
+pub(crate) enum Readers {
+    /// Nobody reads the file.
+    None,
+    Table(FileNo, Weak<TableMeta>),
+    Values(FileNo, Weak<BlobMeta>),
+}
+
+impl Readers {
+    /// Whether there are any. A late one may have opened the file again.
+    fn are_there(&self, tables: &Tables) -> bool {
+        match self {
+            Self::None => false,
+            Self::Table(number, record) => {
+                tables.open.remove(*number);
+                record.strong_count() > 0
+            }
+            Self::Values(number, record) => {
+                tables.values.remove(*number);
+                record.strong_count() > 0
+            }
+        }
+    }
 }
 
 /// What waits to be deleted.
@@ -40,14 +67,8 @@ impl Inner {
         let anchored = self.anchor.lock().synced_manifest;
         let ready: Vec<Freed> = {
             let mut list = self.purge.lock();
-            let in_use = |file: &Freed| {
-                file.table.as_ref().is_some_and(|(number, user)| {
-                    self.tables.open.remove(*number); // a late reader may have opened it again
-                    user.strong_count() > 0
-                })
-            };
-            let (ready, waiting) =
-                std::mem::take(&mut list.files).into_iter().partition(|f| f.edit <= anchored && !in_use(f));
+            let goes = |file: &Freed| file.edit <= anchored && !file.readers.are_there(&self.tables);
+            let (ready, waiting) = std::mem::take(&mut list.files).into_iter().partition(goes);
             list.files = waiting;
             ready
         };

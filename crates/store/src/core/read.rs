@@ -1,7 +1,8 @@
 //! Reading: point reads, snapshots, iterators.
 
 use super::Inner;
-use crate::engine::lsm::iter::{LevelCursor, Source, VisibleIter};
+use crate::engine::lsm::blob::{BlobFiles, BlobSet};
+use crate::engine::lsm::iter::{Entries, LevelCursor, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
 use crate::engine::lsm::tree::{GetOutcome, Tables, View};
 use crate::store::{Answer, Snapshot};
@@ -67,20 +68,16 @@ impl Inner {
         keyspace: KeyspaceId,
         from: &[u8],
         to: Option<&[u8]>,
-        reverse: bool,
+        (reverse, keys_only): (bool, bool),
         at: Seq,
-    ) -> Result<VisibleIter> {
+    ) -> Result<Entries> {
         self.check()?;
         self.stats.iterators.fetch_add(1, Ordering::Relaxed);
         let tree = self.tree(keyspace)?;
         let open = || {
-            let mut iter = VisibleIter::new(sources(&tree.view(), from, to, &self.tables)?, at, from, to)?;
-            if reverse {
-                iter.seek_to_last()?
-            } else {
-                iter.seek_to_first()?
-            }
-            Ok(iter)
+            let view = tree.view();
+            let iter = VisibleIter::new(sources(&view, from, to, &self.tables)?, at, from, to)?;
+            Entries::new(iter, (reverse, keys_only), values_of(&view, &self.tables))
         };
         open().map_err(|error| self.refuse(error))
     }
@@ -105,6 +102,11 @@ pub(crate) fn sources(view: &View, from: &[u8], to: Option<&[u8]>, tables: &Tabl
         }
     }
     Ok(sources)
+}
+
+/// Where the pointers of a view lead.
+pub(crate) fn values_of(view: &View, tables: &Tables) -> (Arc<BlobFiles>, Arc<BlobSet>) {
+    (Arc::clone(&tables.values), Arc::clone(&view.version.blobs))
 }
 
 /// One table. `fill_cache`: keep its blocks, as a reader wants and a compaction does not.

@@ -77,6 +77,8 @@ fn options(keyspace: usize) -> KeyspaceOptions {
         write_buffer_bytes: 4096,
         table_bytes: 4096,
         level1_bytes: 8192,
+        // In one of the keyspaces every value lies apart, in one the longer ones, in one none.
+        separate_values_from_bytes: [0, 1, 20][keyspace % 3],
         ..small()
     }
 }

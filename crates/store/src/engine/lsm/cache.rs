@@ -1,5 +1,7 @@
 //! The block cache: opened, checked plaintext blocks, inside the TEE, under one budget.
 //!
+//! Values of value files are kept beside the blocks of tables, by the same names.
+//!
 //! A block is decrypted once, into the memory in which it stays and is read. Blocks are named by
 //! (file number, offset): file numbers are never reused, so nothing in the cache can go stale.
 //! Threads that miss the same block wait for the one that reads it.
@@ -41,6 +43,7 @@ enum Cached {
     Data(Arc<Block>),
     Index(Arc<Block>),
     Filter(Arc<Filter>),
+    Value(Arc<Vec<u8>>),
 }
 
 impl Cached {
@@ -49,6 +52,7 @@ impl Cached {
             + match self {
                 Self::Data(block) | Self::Index(block) => block.memory_bytes(),
                 Self::Filter(filter) => filter.bytes(),
+                Self::Value(value) => value.capacity() + size_of::<Vec<u8>>(),
             }
     }
 
@@ -198,6 +202,27 @@ impl BlockCache {
         match self.cache.get(&key)? {
             Cached::Filter(filter) => Some(filter),
             _ => None,
+        }
+    }
+
+    /// A value of a value file, if it is resident.
+    #[inline]
+    pub(crate) fn value(&self, key: BlockKey) -> Option<Arc<Vec<u8>>> {
+        match self.cache.get(&key)? {
+            Cached::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A value of a value file; read if it is not resident.
+    pub(crate) fn value_or(
+        &self,
+        key: BlockKey,
+        load: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Arc<Vec<u8>>> {
+        match self.get_or(key, || load().map(|value| Cached::Value(Arc::new(value))))? {
+            Cached::Value(value) => Ok(value),
+            _ => Err(wrong_kind(key)),
         }
     }
 

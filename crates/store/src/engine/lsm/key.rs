@@ -19,8 +19,8 @@ use ringfort_base::codec::DecodeError;
 use ringfort_base::limits::SEQ_MAX;
 use std::cmp::Ordering;
 
-/// What an entry says. The numbers are final: formats store them. 3 (merge), 4 (single delete)
-/// and 5 (value pointer) are reserved; meeting one is a typed error.
+/// What an entry says. The numbers are final: formats store them. 3 (merge) and 4 (single delete)
+/// are reserved; meeting one is a typed error.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Kind {
@@ -30,6 +30,9 @@ pub enum Kind {
     Put = 1,
     /// All keys from the entry's key up to its value are removed. Only in tombstone blocks.
     RangeDelete = 2,
+    /// The key has a value that lies in a value file; the entry holds its
+    /// [pointer](super::blob::BlobPointer). Only in tables: memtables and the log hold values.
+    ValuePointer = 5,
 }
 
 impl Kind {
@@ -43,6 +46,7 @@ impl Kind {
             0 => Ok(Self::Delete),
             1 => Ok(Self::Put),
             2 => Ok(Self::RangeDelete),
+            5 => Ok(Self::ValuePointer),
             other => Err(DecodeError::Variant(other)),
         }
     }
@@ -97,11 +101,18 @@ impl Trailer {
     }
 
     /// Whether it removes a single key. Reserved kinds never pass a block's check, so that asking
-    /// the other way round (`!is_delete`) means a value.
+    /// the other way round (`!is_delete`) means a value, here or behind a pointer.
     #[must_use]
     #[inline]
     pub const fn is_delete(self) -> bool {
         self.0 as u8 == Kind::Delete as u8
+    }
+
+    /// Whether the value lies in a value file.
+    #[must_use]
+    #[inline]
+    pub const fn is_pointer(self) -> bool {
+        self.0 as u8 == Kind::ValuePointer as u8
     }
 }
 
@@ -179,10 +190,10 @@ mod tests {
 
     #[test]
     fn reserved_kinds_are_refused() {
-        for code in 3..=255u8 {
+        for code in (3..=255u8).filter(|code| *code != 5) {
             assert_eq!(Kind::from_code(code), Err(DecodeError::Variant(code)));
         }
-        for kind in [Kind::Delete, Kind::Put, Kind::RangeDelete] {
+        for kind in [Kind::Delete, Kind::Put, Kind::RangeDelete, Kind::ValuePointer] {
             assert_eq!(Kind::from_code(kind as u8), Ok(kind));
         }
     }

@@ -1,13 +1,19 @@
 //! Executing a flush or a compaction: one pass over the inputs, in order.
 
 use super::Filter;
+use crate::engine::lsm::blob::{BlobMeta, Separator};
 use crate::engine::lsm::iter::{MergingIter, Source};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::table::meta::TableMeta;
 use crate::engine::lsm::table::writer::TableWriter;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
 use ringfort_base::{KeyspaceId, Result, Seq};
+use std::borrow::Cow;
 use std::sync::Arc;
+
+/// A table is cut as well when the values that it points to take this many times its size: rewriting
+/// it may mean moving them.
+const VALUES_PER_TABLE: u64 = 8;
 
 /// What decides over entries.
 pub(crate) struct Rules {
@@ -36,14 +42,24 @@ impl Rules {
     }
 }
 
-/// Merges `sources` and `tombstones` into new tables, which `open` starts.
-pub(crate) fn merge(
+/// What a merge wrote.
+pub(crate) struct Merged {
+    pub(crate) tables: Vec<TableMeta>,
+    pub(crate) values: Vec<BlobMeta>,
+    /// Bytes of values that were moved out of files that are being emptied.
+    pub(crate) moved_bytes: u64,
+}
+
+/// Merges `sources` and `tombstones` into new tables, which `open` starts, and new value files.
+pub(crate) fn merge<'a>(
     sources: Vec<Source>,
-    tombstones: &FragmentedTombstones,
-    rules: &Rules,
-    open: &mut dyn FnMut() -> Result<TableWriter>,
-) -> Result<Vec<TableMeta>> {
-    let mut output = Output { rules, open, writer: None, done: Vec::new(), tombstones, from: None };
+    tombstones: &'a FragmentedTombstones,
+    rules: &'a Rules,
+    separator: Separator<'a>,
+    open: &'a mut dyn FnMut() -> Result<TableWriter>,
+) -> Result<Merged> {
+    let mut output =
+        Output { rules, open, separator, writer: None, done: Vec::new(), tombstones, from: None };
     let mut iter = MergingIter::new(sources);
     iter.seek_to_first()?;
     // Of the key that is being read: itself, and the stripe of the version that was kept last.
@@ -60,8 +76,8 @@ pub(crate) fn merge(
             kept_stripe = None;
             output.cut_if_full(&key)?;
         }
-        let verdict = judge(rules, tombstones, &key, trailer, iter.value(), kept_stripe);
-        match verdict {
+        let entry = (key.as_slice(), trailer, iter.value());
+        match judge(rules, tombstones, entry, kept_stripe, &mut output.separator)? {
             Verdict::Keep => output.add(&key, trailer, iter.value())?,
             Verdict::Bury => output.add(&key, Trailer::new(trailer.seq(), Kind::Delete), &[])?,
             Verdict::Drop => {}
@@ -82,49 +98,53 @@ enum Verdict {
 fn judge(
     rules: &Rules,
     tombstones: &FragmentedTombstones,
-    key: &[u8],
-    trailer: Trailer,
-    value: &[u8],
+    (key, trailer, value): (&[u8], Trailer, &[u8]),
     kept_stripe: Option<usize>,
-) -> Verdict {
+    separator: &mut Separator<'_>,
+) -> Result<Verdict> {
     let seq = trailer.seq();
     if seq > rules.anchored {
-        return Verdict::Keep;
+        return Ok(Verdict::Keep);
     }
     let stripe = rules.stripe(seq);
     if kept_stripe == Some(stripe) {
-        return Verdict::Drop; // a newer version hides it from everybody
+        return Ok(Verdict::Drop); // a newer version hides it from everybody
     }
     let covered = tombstones
         .covering(key)
         .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && rules.stripe(*t) == stripe));
     if covered {
-        return Verdict::Drop;
+        return Ok(Verdict::Drop);
     }
     if !rules.is_settled(seq) {
-        return Verdict::Keep;
+        return Ok(Verdict::Keep);
     }
-    match trailer.kind() {
+    Ok(match trailer.kind() {
         Ok(Kind::Delete) if rules.bottom => Verdict::Drop,
-        Ok(Kind::Put) if kept_stripe.is_none() && is_garbage(rules, key, value) => {
-            if rules.bottom {
-                Verdict::Drop
-            } else {
-                Verdict::Bury
-            }
+        Ok(Kind::Put | Kind::ValuePointer)
+            if kept_stripe.is_none() && is_garbage(rules, (key, trailer, value), separator)? =>
+        {
+            if rules.bottom { Verdict::Drop } else { Verdict::Bury }
         }
         _ => Verdict::Keep,
-    }
+    })
 }
 
-fn is_garbage(rules: &Rules, key: &[u8], value: &[u8]) -> bool {
-    rules.filter.as_ref().is_some_and(|filter| filter.is_garbage(rules.keyspace, key, value))
+fn is_garbage(
+    rules: &Rules,
+    (key, trailer, value): (&[u8], Trailer, &[u8]),
+    separator: &mut Separator<'_>,
+) -> Result<bool> {
+    let Some(filter) = &rules.filter else { return Ok(false) };
+    let value = if filter.needs_value() { separator.value(trailer, value)? } else { Cow::Borrowed(&[][..]) };
+    Ok(filter.is_garbage(rules.keyspace, key, &value))
 }
 
 /// The tables being written.
 struct Output<'a> {
     rules: &'a Rules,
     open: &'a mut dyn FnMut() -> Result<TableWriter>,
+    separator: Separator<'a>,
     writer: Option<TableWriter>,
     done: Vec<TableMeta>,
     tombstones: &'a FragmentedTombstones,
@@ -138,12 +158,17 @@ impl Output<'_> {
             Some(writer) => writer,
             none => none.insert((self.open)()?),
         };
+        let (trailer, value) = self.separator.place(trailer, value)?;
         writer.add(key, trailer, value)
     }
 
     /// Versions of one key stay in one table: a table is cut only before a new key.
     fn cut_if_full(&mut self, next: &[u8]) -> Result<()> {
-        if self.writer.as_ref().is_some_and(|writer| writer.approximate_bytes() >= self.rules.table_bytes) {
+        let full = |writer: &TableWriter| {
+            writer.approximate_bytes() >= self.rules.table_bytes
+                || writer.value_bytes() >= self.rules.table_bytes.saturating_mul(VALUES_PER_TABLE)
+        };
+        if self.writer.as_ref().is_some_and(full) {
             self.close(Some(next))?;
             self.from = Some(next.to_vec());
         }
@@ -181,9 +206,10 @@ impl Output<'_> {
         clipped
     }
 
-    fn finish(mut self) -> Result<Vec<TableMeta>> {
+    fn finish(mut self) -> Result<Merged> {
         self.close(None)?;
-        Ok(self.done)
+        let (values, moved_bytes) = self.separator.finish()?;
+        Ok(Merged { tables: self.done, values, moved_bytes })
     }
 }
 

@@ -26,6 +26,8 @@ pub struct VisibleIter {
     valid: bool,
     key: Vec<u8>,
     held: Option<PinnedSlice>,
+    /// Going backward: whether `held` is a pointer.
+    held_pointer: bool,
     newest: Seq,
 }
 
@@ -56,6 +58,7 @@ impl VisibleIter {
             valid: false,
             key: Vec::new(),
             held: None,
+            held_pointer: false,
             newest,
         })
     }
@@ -74,7 +77,14 @@ impl VisibleIter {
         &self.key
     }
 
-    /// The value.
+    /// Whether [`VisibleIter::value`] is the pointer to the value, which lies in a value file.
+    #[inline]
+    #[must_use]
+    pub fn is_pointer(&self) -> bool {
+        self.valid && if self.held.is_some() { self.held_pointer } else { self.merge.trailer().is_pointer() }
+    }
+
+    /// The value, or its pointer.
     #[inline]
     #[must_use]
     pub fn value(&self) -> &[u8] {
@@ -85,7 +95,7 @@ impl VisibleIter {
         }
     }
 
-    /// The value, without a copy, for as long as it is wanted.
+    /// The value or its pointer, without a copy, for as long as it is wanted.
     #[must_use]
     pub fn pin_value(&self) -> Option<PinnedSlice> {
         if self.held.is_some() { self.held.clone() } else { self.merge.pin_value().filter(|_| self.valid) }
@@ -264,6 +274,7 @@ impl VisibleIter {
                 if trailer.seq() <= self.snapshot && trailer.seq() >= covered {
                     newest = Some(trailer);
                     self.held = if trailer.is_delete() { None } else { self.merge.pin_value() };
+                    self.held_pointer = trailer.is_pointer();
                 }
                 self.merge.prev()?;
             }

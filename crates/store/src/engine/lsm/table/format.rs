@@ -20,7 +20,7 @@ use crate::options::Compression;
 use ringfort_base::codec::{DecodeError, Reader, Write};
 use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, TAG_BYTES};
 use ringfort_base::world::DiskFile;
-use ringfort_base::{Error, EvidenceKind, FileNo, Result, StoreId};
+use ringfort_base::{Error, EvidenceKind, FileNo, Result, StoreId, Untrusted};
 use ringfort_trust::{Sealer, Tag, Verified};
 use std::cell::RefCell;
 
@@ -49,6 +49,12 @@ pub enum BlockKind {
     Properties = 6,
     /// The footer.
     Footer = 7,
+    /// A value, or a piece of one, in a value file.
+    Value = 8,
+    /// The lengths of a value file's values.
+    ValueIndex = 9,
+    /// A value file's footer.
+    ValueFooter = 10,
 }
 
 impl BlockKind {
@@ -63,6 +69,9 @@ impl BlockKind {
             Self::TopIndex => "top index",
             Self::Properties => "properties",
             Self::Footer => "footer",
+            Self::Value => "value",
+            Self::ValueIndex => "value index",
+            Self::ValueFooter => "value file's footer",
         }
     }
 }
@@ -121,13 +130,13 @@ impl BlockHandle {
         Ok(Self { offset, sealed_len, codec })
     }
 
-    fn nonce(&self) -> [u8; 12] {
+    pub(crate) fn nonce(&self) -> [u8; 12] {
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&self.offset.to_le_bytes());
         nonce
     }
 
-    fn aad(&self, place: Place, kind: BlockKind) -> [u8; AAD_BYTES] {
+    pub(crate) fn aad(&self, place: Place, kind: BlockKind) -> [u8; AAD_BYTES] {
         let mut aad = [0; AAD_BYTES];
         aad[..16].copy_from_slice(&place.store.0);
         aad[16..24].copy_from_slice(&place.file.0.to_le_bytes());
@@ -176,7 +185,10 @@ pub struct Plain(Vec<u8>);
 
 impl Plain {
     /// Decodes a verified payload.
-    fn decode(payload: Verified<Vec<u8>>, codec: Compression) -> Result<Self, DecodeError> {
+    pub(in crate::engine::lsm) fn decode(
+        payload: Verified<Vec<u8>>,
+        codec: Compression,
+    ) -> Result<Self, DecodeError> {
         decompress(payload.into_inner(), codec).map(Self)
     }
 
@@ -220,33 +232,49 @@ pub(crate) struct SealedFile {
 impl SealedFile {
     /// Reads, verifies and decodes a block.
     pub(crate) fn open_block(&self, kind: BlockKind, handle: &BlockHandle) -> Result<Plain> {
+        let payload = self.open_sealed(kind, handle, self.read(handle)?)?;
+        Plain::decode(payload, handle.codec).map_err(|e| self.inconsistent(kind, handle, e))
+    }
+
+    /// Reads the bytes of a block; fewer at the end of the file.
+    pub(crate) fn read(&self, handle: &BlockHandle) -> Result<Untrusted<Vec<u8>>> {
         let len = handle.sealed_len as usize;
-        let sealed = self
-            .file
-            .read_at(Vec::with_capacity(len), handle.offset, len)
-            .map_err(|e| Error::io("read", &self.name, &e))?;
+        let read = self.file.read_at(Vec::with_capacity(len), handle.offset, len);
+        read.map_err(|e| Error::io("read", &self.name, &e))
+    }
+
+    /// Verifies the bytes of a block: its payload.
+    pub(crate) fn open_sealed(
+        &self,
+        kind: BlockKind,
+        handle: &BlockHandle,
+        sealed: Untrusted<Vec<u8>>,
+    ) -> Result<Verified<Vec<u8>>> {
+        let len = handle.sealed_len as usize;
         if sealed.len() < len {
             let detail = format!("the {} ends after {} of {len} bytes", kind.name(), sealed.len());
             return Err(Error::evidence(EvidenceKind::Truncated, &self.name, handle.offset, detail));
         }
-        let payload = self
-            .sealer
+        self.sealer
             .open(handle.nonce(), &handle.aad(self.place, kind), sealed)
-            .map_err(|_| self.bad_seal(kind, handle, "does not verify"))?;
-        Plain::decode(payload, handle.codec).map_err(|e| self.inconsistent(kind, handle, e))
+            .map_err(|_| self.bad_seal(kind, handle, "does not verify"))
     }
 
-    /// Opens the footer and proves that it is the one whose tag the MANIFEST holds.
-    pub(crate) fn open_footer(&self, handle: &BlockHandle, tag: Tag) -> Result<Footer> {
-        let mut plain = self.open_block(BlockKind::Footer, handle)?.into_bytes();
-        let footer = Footer::decode(&plain);
+    /// Opens a footer and proves that it is the one whose tag the MANIFEST holds.
+    pub(crate) fn open_footer<F>(
+        &self,
+        kind: BlockKind,
+        (handle, tag): (&BlockHandle, Tag),
+        decode: impl FnOnce(&[u8]) -> Result<F, DecodeError>,
+    ) -> Result<F> {
+        let mut plain = self.open_block(kind, handle)?.into_bytes();
+        let footer = decode(&plain);
         // Sealing is a function of key, nonce and plaintext: the same footer has the same tag. The
         // result is compared and forgotten; the nonce meets no second plaintext.
-        if self.sealer.seal(handle.nonce(), &handle.aad(self.place, BlockKind::Footer), &mut plain, 0) != tag
-        {
-            return Err(self.bad_seal(BlockKind::Footer, handle, "is not the one that the MANIFEST names"));
+        if self.sealer.seal(handle.nonce(), &handle.aad(self.place, kind), &mut plain, 0) != tag {
+            return Err(self.bad_seal(kind, handle, "is not the one that the MANIFEST names"));
         }
-        footer.map_err(|e| self.inconsistent(BlockKind::Footer, handle, e))
+        footer.map_err(|e| self.inconsistent(kind, handle, e))
     }
 
     fn bad_seal(&self, kind: BlockKind, handle: &BlockHandle, what: &str) -> Error {
@@ -267,7 +295,7 @@ impl SealedFile {
 }
 
 /// Appends the payload to `out`; `true` if it is compressed.
-fn compress_into(plain: &[u8], codec: Compression, out: &mut Vec<u8>) -> bool {
+pub(in crate::engine::lsm) fn compress_into(plain: &[u8], codec: Compression, out: &mut Vec<u8>) -> bool {
     let worth = plain.len() - plain.len() * WORTH_SAVING_PERCENT / 100;
     let compressed = match codec {
         Compression::None => None,
@@ -287,7 +315,10 @@ fn compress_into(plain: &[u8], codec: Compression, out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn decompress(payload: Vec<u8>, codec: Compression) -> Result<Vec<u8>, DecodeError> {
+pub(in crate::engine::lsm) fn decompress(
+    payload: Vec<u8>,
+    codec: Compression,
+) -> Result<Vec<u8>, DecodeError> {
     const BROKEN: DecodeError = DecodeError::Meaning("the payload does not decompress to its length");
     if codec == Compression::None {
         return Ok(payload);

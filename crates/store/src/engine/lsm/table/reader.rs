@@ -1,10 +1,11 @@
 //! An open table: point lookups, and the blocks that cursors ask for.
 
 use super::block::{Block, BlockCursor, Content};
-use super::format::{BlockHandle, BlockKind, PartitionHandles, Place, SealedFile};
+use super::format::{BlockHandle, BlockKind, Footer, PartitionHandles, Place, SealedFile};
 use super::meta::TableMeta;
 use super::properties::Properties;
 use super::table_path;
+use crate::engine::lsm::blob::{BlobPointer, Uses};
 use crate::engine::lsm::cache::{BlockCache, BlockKey, PinnedBytes};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
@@ -17,7 +18,7 @@ use ringfort_trust::Sealer;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A value where it lies, in a cached block or a memtable, which it keeps alive.
+/// A value where it lies, in a cached block or a memtable, which it keeps alive, or alone in memory.
 #[derive(Clone)]
 pub struct PinnedSlice(Pinned);
 
@@ -25,6 +26,7 @@ pub struct PinnedSlice(Pinned);
 enum Pinned {
     Block { block: Arc<Block>, start: usize, end: usize },
     Memtable(PinnedValue),
+    Value(Arc<Vec<u8>>),
 }
 
 impl PinnedSlice {
@@ -39,6 +41,12 @@ impl From<PinnedValue> for PinnedSlice {
     }
 }
 
+impl From<Arc<Vec<u8>>> for PinnedSlice {
+    fn from(value: Arc<Vec<u8>>) -> Self {
+        Self(Pinned::Value(value))
+    }
+}
+
 impl Deref for PinnedSlice {
     type Target = [u8];
     #[inline]
@@ -46,13 +54,14 @@ impl Deref for PinnedSlice {
         match &self.0 {
             Pinned::Block { block, start, end } => &block.bytes()[*start..*end],
             Pinned::Memtable(value) => value,
+            Pinned::Value(value) => value,
         }
     }
 }
 
 /// What a table says of a key.
 pub enum Lookup {
-    /// Its newest entry at the snapshot, a deletion perhaps. Range tombstones are asked apart.
+    /// Its newest entry at the snapshot, a deletion or the pointer to a value perhaps. Range tombstones are asked apart.
     Found(Seq, Kind, PinnedSlice),
     /// Nothing.
     Absent,
@@ -95,7 +104,7 @@ impl Table {
         })?;
         let sealer = Sealer::new(meta.protection, &meta.key);
         let file = SealedFile { file, name, place: Place { store, file: meta.file }, sealer };
-        let footer = file.open_footer(&meta.footer, meta.footer_tag)?;
+        let footer = file.open_footer(BlockKind::Footer, (&meta.footer, meta.footer_tag), Footer::decode)?;
         let counts = (footer.entries, footer.deletes, footer.range_tombstones, footer.partitioned);
         if counts != (meta.entries, meta.deletes, meta.range_tombstones, meta.partitioned) {
             return Err(file.inconsistent(BlockKind::Footer, &meta.footer, "contradicts the MANIFEST"));
@@ -202,7 +211,7 @@ impl Table {
         };
         Ok(match block.seek_entry(key, target) {
             Some(found) if found.same_key => {
-                let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
+                let kind = found.trailer.kind().map_err(checked)?;
                 Lookup::Found(found.trailer.seq(), kind, PinnedSlice::in_block(block, found.value))
             }
             _ => Lookup::Absent,
@@ -235,7 +244,8 @@ impl Table {
     /// As [`Table::open`], for the first block that fails; the disk's error.
     pub fn verify(&self) -> Result<()> {
         let mut entries = 0;
-        let verify_index = |index: &Arc<Block>, entries: &mut u64| -> Result<()> {
+        let mut uses = Uses::default();
+        let mut verify_index = |index: &Arc<Block>, entries: &mut u64| -> Result<()> {
             let mut handles = BlockCursor::new();
             handles.set_block(Arc::clone(index));
             handles.seek_to_first();
@@ -247,6 +257,9 @@ impl Table {
                 cursor.seek_to_first();
                 while cursor.valid() {
                     *entries += 1;
+                    if cursor.trailer().is_pointer() {
+                        uses.add(&BlobPointer::decode(cursor.value()).map_err(checked)?);
+                    }
                     cursor.next();
                 }
                 handles.next();
@@ -267,6 +280,10 @@ impl Table {
                     parts.next();
                 }
             }
+        }
+        if uses.take() != self.meta.values {
+            let why = "its pointers to values are others than the MANIFEST says";
+            return Err(self.file.inconsistent(BlockKind::Index, &self.meta.footer, why));
         }
         if entries == self.meta.entries {
             return Ok(());

@@ -10,14 +10,15 @@ mod get;
 mod version;
 
 pub(crate) use get::GetOutcome;
-pub(crate) use version::{Tables, Version, insert_in_level};
+pub(crate) use version::{Change, Tables, Version, insert_in_level};
 
+use super::blob::BlobSet;
 use super::key::Kind;
 use super::memtable::Memtable;
 use crate::manifest::state::KeyspaceState;
 use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
-use ringfort_base::{KeyspaceId, Result, Seq};
+use ringfort_base::{Error, EvidenceKind, KeyspaceId, Result, Seq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -71,6 +72,20 @@ impl View {
     }
 }
 
+/// The value files of a keyspace: opening proves each one's footer, as it does for tables.
+fn open_values(state: &KeyspaceState, tables: &Tables) -> Result<Arc<BlobSet>> {
+    let mut set = BlobSet::default();
+    for meta in state.values.values() {
+        tables.values.get(meta)?;
+        set.add_file(Arc::clone(meta));
+    }
+    for table in state.levels.iter().flatten() {
+        let added = set.add_uses(&table.values);
+        added.map_err(|why| Error::evidence(EvidenceKind::Inconsistent, "MANIFEST", 0, why))?;
+    }
+    Ok(Arc::new(set))
+}
+
 /// A keyspace's tree.
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
@@ -96,7 +111,7 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version { levels: state.levels.clone() });
+        let version = Arc::new(Version { levels: state.levels.clone(), blobs: open_values(state, tables)? });
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,

@@ -1,11 +1,12 @@
 //! A version: an immutable set of tables, by level.
 
+use crate::engine::lsm::blob::{BlobFiles, BlobMeta, BlobSet};
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::table::{Table, TableMeta};
 use crate::engine::lsm::table_cache::TableCache;
+use ringfort_base::StoreId;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
-use ringfort_base::{FileNo, Result, StoreId};
 use ringfort_trust::Protection;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub(crate) struct Tables {
     pub(crate) store: StoreId,
     pub(crate) blocks: Arc<BlockCache>,
     pub(crate) open: Arc<TableCache>,
+    pub(crate) values: Arc<BlobFiles>,
 }
 
 impl Tables {
@@ -39,16 +41,17 @@ impl Tables {
             OPEN_TABLES_MAX,
             share / 2,
         ));
-        Self { disk, protection, store, blocks, open }
+        let values = Arc::new(BlobFiles::new(store, Arc::clone(&disk), Arc::clone(&blocks)));
+        Self { disk, protection, store, blocks, open, values }
     }
 
     /// A table: its footer is the one that the MANIFEST names.
-    pub(crate) fn get(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+    pub(crate) fn get(&self, meta: &Arc<TableMeta>) -> ringfort_base::Result<Arc<Table>> {
         self.open.get(meta)
     }
 
     /// A table read anew from the disk, footer, index and filter included.
-    pub(crate) fn reopen(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+    pub(crate) fn reopen(&self, meta: &Arc<TableMeta>) -> ringfort_base::Result<Arc<Table>> {
         Table::open(&*self.disk, self.store, meta, &self.blocks).map(Arc::new)
     }
 }
@@ -69,6 +72,19 @@ pub(crate) fn insert_in_level(tables: &mut Vec<Arc<TableMeta>>, level: usize, ta
 #[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
+    /// The value files that the tables point into.
+    pub(crate) blobs: Arc<BlobSet>,
+}
+
+/// What turns a version into the next.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// Tables that leave; one that only moves is in both lists.
+    pub(crate) removed: Vec<(usize, Arc<TableMeta>)>,
+    /// Tables that join, with their level.
+    pub(crate) added: Vec<(usize, Arc<TableMeta>)>,
+    /// Value files that join.
+    pub(crate) values: Vec<Arc<BlobMeta>>,
 }
 
 impl Version {
@@ -96,16 +112,30 @@ impl Version {
         self.levels[level].iter().filter(|table| touches(table)).cloned().collect()
     }
 
-    /// The version without `removed` and with `added` (level, table).
-    pub(crate) fn with(&self, removed: &[FileNo], added: &[(usize, Arc<TableMeta>)]) -> Self {
+    /// The version after `change`, and the value files that leave with it: nothing points into them
+    /// any more.
+    ///
+    /// # Errors
+    /// Why tables and value files contradict each other.
+    pub(crate) fn with(&self, change: &Change) -> Result<(Self, Vec<Arc<BlobMeta>>), String> {
         let mut new = self.clone();
         for tables in &mut new.levels {
-            tables.retain(|table| !removed.contains(&table.file));
+            tables.retain(|table| !change.removed.iter().any(|(_, gone)| gone.file == table.file));
         }
-        for (level, table) in added {
+        for (level, table) in &change.added {
             insert_in_level(&mut new.levels[*level], *level, Arc::clone(table));
         }
-        new
+        let tables = || change.removed.iter().chain(&change.added);
+        if change.values.is_empty() && tables().all(|(_, table)| table.values.is_empty()) {
+            return Ok((new, Vec::new()));
+        }
+        let mut blobs = BlobSet::clone(&self.blobs);
+        change.removed.iter().for_each(|(_, table)| blobs.remove_uses(&table.values));
+        change.values.iter().for_each(|meta| blobs.add_file(Arc::clone(meta)));
+        change.added.iter().try_for_each(|(_, table)| blobs.add_uses(&table.values))?;
+        let dead = blobs.take_dead();
+        new.blobs = Arc::new(blobs);
+        Ok((new, dead))
     }
 
     /// Bytes of a level.

@@ -1,6 +1,7 @@
 //! A verified, structurally checked block, and the search inside it.
 
 use super::{Content, ENDING_BYTES, RESTART_BYTES};
+use crate::engine::lsm::blob::BlobPointer;
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, common_prefix};
 use crate::engine::lsm::table::format::{BlockHandle, PartitionHandles, Plain};
 use ringfort_base::codec::{DecodeError, Reader, read_varint};
@@ -293,13 +294,16 @@ fn check_entry(content: Content, key: &[u8], trailer: Trailer, value: &[u8]) -> 
         (Content::Data, Kind::Put) if value.len() > VALUE_BYTES_MAX => Err(DecodeError::Limit),
         (Content::Data, Kind::Put) => Ok(()),
         (Content::Data, Kind::Delete) if value.is_empty() => Ok(()),
+        (Content::Data, Kind::ValuePointer) => BlobPointer::decode(value).map(drop),
         (Content::Tombstones, Kind::RangeDelete) if value.len() <= KEY_BYTES_MAX && key < value => Ok(()),
-        (Content::Index, Kind::Put | Kind::Delete) => {
+        (Content::Index, Kind::Put | Kind::Delete | Kind::ValuePointer) => {
             let mut reader = Reader::new(value);
             BlockHandle::decode(&mut reader)?;
             reader.finish()
         }
-        (Content::TopIndex, Kind::Put | Kind::Delete) => PartitionHandles::decode(value).map(drop),
+        (Content::TopIndex, Kind::Put | Kind::Delete | Kind::ValuePointer) => {
+            PartitionHandles::decode(value).map(drop)
+        }
         _ => Err(DecodeError::Meaning("an entry does not belong into its block")),
     }
 }
