@@ -54,7 +54,7 @@ fn exceeds(garbage: u64, all: u64, percent: u64) -> bool {
 pub(crate) fn choose(version: &Version) -> Choice {
     let victims = victims(&version.blobs);
     if victims.is_empty() {
-        return Choice::Nothing;
+        return uncover(version);
     }
     let mut best: Option<(u64, usize, &Arc<_>)> = None;
     for level in 1..LEVELS {
@@ -71,4 +71,15 @@ pub(crate) fn choose(version: &Version) -> Choice {
         // What remains is pointed to from level 0 only.
         None => pick::plan(version, 0, version.levels[0].clone()),
     }
+}
+
+/// Level 0 may hide garbage, since what its tables overwrite was not merged yet: if it might be too
+/// much, they are compacted before their number asks for it. They are small: they hold pointers.
+fn uncover(version: &Version) -> Choice {
+    let (all, garbage) = version.blobs.bytes();
+    let hidden: u64 = version.levels[0].iter().map(|table| table.value_bytes()).sum();
+    if hidden > 0 && exceeds(garbage + hidden, all, GARBAGE_PERCENT_MAX) {
+        return pick::plan(version, 0, version.levels[0].clone());
+    }
+    Choice::Nothing
 }
