@@ -22,7 +22,7 @@
 //! # }
 //! ```
 
-use crate::{Db, Error, ErrorKind, KeyRange, KeyspaceId, Options, Result, Seq};
+use crate::{Db, Error, ErrorKind, KeyRange, KeyspaceId, Options, Result, Seq, Value};
 use ringfort_base::world::Disk;
 use ringfort_host::disk::OsDisk;
 use ringfort_host::door::{OsClock, OsEntropy};
@@ -78,7 +78,7 @@ impl Checkpoint {
     }
 
     /// Reads a key.
-    pub fn get(&self, keyspace: &str, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, keyspace: &str, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.inner.get(self.keyspace(keyspace)?, key.as_ref())
     }
 

@@ -8,14 +8,17 @@ use crate::temporary::TempDir;
 use crate::workers::Workers;
 use crate::{
     Commit, Error, ErrorKind, Incarnation, KeyRange, Keyspace, KeyspaceOptions, Level, Mode, Options, Result,
-    Scan, Seq, Statistics, StoreId, WriteBatch,
+    Scan, Seq, Statistics, StoreId, Value, WriteBatch,
 };
 use ringfort_store::store::Step;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The keyspace of calls that name none.
 const DEFAULT_KEYSPACE: &str = "default";
+/// While the upkeep worker is at something that others wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// What the handles to one open store share. Fields are dropped in their order: the workers end
 /// before the store goes, the temporary directory after it.
@@ -32,18 +35,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn write(self: &Arc<Self>, batch: WriteBatch) -> Result<()> {
-        self.write_with(batch, self.write_level).map(drop)
+    pub(crate) fn write(&self, batch: WriteBatch) -> Result<()> {
+        self.pump.write(batch, self.write_level).map(drop)
     }
 
     pub(crate) fn write_with(self: &Arc<Self>, batch: WriteBatch, level: Level) -> Result<Commit> {
-        self.pump.hold_back()?;
-        let ticket = self.pump.store.apply(batch)?;
-        self.pump.wrote();
-        if level > Level::Buffered {
-            self.pump.settle(ticket.position, level)?;
-        }
-        Ok(Commit::new(Arc::clone(self), ticket.position))
+        let ticket = self.pump.write(batch, level)?;
+        Ok(Commit::new(Arc::clone(self), ticket, level))
     }
 
     pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Snapshot> {
@@ -114,6 +112,20 @@ impl Db {
             true => Some(Workers::start(&pump, options.store.anchor_window)?),
             false => None,
         };
+        let upkeep = workers.as_ref().map(Workers::upkeep);
+        let called = Arc::downgrade(&pump);
+        pump.store.on_work(
+            Box::new(move || {
+                if let Some(pump) = called.upgrade() {
+                    pump.call();
+                }
+            }),
+            Box::new(move || {
+                if let Some(upkeep) = &upkeep {
+                    upkeep.raise();
+                }
+            }),
+        );
         let shared = Arc::new(Shared {
             workers,
             pump,
@@ -180,22 +192,22 @@ impl Db {
     // --- reading and writing ---------------------------------------------------------------------
 
     /// Reads a key; see [`Keyspace::get`].
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.default.get(key)
     }
 
     /// Sets a key; see [`Keyspace::put`].
-    pub fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         self.default.put(key, value)
     }
 
     /// Removes a key; see [`Keyspace::delete`].
-    pub fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         self.default.delete(key)
     }
 
     /// Removes a range of keys; see [`Keyspace::delete_range`].
-    pub fn delete_range(&self, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete_range(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         self.default.delete_range(from, to)
     }
 
@@ -207,6 +219,16 @@ impl Db {
     /// Carries out a batch at a level of choice; the handle can be awaited for a higher one.
     pub fn write_with(&self, batch: WriteBatch, level: Level) -> Result<Commit> {
         self.shared.write_with(batch, level)
+    }
+
+    /// Queues a batch and returns at once, with a handle for when it has `level`: see [`Commit`]. The
+    /// batch has its place in the log, and shows when it has level `buffered`.
+    ///
+    /// Thousands may be under way; the workers write, sync and anchor them in groups. A caller who
+    /// brings more than the log or the compactions can take is slowed down like any writer.
+    pub fn submit(&self, batch: WriteBatch, level: Level) -> Result<Commit> {
+        let ticket = self.shared.pump.submit(batch, level)?;
+        Ok(Commit::new(Arc::clone(&self.shared), ticket, level))
     }
 
     /// The entries of a range; see [`Keyspace::scan`].
@@ -236,6 +258,20 @@ impl Db {
         self.shared.pump.store.flush(None)
     }
 
+    /// Waits until no flush, deletion of files or compaction is due, and helps with them.
+    pub fn wait_for_upkeep(&self) -> Result<()> {
+        let idle = || self.shared.workers.as_ref().is_none_or(Workers::upkeep_is_idle);
+        loop {
+            let worked = self.shared.pump.store.maintenance_step()? == Step::Worked;
+            // What the worker is at is not due for others, and may leave more to do.
+            match idle() {
+                true if !worked => return Ok(()),
+                true => {}
+                false => ringfort_host::door::sleep(LOOK_AGAIN),
+            }
+        }
+    }
+
     /// Flushes and compacts a range of the default keyspace down to one level.
     pub fn compact_range(&self, range: impl KeyRange) -> Result<()> {
         self.default.compact_range(range)
@@ -260,7 +296,7 @@ impl Db {
     /// Runs one round of what waits to be done; whether there was anything. For a store without
     /// background workers.
     pub fn run_pending(&self) -> Result<bool> {
-        let log = self.shared.pump.run_log()?;
+        let log = self.shared.pump.run_pending()?;
         let upkeep = self.shared.pump.store.maintenance_step()?;
         Ok(log == Step::Worked || upkeep == Step::Worked)
     }
@@ -360,7 +396,7 @@ impl Snapshot {
     }
 
     /// Reads a key as of the snapshot.
-    pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let answer = self.shared.pump.store.get(keyspace.id, key.as_ref(), Some(&self.inner))?;
         self.shared.pump.gate(answer.depends, self.level)?;
         Ok(answer.value)

@@ -2,7 +2,7 @@
 
 use crate::db::{Shared, Snapshot};
 use crate::range::of_prefix;
-use crate::{Commit, KeyRange, KeyspaceId, Level, Result, WriteBatch};
+use crate::{Commit, KeyRange, KeyspaceId, Level, Result, Value, WriteBatch};
 use std::sync::Arc;
 
 /// A handle to a keyspace. Cheap to clone; many threads may use it at once.
@@ -42,45 +42,40 @@ impl Keyspace {
     }
 
     /// Reads a key at the store's read level.
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         self.get_with(key, self.shared.read_level)
     }
 
     /// Reads a key; the answer, also "it is not there", is held back until it has `level` (R6).
-    pub fn get_with(&self, key: impl AsRef<[u8]>, level: Level) -> Result<Option<Vec<u8>>> {
+    pub fn get_with(&self, key: impl AsRef<[u8]>, level: Level) -> Result<Option<Value>> {
         let answer = self.shared.pump.store.get(self.id, key.as_ref(), None)?;
         self.shared.pump.gate(answer.depends, level)?;
         Ok(answer.value)
     }
 
     /// Sets a key, at the store's write level.
-    pub fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.put(self.id, key, value);
         self.shared.write(batch)
     }
 
     /// Removes a key, at the store's write level. Removing what is not there is fine.
-    pub fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.delete(self.id, key);
         self.shared.write(batch)
     }
 
     /// Removes all keys in `from..to`, at the store's write level and at the cost of one write.
-    pub fn delete_range(&self, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete_range(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();
         batch.delete_range(self.id, from, to);
         self.shared.write(batch)
     }
 
     /// Writes at a level of choice; the handle can be awaited for a higher one.
-    pub fn put_with(
-        &self,
-        key: impl Into<Vec<u8>>,
-        value: impl Into<Vec<u8>>,
-        level: Level,
-    ) -> Result<Commit> {
+    pub fn put_with(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, level: Level) -> Result<Commit> {
         let mut batch = WriteBatch::new();
         batch.put(self.id, key, value);
         self.shared.write_with(batch, level)
@@ -144,6 +139,23 @@ impl Scan {
         let store = &snapshot.shared.pump.store;
         let iter = store.iter(keyspace, &from, to.as_deref(), reverse, &snapshot.inner)?;
         Ok(Self { iter, ended: false })
+    }
+
+    /// The present entry, borrowed from where it lives: what a caller who needs no copy reads, before
+    /// each [`Scan::advance`]. `None` behind the last one.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&[u8], &[u8])> {
+        if self.ended { None } else { self.iter.entry() }
+    }
+
+    /// Moves on to the next entry.
+    pub fn advance(&mut self) -> Result<()> {
+        if self.ended {
+            return Ok(());
+        }
+        let moved = self.iter.advance();
+        self.ended = moved.is_err();
+        moved
     }
 }
 

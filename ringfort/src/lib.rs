@@ -45,8 +45,11 @@
 //! | [`range`] | [`KeyRange`]: what scans take |
 //! | [`checkpoint`] | [`Checkpoint`]: a consistent copy, read-only |
 //! | [`destroy`] | giving a store up |
+//! | `bench` | what the benchmarks drive (feature `bench`) |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod checkpoint;
 pub mod commit;
 pub mod db;
@@ -66,7 +69,7 @@ pub use options::{Opened, Options};
 pub use range::KeyRange;
 pub use ringfort_base::error::{Error, ErrorKind, Evidence, EvidenceKind, Result};
 pub use ringfort_base::{Incarnation, KeyspaceId, Level, Seq, StoreId};
-pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, WriteBatch};
+pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, Value, WriteBatch};
 pub use ringfort_trust::keyfile::Mode;
 
 /// The examples of the README are compiled and run as well.

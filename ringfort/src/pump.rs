@@ -1,25 +1,33 @@
 //! The pump: how a thread that waits for a level makes it come true (R22).
 //!
-//! The store's core never waits. Whoever needs a level runs the steps that bring it: a sync, an
-//! advance of the counter. Threads that need the same step queue at a lock; the first one runs it
-//! for all who were there when it began, the others find on their turn that nothing is left to do.
+//! The store's core never waits. Two kinds of steps bring a level about: writing and syncing the log,
+//! and advancing the counter. Each is run by one thread at a time, who has its [`Role`]; the two go on
+//! beside each other, so that the log is written and synced while the counter is under way.
 //!
 //! ```text
-//!   wait(position, level) ──► ready? ──────────────────────────────► done
+//!   wait(position, level) ──► ready? ──────────────────────────────────────────► done
 //!        ▲                      │ no
-//!        │                      ▼
-//!        │        not durable: [sync lock]   sync_step    (again ready? before the step)
-//!        └────────  durable:   [anchor lock] anchor_step
+//!        │                      ▼            free: run one step, give the role up ─┐
+//!        ├─ not durable:  the log's role     taken: sleep until the frontier comes │
+//!        └─ durable:      the counter's role    (same)                             │
+//!        ▲                                                                         │
+//!        └─────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A step answers `Idle` although somebody waits when the store itself is at it (a flush syncs the
-//! log, say). Then the thread parks on the waker, and looks again soon in case that the other's
-//! work did not cover it.
+//! A thread that is alone so does everything itself, without a change of threads. Where several want
+//! the same, the one who has the role calls a worker as he leaves, and the worker carries on for as
+//! long as there is work: the others only submit and sleep, one group is written and synced for all
+//! of them, and each is woken once. Handles that nobody waits for (see [`Commit`](crate::Commit)) are
+//! the workers' business from the start.
+//!
+//! Nothing polls. The store calls [`Pump::call`] whenever it leaves work behind or gets some.
 
 use crate::workers::Signal;
-use crate::{Error, ErrorKind, Level, Result, Seq};
+use crate::{Error, ErrorKind, Level, Result, Seq, WriteBatch};
 use parking_lot::Mutex;
-use ringfort_store::store::Step;
+use ringfort_base::limits::GROUP_BYTES_MAX;
+use ringfort_store::role::{Holder, Role};
+use ringfort_store::store::{Step, Ticket};
 use ringfort_store::{Store, Wait};
 use std::future::Future;
 use std::pin::Pin;
@@ -27,23 +35,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Duration;
 
-/// How long a thread parks before it looks again whether there is a step for it to run.
-const LOOK_AGAIN: Duration = Duration::from_micros(500);
-
-/// The store and the queues before its steps.
+/// The store and the roles before its steps.
 pub(crate) struct Pump {
     pub(crate) store: Store,
-    sync: Mutex<()>,
-    anchor: Mutex<()>,
-    /// What futures wait for, who run no steps themselves: per level the highest position, and the
-    /// wait that was begun last. Until these are ready the log worker looks again.
-    asked: Mutex<[Option<(Seq, Wait)>; 3]>,
-    /// Something was written since the log worker last anchored everything (R7).
+    /// Who writes and syncs the log.
+    pub(crate) log: Role,
+    /// Who advances the counter.
+    pub(crate) counter: Role,
+    /// Wakes the log's worker.
+    pub(crate) log_call: Signal,
+    /// Wakes the counter's worker.
+    pub(crate) counter_call: Signal,
+    /// Something was written since the counter's worker last had everything anchored (R7).
     pub(crate) written: AtomicBool,
-    /// Wakes the log worker.
-    pub(crate) log: Arc<Signal>,
+    /// Without workers: threads that found a role taken.
+    parked: Mutex<Vec<Thread>>,
     background: bool,
 }
 
@@ -51,81 +58,96 @@ impl Pump {
     pub(crate) fn new(store: Store, background: bool) -> Self {
         Self {
             store,
-            sync: Mutex::default(),
-            anchor: Mutex::default(),
-            asked: Mutex::default(),
+            log: Role::default(),
+            counter: Role::default(),
+            log_call: Signal::default(),
+            counter_call: Signal::default(),
             written: AtomicBool::new(false),
-            log: Arc::default(),
+            parked: Mutex::default(),
             background,
         }
     }
 
+    // --- writing ---------------------------------------------------------------------------------
+
+    /// Writes a batch and returns when it has `level`.
+    pub(crate) fn write(&self, batch: WriteBatch, level: Level) -> Result<Ticket> {
+        if level == Level::Buffered {
+            self.hold_back()?;
+            let ticket = self.store.apply(batch)?;
+            self.wrote();
+            return Ok(ticket);
+        }
+        // Only queued: whoever syncs next writes it with all that is queued by then.
+        let ticket = self.enqueue(batch)?;
+        self.settle(ticket, level)?;
+        Ok(ticket)
+    }
+
+    /// Queues a batch and sees to it that it gets `level`; returns at once.
+    pub(crate) fn submit(&self, batch: WriteBatch, level: Level) -> Result<Ticket> {
+        let ticket = self.enqueue(batch)?;
+        self.store.request(ticket.position, level);
+        self.call();
+        Ok(ticket)
+    }
+
+    fn enqueue(&self, batch: WriteBatch) -> Result<Ticket> {
+        self.hold_back()?;
+        if self.store.queued_bytes() > GROUP_BYTES_MAX {
+            // More than a group is waiting: who brings more helps to write it.
+            self.store.log_step()?;
+        }
+        let ticket = self.store.submit(batch)?;
+        self.wrote();
+        Ok(ticket)
+    }
+
     /// Notes that something was written: its anchor window begins.
-    pub(crate) fn wrote(&self) {
-        if self.background && !self.written.swap(true, Ordering::AcqRel) {
-            self.log.raise();
-        }
-    }
-
-    /// A wait of a future, which the log worker brings about.
-    pub(crate) fn ask(&self, position: Seq, level: Level) -> Wait {
+    fn wrote(&self) {
+        if self.background
+            && !self.written.load(Ordering::Acquire)
+            && !self.written.swap(true, Ordering::AcqRel)
         {
-            let mut asked = self.asked.lock();
-            let slot = match level {
-                Level::Buffered => &mut asked[0],
-                Level::Durable => &mut asked[1],
-                Level::Fresh => &mut asked[2],
-            };
-            let highest = slot.as_ref().map_or(position, |(highest, _)| position.max(*highest));
-            *slot = Some((highest, self.store.wait(highest, level)));
+            self.counter_call.raise();
         }
-        let wait = self.store.wait(position, level);
-        self.log.raise();
-        wait
     }
 
-    /// Whether a future waits for something that has not come. Whether anybody still holds it, or
-    /// has polled it since, makes no difference.
-    pub(crate) fn is_asked(&self) -> bool {
-        let mut asked = self.asked.lock();
-        for slot in &mut *asked {
-            slot.take_if(|(_, wait)| wait.is_ready());
+    /// A writer slows down so that flush and compaction keep up; without workers it does their
+    /// work.
+    fn hold_back(&self) -> Result<()> {
+        let delay = self.store.write_delay();
+        if delay.is_zero() {
+            return Ok(());
         }
-        asked.iter().any(Option::is_some)
+        if self.background {
+            ringfort_host::door::sleep(delay);
+            return Ok(());
+        }
+        self.store.maintenance_step().map(drop)
     }
 
-    /// As [`Pump::wait`], for the writer of a batch that is applied. Whatever fails now, it may have
-    /// happened and may yet be anchored (R11): no error may read as if it had not.
-    pub(crate) fn settle(&self, position: Seq, level: Level) -> Result<()> {
-        self.wait(position, level).map_err(|error| match error.kind() {
+    // --- waiting ---------------------------------------------------------------------------------
+
+    /// Waits until a commit has `level`. Whatever fails now, it may have happened and may yet be
+    /// anchored (R11): no error may read as if it had not.
+    pub(crate) fn settle(&self, ticket: Ticket, level: Level) -> Result<()> {
+        let ask = || self.store.wait_commit(ticket, level);
+        self.until(ticket.position, level, ask).map_err(|error| match error.kind() {
             ErrorKind::OutcomeUnknown => error,
-            _ => {
-                error.with_kind(ErrorKind::OutcomeUnknown).context("the batch is applied, but not confirmed")
-            }
+            _ => error
+                .with_kind(ErrorKind::OutcomeUnknown)
+                .context("the batch is submitted, but not confirmed"),
         })
     }
 
-    /// Waits until `position` has `level`, running the steps that it takes.
-    pub(crate) fn wait(&self, position: Seq, level: Level) -> Result<()> {
-        let mut wait = self.store.wait(position, level);
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        loop {
-            if wait.is_ready() || self.step(&wait, position)? == Step::Idle {
-                if let Poll::Ready(outcome) = Pin::new(&mut wait).poll(&mut cx) {
-                    return outcome;
-                }
-                std::thread::park_timeout(LOOK_AGAIN);
-            }
-        }
-    }
-
-    /// As [`Pump::wait`], for a reader: there is no outcome that could be unknown to it.
+    /// Waits until a reader may see what depends on `depends` (R6). There is no outcome that could
+    /// be unknown to him.
     pub(crate) fn gate(&self, depends: Seq, level: Level) -> Result<()> {
-        if level == Level::Buffered {
+        if level == Level::Buffered || (level == Level::Durable && self.store.frontier(level) >= depends) {
             return Ok(());
         }
-        self.wait(depends, level).map_err(|error| match error.kind() {
+        self.until(depends, level, || self.store.wait(depends, level)).map_err(|error| match error.kind() {
             ErrorKind::OutcomeUnknown => error.with_kind(self.stopped_kind()),
             _ => error,
         })
@@ -140,59 +162,152 @@ impl Pump {
         }
     }
 
-    /// Runs the next step towards what `wait` waits for, or finds that somebody else just did.
-    fn step(&self, wait: &Wait, position: Seq) -> Result<Step> {
-        let not_durable = || self.store.frontier(Level::Durable) < position;
-        let step = if not_durable() {
-            let _turn = self.sync.lock();
-            if not_durable() { self.store.sync_step() } else { Ok(Step::Worked) }
-        } else {
-            let _turn = self.anchor.lock();
-            if wait.is_ready() { Ok(Step::Worked) } else { self.store.anchor_step() }
-        };
-        // A failure that stopped the store is the wait's outcome, with its own words.
-        step.or_else(|error| if wait.is_ready() { Ok(Step::Idle) } else { Err(error) })
+    /// Waits until `position` has `level`, running the steps that nobody else is at. `ask` begins the
+    /// wait: with the role in hand, so that the store calls no worker for what the caller does himself.
+    fn until(&self, position: Seq, level: Level, ask: impl Fn() -> Wait) -> Result<()> {
+        let mut asked: Option<Wait> = None;
+        loop {
+            if !self.background && asked.is_some() {
+                self.parked.lock().push(std::thread::current());
+            }
+            let turn = self.turn(position, level);
+            let looks_again = asked.is_none();
+            let wait = asked.get_or_insert_with(&ask);
+            if !wait.is_ready() {
+                match turn.as_ref().map(Turn::step) {
+                    Some(Ok(Step::Worked)) => continue,
+                    // A failure that stopped the store is the wait's outcome, with its own words.
+                    Some(Err(error)) if !wait.is_ready() => return Err(error),
+                    // Whoever had the role may have given it up before he could know of this wait.
+                    None if looks_again => continue,
+                    _ => {}
+                }
+            }
+            drop(turn);
+            if let Poll::Ready(outcome) = poll_with_unpark(wait) {
+                return outcome;
+            }
+            std::thread::park();
+        }
     }
 
-    /// Runs all steps of the log that somebody asks for; what the log worker does when it wakes.
-    pub(crate) fn run_log(&self) -> Result<Step> {
+    /// The role of the step that `position` needs next, if it is free.
+    fn turn(&self, position: Seq, level: Level) -> Option<Turn<'_>> {
+        let kind = match level {
+            Level::Buffered if self.store.frontier(Level::Buffered) >= position => return None,
+            Level::Durable | Level::Fresh if self.store.frontier(Level::Durable) >= position => Kind::Counter,
+            _ => Kind::Log,
+        };
+        if kind == Kind::Counter && level != Level::Fresh {
+            return None;
+        }
+        Turn::take(self, kind)
+    }
+
+    /// Runs all steps of the log and the counter that somebody asks for: for a store without workers.
+    pub(crate) fn run_pending(&self) -> Result<Step> {
         let mut all = Step::Idle;
         loop {
-            let wrote = self.store.log_step()?;
-            let synced = {
-                let _turn = self.sync.lock();
-                self.store.sync_step()?
-            };
-            let anchored = {
-                let _turn = self.anchor.lock();
-                self.store.anchor_step()?
-            };
-            if [wrote, synced, anchored] == [Step::Idle; 3] {
+            let mut now = Step::Idle;
+            for kind in [Kind::Log, Kind::Counter] {
+                if let Some(turn) = Turn::take(self, kind)
+                    && turn.step()? == Step::Worked
+                {
+                    now = Step::Worked;
+                }
+            }
+            if now == Step::Idle {
                 return Ok(all);
             }
             all = Step::Worked;
         }
     }
 
-    /// A writer slows down so that flush and compaction keep up; without workers it does their
-    /// work.
-    pub(crate) fn hold_back(&self) -> Result<()> {
-        let delay = self.store.write_delay();
-        if delay.is_zero() {
-            return Ok(());
-        }
-        if self.background {
-            ringfort_host::door::sleep(delay);
-            return Ok(());
-        }
-        self.store.maintenance_step().map(drop)
+    // --- who does it -----------------------------------------------------------------------------
+
+    /// Writes what is queued as one group and syncs, if that is wanted.
+    pub(crate) fn log_step(&self) -> Result<Step> {
+        let steps = [self.store.log_step()?, self.store.sync_step()?];
+        Ok(if steps == [Step::Idle; 2] { Step::Idle } else { Step::Worked })
     }
+
+    /// Work is there: calls the workers for what no caller is at. Without workers, all who sleep look
+    /// whether it is for them.
+    pub(crate) fn call(&self) {
+        if !self.background {
+            self.parked.lock().drain(..).for_each(|thread| thread.unpark());
+            return;
+        }
+        if self.log.needs_call() && self.store.log_wanted() {
+            self.log_call.raise();
+        }
+        if self.counter.needs_call() && self.store.round_wanted() {
+            self.counter_call.raise();
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Log,
+    Counter,
+}
+
+/// A role in a caller's hands, for one step.
+struct Turn<'a> {
+    pump: &'a Pump,
+    kind: Kind,
+}
+
+impl<'a> Turn<'a> {
+    fn take(pump: &'a Pump, kind: Kind) -> Option<Self> {
+        let turn = Self { pump, kind };
+        if turn.role().take(Holder::Caller) {
+            return Some(turn);
+        }
+        // It is somebody else's to give up.
+        std::mem::forget(turn);
+        None
+    }
+
+    fn role(&self) -> &'a Role {
+        match self.kind {
+            Kind::Log => &self.pump.log,
+            Kind::Counter => &self.pump.counter,
+        }
+    }
+
+    fn step(&self) -> Result<Step> {
+        match self.kind {
+            Kind::Log => self.pump.log_step(),
+            Kind::Counter => self.pump.store.anchor_step(),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.role().give_up();
+        self.pump.call();
+    }
+}
+
+/// Polls on behalf of this thread, which is unparked when it is worth polling again.
+fn poll_with_unpark(wait: &mut Wait) -> Poll<Result<()>> {
+    thread_local! {
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    }
+    WAKER.with(|waker| Pin::new(wait).poll(&mut Context::from_waker(waker)))
 }
 
 struct Unpark(Thread);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         self.0.unpark();
     }
 }

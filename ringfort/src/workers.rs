@@ -1,48 +1,53 @@
-//! The two background workers: one for the log, one for maintenance.
+//! The background workers: two for the log and the counter, one for maintenance.
 //!
 //! | worker | runs | sleeps until |
 //! |---|---|---|
-//! | `ringfort-log` | what futures wait for; every anchor window, all that was written (R7) | a future, or the window's end |
+//! | `ringfort-log` | writing and syncing, for handles and where several threads wait for it | it is called |
+//! | `ringfort-anchor` | advances of the counter for the same; every anchor window, for all that was written (R7) | it is called, or the window's end |
 //! | `ringfort-upkeep` | flush, purge, compaction | the store has such work |
 //!
-//! Threads that block on a level run the log's steps themselves and need no worker. Nothing polls:
-//! an idle store costs nothing. A step that fails without stopping the store (a full disk) is tried
-//! again after a pause, and what it said can be asked for.
+//! A thread that is alone with its wait runs the steps itself and needs no worker; see
+//! [`pump`](crate::pump). Nothing polls: an idle store costs nothing. A step that fails without
+//! stopping the store (a full disk) is tried again after a pause, and what it said can be asked for.
+//! A worker that panics takes the store with it: nobody may wait for ever for what will not happen.
 
 use crate::pump::Pump;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Level, Result};
 use parking_lot::{Condvar, Mutex};
 use ringfort_base::world::Clock;
 use ringfort_host::door::{self, OsClock};
+use ringfort_store::pace::{Operation, Pace};
+use ringfort_store::role::Holder;
 use ringfort_store::store::Step;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// After a failure that did not stop the store.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
-/// While futures wait for a step that the store itself is at.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A wake-up for one worker. One that comes before the sleep is not lost.
 #[derive(Default)]
 pub(crate) struct Signal {
+    /// Looked at without the lock, so that raising what is raised costs nothing.
+    raised: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    raised: bool,
+    /// The worker sleeps: whatever it was woken for is done.
+    asleep: bool,
     stopped: bool,
 }
 
 impl Signal {
     pub(crate) fn raise(&self) {
-        let mut state = self.state.lock();
-        if !state.raised {
-            state.raised = true;
+        if !self.raised.load(Ordering::SeqCst) && !self.raised.swap(true, Ordering::SeqCst) {
+            // Behind the lock: between the worker's look and its sleep it would be lost.
+            drop(self.state.lock());
             self.changed.notify_one();
         }
     }
@@ -52,10 +57,15 @@ impl Signal {
         self.changed.notify_all();
     }
 
+    fn is_stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+
     /// Sleeps until raised, stopped or for `time`; lowers the signal. Whether to go on.
     fn wait(&self, time: Option<Duration>) -> bool {
         let mut state = self.state.lock();
-        while !state.stopped && !std::mem::take(&mut state.raised) {
+        state.asleep = true;
+        while !state.stopped && !self.raised.swap(false, Ordering::SeqCst) {
             match time {
                 None => self.changed.wait(&mut state),
                 Some(time) => {
@@ -65,47 +75,72 @@ impl Signal {
                 }
             }
         }
-        state.raised = false;
+        self.raised.store(false, Ordering::SeqCst);
+        state.asleep = false;
         !state.stopped
+    }
+
+    /// Whether the worker sleeps and nothing has called it.
+    fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.asleep && !self.raised.load(Ordering::SeqCst)
     }
 }
 
 /// The running workers. They hold the store, never the handle that callers have, so that dropping
 /// the last handle ends them.
 pub(crate) struct Workers {
-    signals: [Arc<Signal>; 2],
+    pump: Arc<Pump>,
+    upkeep: Arc<Signal>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) failure: Arc<Mutex<Option<Error>>>,
 }
 
 impl Workers {
-    /// Starts both.
+    /// Starts all.
     pub(crate) fn start(pump: &Arc<Pump>, window: Duration) -> Result<Self> {
-        let (log, upkeep) = (Arc::clone(&pump.log), Arc::<Signal>::default());
-        let hook = Arc::clone(&upkeep);
-        // Who waits for the log runs its steps or raises the signal itself.
-        pump.store.on_work(Box::new(|| {}), Box::new(move || hook.raise()));
+        let upkeep = Arc::<Signal>::default();
         let workers = Self {
-            signals: [Arc::clone(&log), Arc::clone(&upkeep)],
+            pump: Arc::clone(pump),
+            upkeep: Arc::clone(&upkeep),
             threads: Mutex::default(),
             failure: Arc::default(),
         };
-        let (of_log, failure) = (Arc::clone(pump), Arc::clone(&workers.failure));
-        workers.run("ringfort-log", move || log_worker(&of_log, window, &failure))?;
-        let (of_upkeep, failure) = (Arc::clone(pump), Arc::clone(&workers.failure));
-        workers.run("ringfort-upkeep", move || upkeep_worker(&of_upkeep, &upkeep, &failure))?;
+        workers.run("ringfort-log", log_worker)?;
+        workers.run("ringfort-anchor", move |pump, failure| counter_worker(pump, window, failure))?;
+        workers.run("ringfort-upkeep", move |pump, failure| upkeep_worker(pump, &upkeep, failure))?;
         Ok(workers)
     }
 
-    fn run(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        let thread = door::spawn(name, work).map_err(|e| Error::io("start", name, &e))?;
-        self.threads.lock().push(thread);
+    fn run(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&Pump, &Mutex<Option<Error>>) + Send + 'static,
+    ) -> Result<()> {
+        let (pump, failure) = (Arc::clone(&self.pump), Arc::clone(&self.failure));
+        let thread = door::spawn(name, move || {
+            let _alive = Alive { name, pump: &pump };
+            work(&pump, &failure);
+        });
+        self.threads.lock().push(thread.map_err(|e| Error::io("start", name, &e))?);
         Ok(())
+    }
+
+    /// Whether the upkeep worker has done all that it was woken for. One that starts is at work.
+    pub(crate) fn upkeep_is_idle(&self) -> bool {
+        self.upkeep.is_idle()
+    }
+
+    /// What the store calls when there is maintenance work.
+    pub(crate) fn upkeep(&self) -> Arc<Signal> {
+        Arc::clone(&self.upkeep)
     }
 
     /// Ends the workers and waits until they have.
     pub(crate) fn stop(&self) {
-        self.signals.iter().for_each(|signal| signal.stop());
+        for signal in [&self.pump.log_call, &self.pump.counter_call, &*self.upkeep] {
+            signal.stop();
+        }
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // One that panicked has ended as well.
             let _ = thread.join();
@@ -119,34 +154,115 @@ impl Drop for Workers {
     }
 }
 
-fn log_worker(pump: &Pump, window: Duration, failure: &Mutex<Option<Error>>) {
-    let clock = OsClock::new();
-    // When the window of what was written ends.
-    let mut due: Option<Duration> = None;
+/// Held by a worker while it lives.
+struct Alive<'a> {
+    name: &'static str,
+    pump: &'a Pump,
+}
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.pump.store.fail(Error::new(ErrorKind::Internal, format!("worker {} panicked", self.name)));
+        }
+    }
+}
+
+fn log_worker(pump: &Pump, failure: &Mutex<Option<Error>>) {
     let mut pause = None;
-    loop {
-        let left = due.map(|due| due.saturating_sub(clock.monotonic()));
-        let look_again = pump.is_asked().then_some(LOOK_AGAIN);
-        let time = pause.take().or_else(|| [left, look_again].into_iter().flatten().min());
-        if !pump.log.wait(time) {
-            return;
+    while pump.log_call.wait(pause.take()) {
+        // A caller who has the role calls again when he gives it up, if there is anything left.
+        if !pump.log.take(Holder::Worker) {
+            continue;
         }
-        if due.is_none() && pump.written.load(Ordering::Acquire) {
-            due = Some(clock.monotonic() + window);
-        }
-        if due.is_some_and(|due| due <= clock.monotonic()) {
-            due = None;
-            // Sees all of whoever wrote before: what comes later begins a window of its own.
-            pump.written.swap(false, Ordering::AcqRel);
-            pump.store.request_anchor();
-        }
-        if let Err(error) = pump.run_log() {
+        let ended = loop {
+            match pump.log_step() {
+                Ok(Step::Worked) if !pump.log_call.is_stopped() => {}
+                other => break other,
+            }
+        };
+        // What comes before this calls, finding that no caller has the role.
+        pump.log.give_up();
+        if let Err(error) = ended {
             if pump.store.stopped().is_some() {
                 return;
             }
             *failure.lock() = Some(error);
-            due = Some(clock.monotonic() + window);
             pause = Some(TRY_AGAIN);
+        }
+    }
+}
+
+/// The anchor window: when what nobody waits for is to be anchored (R7).
+struct Window {
+    length: Duration,
+    ends: Option<Duration>,
+}
+
+impl Window {
+    /// Begins with the first write; at its end, asks for all that was written so far.
+    fn look(&mut self, pump: &Pump, now: Duration) {
+        if self.ends.is_none() && pump.written.load(Ordering::Acquire) {
+            self.ends = Some(now + self.length);
+        }
+        if self.ends.is_some_and(|ends| ends <= now) {
+            self.ends = None;
+            // Sees all of whoever wrote before: what comes later begins a window of its own.
+            pump.written.swap(false, Ordering::AcqRel);
+            pump.store.request_anchor();
+            pump.call();
+        }
+    }
+}
+
+fn counter_worker(pump: &Pump, window: Duration, failure: &Mutex<Option<Error>>) {
+    let clock = OsClock::new();
+    let mut window = Window { length: window, ends: None };
+    let mut pace = Pace::default();
+    let mut holds = false;
+    loop {
+        window.look(pump, clock.monotonic());
+        holds = holds || pump.counter.take(Holder::Worker);
+        let mut time = None;
+        if holds {
+            match rounds(pump, &clock, &mut pace) {
+                // The role is kept, so that no caller begins before the others have gathered.
+                Ok(Some(rest)) => time = Some(rest),
+                Ok(None) => holds = false,
+                Err(_) if pump.store.stopped().is_some() => return,
+                Err(error) => {
+                    holds = false;
+                    *failure.lock() = Some(error);
+                    window.ends.get_or_insert(clock.monotonic() + window.length);
+                    time = Some(TRY_AGAIN);
+                }
+            }
+            if !holds {
+                pump.counter.give_up();
+            }
+        }
+        let left = window.ends.map(|ends| ends.saturating_sub(clock.monotonic()));
+        if !pump.counter_call.wait([time, left].into_iter().flatten().min()) {
+            return;
+        }
+    }
+}
+
+/// Advances the counter for as long as somebody wants it; how long the next one is held back.
+fn rounds(pump: &Pump, clock: &OsClock, pace: &mut Pace) -> Result<Option<Duration>> {
+    let store = &pump.store;
+    loop {
+        if let Some(rest) = pace.rest(store.frontier(Level::Durable), clock.monotonic()) {
+            return Ok(Some(rest));
+        }
+        let (began, before) = (clock.monotonic(), store.frontier(Level::Fresh));
+        if store.anchor_step()? == Step::Idle {
+            return Ok(None);
+        }
+        let (after, durable) = (store.frontier(Level::Fresh), store.frontier(Level::Durable));
+        pace.ended(Operation { began, ended: clock.monotonic(), before, after, durable });
+        if pump.counter_call.is_stopped() {
+            return Ok(None);
         }
     }
 }
@@ -156,7 +272,7 @@ fn upkeep_worker(pump: &Pump, signal: &Signal, failure: &Mutex<Option<Error>>) {
     while signal.wait(time) {
         time = loop {
             match pump.store.maintenance_step() {
-                Ok(Step::Worked) if !signal.state.lock().stopped => {}
+                Ok(Step::Worked) if !signal.is_stopped() => {}
                 Ok(_) => break None,
                 Err(_) if pump.store.stopped().is_some() => return,
                 Err(error) => {

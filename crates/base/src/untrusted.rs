@@ -44,13 +44,19 @@ impl Untrusted<Vec<u8>> {
         self.0.drain(..n);
     }
 
-    /// A copy of a part, in `buf` (cleared first; its capacity is reused); `None` if it reaches
-    /// behind the end.
+    /// A copy of `len` bytes from `from` on; `None` if there are fewer.
     #[must_use]
-    pub fn part(&self, range: std::ops::Range<usize>, mut buf: Vec<u8>) -> Option<Self> {
+    pub fn piece(&self, from: usize, len: usize) -> Option<Self> {
+        let piece = self.0.get(from..from.checked_add(len)?)?;
+        Some(Self(piece.to_vec()))
+    }
+
+    /// The buffer, emptied, to read into again.
+    #[must_use]
+    pub fn recycle(self) -> Vec<u8> {
+        let mut buf = self.0;
         buf.clear();
-        buf.extend_from_slice(self.0.get(range)?);
-        Some(Self(buf))
+        buf
     }
 
     /// Appends bytes that are as untrusted.

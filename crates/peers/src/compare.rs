@@ -8,11 +8,10 @@
 //! ratio is of two runs of one repeat, and its spread is over the repeats. Each run starts in a new
 //! directory, which is removed after it, and a new process, so memory and processor time are its own.
 
-use crate::driver::Measured;
-use crate::engine::{Kind, Settings};
+use crate::engines::{self, Kind};
 use crate::report::{self, Row};
-use crate::workload::{Amount, Benchmark};
-use crate::{Result, engines, machine};
+use crate::{Result, machine};
+use ringfort_bench::{Benchmark, Measured, Settings, Workload};
 use serde::Serialize;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -41,14 +40,17 @@ pub struct Args {
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     pub dir: PathBuf,
     #[command(flatten)]
-    pub amount: Amount,
+    pub workload: Workload,
     #[command(flatten)]
     pub settings: Settings,
 }
 
 /// Runs everything and prints the tables.
 pub fn run(args: &Args) -> Result<()> {
-    args.amount.check()?;
+    args.workload.check()?;
+    if !args.benchmarks.first().is_some_and(|first| first.is_fresh()) {
+        return Err("the first benchmark must fill the store".into());
+    }
     let kinds = args.engines.iter().map(|name| engines::by_name(name)).collect::<Result<Vec<_>>>()?;
     if args.repeats == 0 || args.threads.contains(&0) {
         return Err("--repeats and --threads must be above 0".into());
@@ -81,7 +83,7 @@ fn compare_at(args: &Args, kinds: &[&'static Kind], threads: usize) -> Result<Ve
                 format!(
                     "{} {:.0} ops/s, {:.2} µs CPU",
                     one.benchmark.name(),
-                    one.ops_per_sec(),
+                    one.ops_per_sec,
                     one.cpu_us_per_op
                 )
             });
@@ -123,7 +125,7 @@ fn run_child(args: &Args, kind: &Kind, threads: usize, label: &str) -> Result<Ve
         .args(["--threads", &threads.to_string(), "--label", label])
         .arg("--dir")
         .arg(&dir.0)
-        .args(flags(&args.amount)?)
+        .args(flags(&args.workload)?)
         .args(flags(&args.settings)?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -146,8 +148,11 @@ fn flags(settings: &impl Serialize) -> Result<Vec<String>> {
     let serde_json::Value::Object(fields) = serde_json::to_value(settings)? else {
         return Err("settings are no object".into());
     };
-    let given = fields.into_iter().filter(|(_, value)| !value.is_null());
-    Ok(given.flat_map(|(name, value)| [format!("--{name}"), value.to_string()]).collect())
+    let flag = |(name, value): (String, serde_json::Value)| match value {
+        serde_json::Value::String(text) => format!("--{name}={text}"),
+        value => format!("--{name}={value}"),
+    };
+    Ok(fields.into_iter().map(flag).collect())
 }
 
 /// A new directory that goes with everything in it.
@@ -180,15 +185,17 @@ mod tests {
     /// What the parent was told reaches the child.
     #[test]
     fn a_child_gets_the_settings_of_its_parent() {
-        let given = ["x", "compare", "--num", "7", "--reads", "5", "--value_size=9", "--bloom_bits", "3"];
+        let mut given =
+            vec!["x", "compare", "--num", "7", "--reads", "5", "--value_size=9", "--bloom_bits", "3"];
+        given.extend(["--sync", "--level=fresh", "--compression_type=lz4", "--memory_budget=8MiB"]);
         let crate::Command::Compare(parent) = Cli::parse_from(given).command else { panic!("not compare") };
         let mut line = vec!["x".to_owned(), "run".to_owned()];
         line.extend(["--engine", "e", "--benchmarks", "fillrandom", "--dir", "d"].map(str::to_owned));
-        line.extend(flags(&parent.amount).unwrap());
+        line.extend(flags(&parent.workload).unwrap());
         line.extend(flags(&parent.settings).unwrap());
         let crate::Command::Run(child) = Cli::parse_from(line).command else { panic!("not run") };
-        assert_eq!(format!("{:?}", child.amount), format!("{:?}", parent.amount));
-        assert_eq!(format!("{:?}", child.settings), format!("{:?}", parent.settings));
-        assert_eq!((child.amount.num, child.amount.reads, child.settings.bloom_bits), (7, Some(5), 3));
+        assert_eq!((&child.workload, &child.settings), (&parent.workload, &parent.settings));
+        assert_eq!((child.workload.num, child.workload.reads, child.settings.bloom_bits), (7, 5, 3));
+        assert!(child.workload.sync && child.settings.memory_budget == 8 << 20);
     }
 }

@@ -1,11 +1,9 @@
 //! Medians, ratios with their spread, and their two forms: a table in Markdown, lines of JSON.
 
 use crate::compare::Args;
-use crate::driver::Measured;
-use crate::engine::Kind;
-use crate::engines::REFERENCE;
-use crate::workload::Benchmark;
+use crate::engines::{Kind, REFERENCE};
 use crate::{Result, machine};
+use ringfort_bench::{Benchmark, Measured};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -106,11 +104,11 @@ fn row(
         engine: kind.name,
         benchmark,
         threads,
-        key_size: args.amount.key_size,
-        value_size: args.amount.value_size,
-        num: args.amount.num,
+        key_size: args.workload.key_size,
+        value_size: args.workload.value_size,
+        num: args.workload.num,
         repeats: runs.len(),
-        ops_per_sec: of(Measured::ops_per_sec),
+        ops_per_sec: of(|one| one.ops_per_sec),
         settled_ops_per_sec: of(|one| one.operations as f64 / (one.seconds + one.settle_seconds)),
         cpu_us_per_op: of(|one| one.cpu_us_per_op),
         p50_us: of(|one| one.p50_us),
@@ -121,7 +119,7 @@ fn row(
             .then(|| of(|one| one.bytes_written as f64 / one.user_bytes as f64)),
         disk_bytes: of(|one| one.disk_bytes as f64),
         peak_rss_bytes: of(|one| one.peak_rss_bytes as f64),
-        ratio: ratio(Measured::ops_per_sec),
+        ratio: ratio(|one| one.ops_per_sec),
         cpu_ratio: ratio(|one| one.cpu_us_per_op),
         runs,
     })
@@ -129,16 +127,16 @@ fn row(
 
 /// The tables, one per benchmark and number of threads, with what a reader must know.
 pub fn markdown(args: &Args, kinds: &[&'static Kind], rows: &[Row], load: &str) -> String {
-    let Args { amount, settings, .. } = args;
+    let Args { workload, settings, .. } = args;
     let mut out = format!(
         "{}; {load}.\n{} keys of {} B, values of {} B; budget {} MiB, write buffer {} MiB, blocks of {} B, \
          Bloom filters of {} bits, no compression, log on, no sync; medians of {} interleaved runs.\n\n",
         machine::describe(),
-        amount.num,
-        amount.key_size,
-        amount.value_size,
-        settings.memory_budget_mib,
-        settings.write_buffer_mib,
+        workload.num,
+        workload.key_size,
+        workload.value_size,
+        settings.memory_budget >> 20,
+        settings.write_buffer_size >> 20,
         settings.block_size,
         settings.bloom_bits,
         args.repeats,

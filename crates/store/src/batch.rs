@@ -1,121 +1,383 @@
 //! [`WriteBatch`]: operations that become visible, durable and fresh together, across keyspaces.
+//!
+//! A batch is one buffer in the log's own encoding of operations (`wal::record`), so that an
+//! operation is copied once into the batch, once with all others of its batch into the log's buffer,
+//! and once into the memtable; none of them allocates.
+//!
+//! ```text
+//! bytes: │ op │ op │ op │ op │ op │        op := kind u8 | body
+//! spans: └─ keyspace 1 ─┘└─ 2 ────┘        consecutive operations of one keyspace
+//! ```
+//!
+//! Buffers go back to their thread when a batch is dropped, and the next batch takes them from there:
+//! a thread that writes small batches allocates nothing.
 
-use ringfort_base::KeyspaceId;
+use ringfort_base::codec::{DecodeError, Reader, Write};
+use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfort_base::{Error, KeyspaceId, Result};
+use std::cell::Cell;
 
-/// One operation. Each consumes one sequence number, in the order of the batch.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Op {
-    /// Sets a key.
-    Put {
-        /// Where.
-        keyspace: KeyspaceId,
-        /// The key.
-        key: Vec<u8>,
-        /// Its value.
-        value: Vec<u8>,
-    },
-    /// Removes a key.
-    Delete {
-        /// Where.
-        keyspace: KeyspaceId,
-        /// The key.
-        key: Vec<u8>,
-    },
-    /// Removes all keys in `from..to`.
-    DeleteRange {
-        /// Where.
-        keyspace: KeyspaceId,
-        /// First key removed.
-        from: Vec<u8>,
-        /// First key not removed.
-        to: Vec<u8>,
-    },
-    /// Adds to the keyspace's maintained count (what DBSIZE answers). Not an entry: it is kept in
-    /// the log and, at a flush, in the MANIFEST.
-    Count {
-        /// Where.
-        keyspace: KeyspaceId,
-        /// By how much.
-        delta: i64,
-    },
+const DELETE: u8 = 0;
+const PUT: u8 = 1;
+const RANGE_DELETE: u8 = 2;
+const COUNT: u8 = 16;
+
+/// Larger buffers are freed rather than kept for the next batch.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    /// The buffer of a batch that this thread dropped.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-impl Op {
-    /// The keyspace that it touches.
-    #[must_use]
-    pub fn keyspace(&self) -> KeyspaceId {
+/// One operation, as it stands in a batch or in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Op<'a> {
+    /// Sets a key.
+    Put { key: &'a [u8], value: &'a [u8] },
+    /// Removes a key.
+    Delete { key: &'a [u8] },
+    /// Removes all keys in `from..to`.
+    DeleteRange { from: &'a [u8], to: &'a [u8] },
+    /// Adds to the keyspace's maintained count (what DBSIZE answers). Not an entry: it is kept in
+    /// the log and, at a flush, in the MANIFEST.
+    Count { delta: i64 },
+}
+
+impl<'a> Op<'a> {
+    fn encode(self, out: &mut Vec<u8>) {
         match self {
-            Self::Put { keyspace, .. }
-            | Self::Delete { keyspace, .. }
-            | Self::DeleteRange { keyspace, .. }
-            | Self::Count { keyspace, .. } => *keyspace,
+            Self::Put { key, value } => {
+                out.reserve(key.len() + value.len() + 1 + 2 * 5);
+                out.put_u8(PUT);
+                out.put_bytes(key);
+                out.put_bytes(value);
+            }
+            Self::Delete { key } => {
+                out.put_u8(DELETE);
+                out.put_bytes(key);
+            }
+            Self::DeleteRange { from, to } => {
+                out.put_u8(RANGE_DELETE);
+                out.put_bytes(from);
+                out.put_bytes(to);
+            }
+            Self::Count { delta } => {
+                out.put_u8(COUNT);
+                out.put_varint(((delta << 1) ^ (delta >> 63)) as u64);
+            }
         }
+    }
+
+    /// Decodes the body of an operation of this kind.
+    #[inline]
+    pub(crate) fn decode(kind: u8, r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            PUT => Self::Put { key: r.bytes(KEY_BYTES_MAX)?, value: r.bytes(VALUE_BYTES_MAX)? },
+            DELETE => Self::Delete { key: r.bytes(KEY_BYTES_MAX)? },
+            RANGE_DELETE => Self::DeleteRange { from: r.bytes(KEY_BYTES_MAX)?, to: r.bytes(KEY_BYTES_MAX)? },
+            COUNT => {
+                let z = r.varint()?;
+                Self::Count { delta: (z >> 1) as i64 ^ -((z & 1) as i64) }
+            }
+            other => return Err(DecodeError::Variant(other)),
+        })
+    }
+}
+
+/// Consecutive operations of one keyspace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct SpanEnd {
+    keyspace: KeyspaceId,
+    ops: usize,
+    /// Where its bytes end; they begin where those of the span before do.
+    end: usize,
+}
+
+const NO_SPAN: SpanEnd = SpanEnd { keyspace: KeyspaceId::SYSTEM, ops: 0, end: 0 };
+
+/// As [`SpanEnd`], with its bytes. Each operation consumes one sequence number, in order.
+#[derive(Clone, Copy)]
+pub(crate) struct Span<'a> {
+    pub(crate) keyspace: KeyspaceId,
+    pub(crate) ops: usize,
+    /// At least one operation, encoded.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Span<'a> {
+    /// Its operations. Errors cannot be: the batch encoded them within the limits.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Result<Op<'a>, DecodeError>> {
+        let mut reader = Reader::new(self.bytes);
+        (0..self.ops).map(move |_| {
+            let kind = reader.u8()?;
+            Op::decode(kind, &mut reader)
+        })
     }
 }
 
 /// An atomic batch of operations.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct WriteBatch {
-    pub(crate) ops: Vec<Op>,
-    pub(crate) bytes: usize,
+    bytes: Vec<u8>,
+    /// All spans but the last, so that a batch of one keyspace has none here.
+    before: Vec<SpanEnd>,
+    last: SpanEnd,
+    ops: usize,
+    payload_bytes: usize,
+    /// Longest key and value; what is too long is refused when the batch is submitted.
+    key_len_max: usize,
+    value_len_max: usize,
 }
 
 impl WriteBatch {
     /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            bytes: SPARE.try_with(Cell::take).unwrap_or_default(),
+            before: Vec::new(),
+            last: NO_SPAN,
+            ops: 0,
+            payload_bytes: 0,
+            key_len_max: 0,
+            value_len_max: 0,
+        }
     }
 
     /// Sets a key.
-    pub fn put(&mut self, keyspace: KeyspaceId, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        let (key, value) = (key.into(), value.into());
-        self.bytes += key.len() + value.len();
-        self.ops.push(Op::Put { keyspace, key, value });
+    pub fn put(&mut self, keyspace: KeyspaceId, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        self.note(key.len(), value.len());
+        self.push(keyspace, Op::Put { key, value });
     }
 
     /// Removes a key.
-    pub fn delete(&mut self, keyspace: KeyspaceId, key: impl Into<Vec<u8>>) {
-        let key = key.into();
-        self.bytes += key.len();
-        self.ops.push(Op::Delete { keyspace, key });
+    pub fn delete(&mut self, keyspace: KeyspaceId, key: impl AsRef<[u8]>) {
+        let key = key.as_ref();
+        self.note(key.len(), 0);
+        self.push(keyspace, Op::Delete { key });
     }
 
     /// Removes all keys in `from..to`.
-    pub fn delete_range(&mut self, keyspace: KeyspaceId, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
-        let (from, to) = (from.into(), to.into());
-        self.bytes += from.len() + to.len();
-        self.ops.push(Op::DeleteRange { keyspace, from, to });
+    pub fn delete_range(&mut self, keyspace: KeyspaceId, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        self.note(from.len(), 0);
+        self.note(to.len(), 0);
+        self.push(keyspace, Op::DeleteRange { from, to });
     }
 
     /// Adds to the keyspace's maintained count.
     pub fn count(&mut self, keyspace: KeyspaceId, delta: i64) {
         if delta != 0 {
-            self.ops.push(Op::Count { keyspace, delta });
+            self.push(keyspace, Op::Count { delta });
         }
     }
 
     /// Appends the operations of `other`.
-    pub fn append(&mut self, mut other: Self) {
-        self.bytes += other.bytes;
-        self.ops.append(&mut other.ops);
+    pub fn append(&mut self, other: Self) {
+        self.append_spans(&other);
+    }
+
+    fn append_spans(&mut self, other: &Self) {
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        for span in other.span_ends() {
+            self.extend_span(span.keyspace, span.ops, base + span.end);
+        }
+        self.payload_bytes += other.payload_bytes;
+        self.key_len_max = self.key_len_max.max(other.key_len_max);
+        self.value_len_max = self.value_len_max.max(other.value_len_max);
+    }
+
+    fn note(&mut self, key_len: usize, value_len: usize) {
+        self.payload_bytes += key_len + value_len;
+        self.key_len_max = self.key_len_max.max(key_len);
+        self.value_len_max = self.value_len_max.max(value_len);
+    }
+
+    #[inline]
+    fn push(&mut self, keyspace: KeyspaceId, op: Op<'_>) {
+        op.encode(&mut self.bytes);
+        self.extend_span(keyspace, 1, self.bytes.len());
+    }
+
+    fn extend_span(&mut self, keyspace: KeyspaceId, ops: usize, end: usize) {
+        self.ops += ops;
+        if self.last.keyspace != keyspace && self.last.ops > 0 {
+            self.before.push(std::mem::replace(&mut self.last, NO_SPAN));
+        }
+        self.last = SpanEnd { keyspace, ops: self.last.ops + ops, end };
+    }
+
+    fn span_ends(&self) -> impl Iterator<Item = SpanEnd> {
+        let last = (self.last.ops > 0).then_some(self.last);
+        self.before.iter().copied().chain(last)
+    }
+
+    /// Its spans in order.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span<'_>> {
+        let mut start = 0;
+        self.span_ends().map(move |SpanEnd { keyspace, ops, end }| {
+            let bytes = &self.bytes[std::mem::replace(&mut start, end)..end];
+            Span { keyspace, ops, bytes }
+        })
+    }
+
+    /// The keyspace, if all operations are of one.
+    #[inline]
+    pub(crate) fn single_keyspace(&self) -> Option<KeyspaceId> {
+        (self.before.is_empty() && self.ops > 0).then_some(self.last.keyspace)
+    }
+
+    /// All operations, encoded.
+    #[inline]
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// How many operations.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ops.len()
+        self.ops
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.ops == 0
     }
 
     /// Bytes of keys and values.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.payload_bytes
+    }
+
+    /// Refuses keys and values above their limits.
+    pub(crate) fn check_lengths(&self) -> Result<()> {
+        let (key, value) = (self.key_len_max, self.value_len_max);
+        if key > KEY_BYTES_MAX {
+            return Err(Error::invalid(format!("a key of {key} bytes: at most {KEY_BYTES_MAX} are allowed")));
+        }
+        if value > VALUE_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "a value of {value} bytes: at most {VALUE_BYTES_MAX} are allowed"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Default for WriteBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clone for WriteBatch {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new();
+        copy.append_spans(self);
+        copy
+    }
+}
+
+impl PartialEq for WriteBatch {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes && self.span_ends().eq(other.span_ends())
+    }
+}
+
+impl Eq for WriteBatch {}
+
+impl Drop for WriteBatch {
+    fn drop(&mut self) {
+        if (1..=KEPT_BYTES_MAX).contains(&self.bytes.capacity()) {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.clear();
+            // A thread that ends has no place for it any more: then it is freed.
+            let _ = SPARE.try_with(|spare| spare.set(bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(batch: &WriteBatch) -> Vec<(KeyspaceId, Op<'_>)> {
+        let ops = batch.spans().flat_map(|span| span.iter().map(move |op| (span.keyspace, op.unwrap())));
+        ops.collect()
+    }
+
+    #[test]
+    fn operations_come_back_in_order_with_their_keyspaces() {
+        let (a, b) = (KeyspaceId(1), KeyspaceId(2));
+        let mut batch = WriteBatch::new();
+        assert!(batch.is_empty() && read(&batch).is_empty() && batch.single_keyspace().is_none());
+        batch.put(a, b"k", [7; 300]);
+        batch.delete(a, b"");
+        assert_eq!(batch.single_keyspace(), Some(a));
+        batch.count(a, 0);
+        batch.count(b, i64::MIN);
+        batch.delete_range(b, "from", "to");
+        let mut tail = WriteBatch::new();
+        tail.count(b, -1);
+        tail.put(a, "x", "");
+        batch.append(tail);
+        let expected = [
+            (a, Op::Put { key: b"k", value: &[7; 300] }),
+            (a, Op::Delete { key: b"" }),
+            (b, Op::Count { delta: i64::MIN }),
+            (b, Op::DeleteRange { from: b"from", to: b"to" }),
+            (b, Op::Count { delta: -1 }),
+            (a, Op::Put { key: b"x", value: b"" }),
+        ];
+        assert_eq!(read(&batch), expected);
+        assert_eq!(batch.spans().map(|span| span.ops).collect::<Vec<_>>(), [2, 3, 1]);
+        assert_eq!((batch.len(), batch.bytes()), (6, 1 + 300 + 6 + 1));
+        assert_eq!(batch.single_keyspace(), None);
+        assert_eq!(batch.clone(), batch);
+        assert_eq!(read(&batch.clone()), expected);
+    }
+
+    #[test]
+    fn a_batch_appended_to_an_empty_one_is_itself() {
+        let mut batch = WriteBatch::new();
+        batch.put(KeyspaceId(3), "k", "v");
+        let mut empty = WriteBatch::new();
+        empty.append(batch.clone());
+        empty.append(WriteBatch::new());
+        assert_eq!(empty, batch);
+        assert_ne!(empty, WriteBatch::new());
+    }
+
+    #[test]
+    fn a_dropped_batch_leaves_its_buffer_and_nothing_else() {
+        let mut batch = WriteBatch::new();
+        batch.put(KeyspaceId(1), "k", [1; 1000]);
+        let at = batch.bytes.as_ptr();
+        drop(batch);
+        let mut batch = WriteBatch::new();
+        assert!(batch.is_empty() && batch.encoded().is_empty());
+        batch.put(KeyspaceId(1), "k", [2; 900]);
+        assert_eq!(batch.bytes.as_ptr(), at, "no allocation");
+        let mut large = WriteBatch::new();
+        large.put(KeyspaceId(1), "k", vec![0; KEPT_BYTES_MAX]);
+        drop(large);
+        assert_eq!(WriteBatch::new().bytes.capacity(), 0, "a large buffer is not kept");
+    }
+
+    #[test]
+    fn what_is_too_long_is_found() {
+        let mut batch = WriteBatch::new();
+        batch.put(KeyspaceId(1), vec![0; KEY_BYTES_MAX], "v");
+        batch.check_lengths().unwrap();
+        batch.delete_range(KeyspaceId(1), "a", vec![0; KEY_BYTES_MAX + 1]);
+        assert!(batch.check_lengths().is_err());
+        let mut batch = WriteBatch::new();
+        batch.put(KeyspaceId(1), "k", vec![0; VALUE_BYTES_MAX + 1]);
+        assert!(batch.check_lengths().is_err());
     }
 }

@@ -17,6 +17,7 @@ use crate::manifest::reader;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::{Compression, World};
+use crate::value::Value;
 use crate::wal::writer::LogContext;
 use parking_lot::RwLock;
 use ringfort_base::limits::SEQ_MAX;
@@ -186,9 +187,9 @@ impl Checkpoint {
     }
 
     /// Reads a key.
-    pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>> {
         match self.tree(keyspace)?.view().get(key, Seq(SEQ_MAX), &self.tables, false)? {
-            GetOutcome::Found(value, _) => Ok(Some(value.to_vec())),
+            GetOutcome::Found(value, _) => Ok(Some(value)),
             _ => Ok(None),
         }
     }

@@ -10,7 +10,8 @@
 //! A waiter for `buffered` or `durable` is released by position alone. A waiter for `fresh` needs
 //! two things (R5): its position must be anchored, and a *round* (one counter read or advance that
 //! confirmed this incarnation) must have begun after the waiter came. One round serves everyone
-//! who was waiting when it began.
+//! who was waiting when it began. The writer of a commit needs no round of his own: an advance that
+//! covers his position began after he came, however much later he asks.
 //!
 //! When the store stops on a failure, every waiter above its frontier gets the error, as "outcome
 //! unknown" (R11).
@@ -179,6 +180,13 @@ impl Frontiers {
                 self.want_anchored.fetch_max(position.0, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Waits for a commit to have `level`, on behalf of its writer: at `fresh` the advance that covers
+    /// it confirmed this life after the request came (R5), so its position alone decides.
+    pub(crate) fn wait_commit(self: &Arc<Self>, position: Seq, level: Level) -> Wait {
+        self.want(position, level);
+        Wait { frontiers: Arc::clone(self), position: position.0, level, round: 0, place: None }
     }
 
     /// Waits for `position` to have `level`; see [`Wait`].
@@ -356,6 +364,32 @@ mod tests {
             f.end_round(late);
             assert!(poll(&mut wait).0.is_ready());
             assert!(!f.round_wanted());
+        });
+    }
+
+    /// R5: a commit is covered by an advance that began after it was written, and needs no other.
+    #[test]
+    fn r5_a_writer_needs_the_advance_that_covers_him_and_no_more() {
+        crate::sync::check(|| {
+            let f = Arc::new(Frontiers::recovered(Seq(10)));
+            let mut first = f.wait_commit(Seq(11), Level::Fresh);
+            let mut second = f.wait_commit(Seq(12), Level::Fresh);
+            let states = [poll(&mut first), poll(&mut second)];
+            assert!(states.iter().all(|(state, _)| state.is_pending()));
+            f.raise(Level::Buffered, Seq(12));
+            f.raise(Level::Durable, Seq(11));
+            let round = f.begin_round();
+            f.raise(Level::Fresh, Seq(11));
+            f.end_round(round);
+            assert_eq!(states.map(|(_, woken)| woken.0.load(Ordering::SeqCst)), [1, 0]);
+            assert!(poll(&mut first).0.is_ready() && poll(&mut second).0.is_pending());
+            // Whoever asks later finds it done, and starts nothing.
+            assert!(f.wait_commit(Seq(11), Level::Fresh).is_ready());
+            f.raise(Level::Durable, Seq(12));
+            let round = f.begin_round();
+            f.raise(Level::Fresh, Seq(12));
+            f.end_round(round);
+            assert!(poll(&mut second).0.is_ready() && !f.round_wanted());
         });
     }
 

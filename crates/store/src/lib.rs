@@ -17,10 +17,13 @@ mod files;
 mod frontier;
 mod manifest;
 pub mod options;
+pub mod pace;
+pub mod role;
 mod stats;
 pub mod store;
 mod sync;
 pub mod txn;
+mod value;
 mod wal;
 
 pub use batch::WriteBatch;
@@ -32,3 +35,4 @@ pub use frontier::Wait;
 pub use options::{Compression, KeyspaceOptions, StoreOptions, World};
 pub use stats::Statistics;
 pub use store::{Answer, Iter, Snapshot, Step, Store, Ticket};
+pub use value::Value;

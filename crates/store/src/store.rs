@@ -10,6 +10,7 @@ use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::latch::Latches;
+use crate::value::Value;
 use ringfort_base::world::Disk;
 use ringfort_base::{Incarnation, KeyspaceId, Level, Result, Seq, StoreId};
 use ringfort_trust::keyfile::Mode;
@@ -155,8 +156,7 @@ impl Store {
         self.inner.apply(batch)
     }
 
-    /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued or
-    /// another thread is at it.
+    /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued.
     pub fn log_step(&self) -> Result<Step> {
         self.inner.log_step()
     }
@@ -175,7 +175,30 @@ impl Store {
     /// Asks for everything written so far to be anchored, waiting for nothing: what a worker does
     /// once per anchor window (R7).
     pub fn request_anchor(&self) {
-        self.inner.frontiers.want(self.inner.visible(), Level::Fresh);
+        self.request(self.inner.visible(), Level::Fresh);
+    }
+
+    /// Asks for `position` to get `level`, waiting for nothing.
+    pub fn request(&self, position: Seq, level: Level) {
+        self.inner.frontiers.want(position, level);
+    }
+
+    /// Whether [`Store::log_step`] or [`Store::sync_step`] would do something for somebody.
+    #[must_use]
+    pub fn log_wanted(&self) -> bool {
+        self.inner.frontiers.sync_wanted() || !self.inner.queue.lock().pending.is_empty()
+    }
+
+    /// Bytes of batches that have a position and are not in the log yet.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.inner.queue.lock().bytes
+    }
+
+    /// Whether [`Store::anchor_step`] would do something for somebody.
+    #[must_use]
+    pub fn round_wanted(&self) -> bool {
+        self.inner.frontiers.round_wanted()
     }
 
     /// One piece of background work: flush, purge, compaction; the most urgent first.
@@ -211,6 +234,17 @@ impl Store {
         wait
     }
 
+    /// [`Store::wait`] for the writer of a commit. At `fresh`, the advance that covers the commit
+    /// began after it was submitted, which is all that R5 asks: no other has to follow.
+    #[must_use]
+    pub fn wait_commit(&self, ticket: Ticket, level: Level) -> Wait {
+        let wait = self.inner.frontiers.wait_commit(ticket.position, level);
+        if level > Level::Buffered && !wait.is_ready() {
+            self.inner.wake_log();
+        }
+        wait
+    }
+
     /// The highest position that has `level`.
     #[must_use]
     pub fn frontier(&self, level: Level) -> Seq {
@@ -225,13 +259,13 @@ impl Store {
         self.inner.snapshot()
     }
 
-    /// Reads a key as of `at`, or of the newest visible state.
+    /// Reads a key as of `at`, or of the newest visible state. The value stays where it lies.
     pub fn get(
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
         at: Option<&Snapshot>,
-    ) -> Result<Answer<Option<Vec<u8>>>> {
+    ) -> Result<Answer<Option<Value>>> {
         let answer = self.inner.get(keyspace, key, at.map(Snapshot::position), false)?;
         answer.ok_or_else(|| {
             ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished")
@@ -244,7 +278,7 @@ impl Store {
         keyspace: KeyspaceId,
         key: &[u8],
         at: Option<&Snapshot>,
-    ) -> Result<Option<Answer<Option<Vec<u8>>>>> {
+    ) -> Result<Option<Answer<Option<Value>>>> {
         self.inner.get(keyspace, key, at.map(Snapshot::position), true)
     }
 
@@ -378,6 +412,12 @@ impl Store {
     #[must_use]
     pub fn stopped(&self) -> Option<ringfort_base::Error> {
         self.inner.frontiers.stopped().cloned()
+    }
+
+    /// Stops for good, for a reason outside the store (a worker that it cannot do without has died):
+    /// nothing more is written, and whoever waits hears of it (R11).
+    pub fn fail(&self, cause: ringfort_base::Error) {
+        self.inner.stop(cause);
     }
 
     /// Writes, syncs and anchors everything (R7) and closes. Later calls answer `Stopped`.

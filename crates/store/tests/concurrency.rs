@@ -82,7 +82,7 @@ impl Arena {
     fn last(&self, ks: usize, writer: usize, at: &Snapshot) -> Result<u64> {
         let answer = self.store.get(self.ks[ks], format!("last/{writer}").as_bytes(), Some(at))?;
         assert!(answer.depends <= at.position());
-        Ok(answer.value.map_or(0, |value| u64::from_be_bytes(value.try_into().unwrap())))
+        Ok(answer.value.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap())))
     }
 
     /// One look through one snapshot: both sides agree, and the entries are those of the round.

@@ -38,10 +38,13 @@ mod sync {
 mod frontier;
 #[path = "../src/txn/latch.rs"]
 mod latch;
+#[path = "../src/role.rs"]
+mod role;
 
 use frontier::Frontiers;
 use latch::Latches;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Seq};
+use role::{Holder, Role};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 use shuttle::thread;
 use std::sync::Arc;
@@ -206,6 +209,135 @@ fn frontiers_keep_their_order() {
             last = [fresh, durable, buffered];
         }
         writer.join().unwrap();
+    });
+}
+
+/// The embedded shell over the model: callers who run a step where nobody is at it, and a worker who
+/// is called for the rest.
+struct Shell {
+    model: Arc<Model>,
+    log: Role,
+    counter: Role,
+    /// Called; to end.
+    signal: shuttle::sync::Mutex<(bool, bool)>,
+    changed: shuttle::sync::Condvar,
+}
+
+impl Shell {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            model: Model::new(),
+            log: Role::default(),
+            counter: Role::default(),
+            signal: shuttle::sync::Mutex::default(),
+            changed: shuttle::sync::Condvar::new(),
+        })
+    }
+
+    fn call(&self) {
+        let frontiers = &self.model.frontiers;
+        let log = self.log.needs_call() && frontiers.sync_wanted();
+        if log || (self.counter.needs_call() && frontiers.round_wanted()) {
+            self.signal.lock().unwrap().0 = true;
+            self.changed.notify_one();
+        }
+    }
+
+    /// A step in the role that `position` needs next; whether the role was free.
+    fn step(&self, position: Seq, level: Level, ask: impl FnOnce()) -> bool {
+        let durable = self.model.frontiers.get(Level::Durable) >= position;
+        if durable && level != Level::Fresh {
+            ask();
+            return false;
+        }
+        let role = if durable { &self.counter } else { &self.log };
+        let taken = role.take(Holder::Caller);
+        ask();
+        self.call(); // as the store does when somebody asks
+        if taken {
+            if durable {
+                self.model.anchor()
+            } else {
+                self.model.sync()
+            };
+            role.give_up();
+            self.call();
+        }
+        taken
+    }
+
+    /// As the pump's `until`: until nothing is left that this caller may do, then asleep.
+    fn until(&self, position: Seq, level: Level) {
+        let mut wait = None;
+        loop {
+            let first = wait.is_none();
+            let worked = self.step(position, level, || {
+                wait.get_or_insert_with(|| self.model.frontiers.wait_commit(position, level));
+            });
+            if wait.as_ref().is_some_and(frontier::Wait::is_ready) || !(worked || first) {
+                break;
+            }
+        }
+        assert_eq!(shuttle::future::block_on(wait.unwrap()), Ok(()));
+    }
+
+    fn work(&self) {
+        loop {
+            {
+                let mut signal = self.signal.lock().unwrap();
+                while !signal.0 && !signal.1 {
+                    signal = self.changed.wait(signal).unwrap();
+                }
+                if signal.1 {
+                    return;
+                }
+                signal.0 = false;
+            }
+            if self.log.take(Holder::Worker) {
+                while self.model.sync() {}
+                self.log.give_up();
+                self.call(); // the end of a sync is told to whoever may be waiting for it
+            }
+            if self.counter.take(Holder::Worker) {
+                while self.model.anchor() {}
+                self.counter.give_up();
+            }
+        }
+    }
+}
+
+/// Callers that find a role taken sleep, and somebody always comes for them: the one who gives the
+/// role up sees what they want, or the worker is called.
+#[test]
+fn nobody_sleeps_over_a_role_that_was_given_up() {
+    sync::explore(|| {
+        let shell = Shell::new();
+        let callers = [Level::Durable, Level::Fresh, Level::Fresh].map(|level| {
+            let shell = Arc::clone(&shell);
+            thread::spawn(move || {
+                let position = shell.model.write();
+                shell.until(position, level);
+                assert!(shell.model.frontiers.get(level) >= position);
+            })
+        });
+        // And a handle, whose holder runs no step.
+        let handle = {
+            let shell = Arc::clone(&shell);
+            thread::spawn(move || {
+                let wait = shell.model.frontiers.wait_commit(shell.model.write(), Level::Fresh);
+                shell.call();
+                assert_eq!(shuttle::future::block_on(wait), Ok(()));
+            })
+        };
+        let worker = {
+            let shell = Arc::clone(&shell);
+            thread::spawn(move || shell.work())
+        };
+        callers.into_iter().chain([handle]).for_each(|caller| caller.join().unwrap());
+        shell.signal.lock().unwrap().1 = true;
+        shell.changed.notify_one();
+        worker.join().unwrap();
+        assert!(shell.log.take(Holder::Caller) && shell.counter.take(Holder::Caller), "a role is still held");
     });
 }
 

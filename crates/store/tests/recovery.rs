@@ -236,3 +236,59 @@ fn the_log_is_bounded_by_flushing_whoever_pins_it() {
     assert_eq!(store.levels(idle).unwrap()[0].0, 1, "the idle keyspace was not flushed");
     assert_eq!(get(&store, idle, b"old").unwrap().as_deref(), Some(b"v".as_slice()));
 }
+
+/// A log that the memory budget cannot hold is replayed in two goes: verified whole before anything
+/// is written (R12), then into tables. Nothing is lost, whatever dies in between.
+#[test]
+fn a_log_beyond_the_memory_budget_is_flushed_while_it_is_replayed() {
+    for mode in MODES {
+        let machine = Machine::new(mode, 11);
+        let store = machine.open().unwrap();
+        let options = KeyspaceOptions { write_buffer_bytes: 1 << 30, ..small() };
+        let a = store.create_keyspace("a", options.clone()).unwrap();
+        let late = store.create_keyspace("late", options).unwrap();
+        for i in 0..6000u32 {
+            let mut batch = WriteBatch::new();
+            batch.put(a, (i * 7919 % 2000).to_be_bytes(), [i as u8; 300]);
+            batch.count(a, 1);
+            match i {
+                2500 => batch.delete_range(a, 100u32.to_be_bytes(), 300u32.to_be_bytes()),
+                5000.. => batch.put(late, i.to_be_bytes(), b"late".as_slice()),
+                _ => batch.delete(a, (i % 50).to_be_bytes()),
+            }
+            store.apply(batch).unwrap();
+        }
+        put(&store, a, b"last", b"one", Level::Fresh).unwrap();
+        put(&store, a, b"behind the anchor", b"too", Level::Durable).unwrap();
+        let expected = (dump(&store, a).unwrap(), dump(&store, late).unwrap());
+        drop(store);
+
+        let open = |machine: &Machine| {
+            let options = ringfort_store::StoreOptions { memory_budget: 512 << 10, ..machine.options() };
+            Store::open(machine.world(), options)
+        };
+        let check = |store: &Store| {
+            assert_eq!((dump(store, a).unwrap(), dump(store, late).unwrap()), expected, "{mode}");
+            assert_eq!(store.count(a).unwrap().value, 6000);
+        };
+        let altered = machine.after_kill();
+        let newest = altered.log_disk().files().into_keys().rfind(|path| path.starts_with("wal/")).unwrap();
+        ringfort_fault::attack::flip(altered.log_disk(), &newest, 300, 1).unwrap();
+        let before = (altered.data.files(), altered.trusted.files());
+        assert!(open(&altered).err().unwrap().proof().is_some(), "{mode}");
+        assert_eq!((altered.data.files(), altered.trusted.files()), before, "{mode}: R12");
+
+        let machine = machine.after_kill();
+        let store = open(&machine).unwrap();
+        assert!(store.levels(a).unwrap()[0].0 > 1, "{mode}: nothing was flushed");
+        assert!(store.memtable_bytes() < 2 << 20, "{mode}: {} bytes", store.memtable_bytes());
+        check(&store);
+        let cut = machine.after_power_cut(CrashChoice::Seeded(3));
+        drop(store);
+        check(&cut.open().unwrap());
+        let again = open(&machine.after_kill()).unwrap();
+        check(&again);
+        settle(&again).unwrap();
+        check(&again);
+    }
+}

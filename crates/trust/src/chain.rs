@@ -26,19 +26,20 @@
 //! This module is pure: bytes in, bytes out.
 
 mod header;
+mod reader;
 
 pub use header::{LogKind, SegmentHeader, draw_salt};
+pub use reader::{Ahead, ChainReader, EndReason, Record};
 
 use crate::aead::{NONCE_BYTES, Tag};
 use crate::anchor::{Head, sha256};
 use crate::defence::{self, Defence};
 use crate::keys::fill;
 use crate::seal::Sealer;
-use crate::verified::{Verified, look};
 use ringfort_base::codec::{DecodeError, Reader, Write};
 use ringfort_base::limits::{RECORD_BYTES_MAX, SEGMENT_RECORDS_MAX, TAG_BYTES};
 use ringfort_base::world::Entropy;
-use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Untrusted};
+use ringfort_base::{Error, ErrorKind, KeyspaceId, Result};
 
 /// Bytes of a record in front of its ciphertext.
 const FRAME_BYTES: usize = 4 + 4 + 8 + 4 + 1;
@@ -188,133 +189,6 @@ impl ChainWriter {
     }
 
     /// The head that the next record continues from.
-    #[must_use]
-    pub fn head(&self) -> Head {
-        self.head
-    }
-}
-
-/// A record that verified.
-pub struct Record {
-    /// Byte offset of its frame in the segment.
-    pub offset: u64,
-    /// Byte offset behind it.
-    pub end: u64,
-    /// Its key domain.
-    pub domain: KeyspaceId,
-    /// Whether it completes its group.
-    pub last: bool,
-    /// The head that it makes.
-    pub head: Head,
-    /// What it says.
-    pub payload: Verified<Vec<u8>>,
-}
-
-/// Why a segment yields no further record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EndReason {
-    /// Zeros: space that was reserved and not written.
-    Zeros,
-    /// The bytes end exactly behind a record, or inside a frame.
-    Short,
-    /// A record whose seal or frame does not verify: torn, or altered. The anchor decides which.
-    BadSeal,
-    /// A record of a key domain that nobody knows.
-    UnknownDomain(KeyspaceId),
-}
-
-/// Reads the records of one segment, front to back, in memory.
-///
-/// A record is opened where it lies and its payload copied out once. No bytes make it panic, and
-/// it allocates no more than a record that is really there.
-pub struct ChainReader {
-    bytes: Vec<u8>,
-    header_hash: [u8; 32],
-    /// Where the next frame begins.
-    offset: usize,
-    index: u32,
-    head: Head,
-    end: Option<EndReason>,
-}
-
-impl ChainReader {
-    /// Reads `segment` (the whole file), which must begin with exactly `header`, the caller having
-    /// derived the keys from it.
-    #[must_use]
-    pub fn new(segment: Untrusted<Vec<u8>>, header: &SegmentHeader) -> Self {
-        let bytes = look(segment);
-        let encoded = header.encode();
-        let (offset, end) = if bytes.starts_with(&encoded) {
-            (SegmentHeader::BYTES, None)
-        } else if encoded.starts_with(&bytes) {
-            (0, Some(EndReason::Short))
-        } else {
-            (0, Some(EndReason::BadSeal))
-        };
-        Self { bytes, header_hash: sha256(&[&encoded]), offset, index: 0, head: header.continues, end }
-    }
-
-    /// The next record that verifies, or why there is none and at which byte offset. `sealer`
-    /// gives the sealer of a key domain. After an end the reader keeps answering that end.
-    #[allow(clippy::type_complexity)]
-    pub fn next<'s>(
-        &mut self,
-        sealer: &mut dyn FnMut(KeyspaceId) -> Option<&'s Sealer>,
-    ) -> Result<Record, (EndReason, u64)> {
-        let result = match self.end {
-            Some(end) => Err(end),
-            None => self.read(sealer),
-        };
-        result.map_err(|end| {
-            self.end = Some(end);
-            (end, self.offset as u64)
-        })
-    }
-
-    fn read<'s>(
-        &mut self,
-        sealer: &mut dyn FnMut(KeyspaceId) -> Option<&'s Sealer>,
-    ) -> Result<Record, EndReason> {
-        let frame = self.frame()?;
-        let body = self.offset + FRAME_BYTES;
-        let plain_end = body + frame.len as usize;
-        let end = plain_end + TAG_BYTES;
-        let piece = self.bytes.get_mut(body..end).ok_or(EndReason::Short)?;
-        let domain = KeyspaceId(frame.domain);
-        let sealer = sealer(domain).ok_or(EndReason::UnknownDomain(domain))?;
-
-        let aad = frame.aad(&self.header_hash, self.head.tag);
-        let opened = sealer.open_in_place(frame.nonce(), &aad, piece);
-        let len = opened.map_err(|_| EndReason::BadSeal)?;
-        let mut plain = Reader::new(&piece[..len]);
-        let position = plain.u64().map_err(|_| EndReason::BadSeal)?;
-        let payload = Verified::new(plain.rest().to_vec());
-        let tag = Reader::new(&piece[len..]).array().map_err(|_| EndReason::BadSeal)?;
-
-        let offset = self.offset as u64;
-        self.offset = end;
-        self.index += 1;
-        self.head = Head { position, tag: Tag(tag) };
-        let last = frame.flags & FLAG_LAST != 0;
-        Ok(Record { offset, end: end as u64, domain, last, head: self.head, payload })
-    }
-
-    /// The next frame, if it is one that a writer could have written here.
-    fn frame(&self) -> Result<Frame, EndReason> {
-        let rest = &self.bytes[self.offset..];
-        let len = &rest[..rest.len().min(4)];
-        if !len.is_empty() && len.iter().all(|b| *b == 0) {
-            return Err(EndReason::Zeros);
-        }
-        let frame = Frame::read(&mut Reader::new(rest)).map_err(|_| EndReason::Short)?;
-        let plausible = (POSITION_BYTES..=PLAIN_BYTES_MAX).contains(&(frame.len as usize))
-            && frame.index == self.index
-            && frame.index < SEGMENT_RECORDS_MAX
-            && frame.flags & !FLAG_LAST == 0;
-        if plausible { Ok(frame) } else { Err(EndReason::BadSeal) }
-    }
-
-    /// The head behind the last record that verified.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head

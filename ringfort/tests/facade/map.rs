@@ -27,7 +27,7 @@ fn all_three_modes_keep_what_was_written() {
         assert_eq!((db.id(), db.incarnation().0), (id, 2), "{mode}");
         assert_eq!(db.get("k007").unwrap(), None, "{mode}");
         assert_eq!(db.get("k008").unwrap().as_deref(), Some(&b"changed"[..]), "{mode}");
-        assert_eq!(db.get("k199").unwrap(), Some(vec![199; 100]), "{mode}");
+        assert_eq!(db.get("k199").unwrap(), Some(vec![199; 100].into()), "{mode}");
         assert_eq!(db.scan(..).unwrap().count(), 199, "{mode}");
         assert!(db.verify_checksums().unwrap() > 0, "{mode}");
     }

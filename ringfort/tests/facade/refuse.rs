@@ -41,7 +41,7 @@ fn a_rolled_back_directory_is_refused() {
     // The current state is still good.
     dir.copy("current", "data");
     let db = Db::open(dir.software()).unwrap();
-    assert_eq!(db.get("k7").unwrap(), Some(vec![8; 300]));
+    assert_eq!(db.get("k7").unwrap(), Some(vec![8; 300].into()));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn altered_files_are_refused_at_the_opening_or_the_read() {
             for n in 0..300u32 {
                 assert_eq!(
                     db.get(format!("k{n}"))?,
-                    Some(vec![(n % 100) as u8 + 1; 300]),
+                    Some(vec![(n % 100) as u8 + 1; 300].into()),
                     "{}",
                     path.display()
                 );

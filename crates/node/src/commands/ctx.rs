@@ -21,8 +21,8 @@ use ringfort_base::limits::VALUE_BYTES_MAX;
 use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE};
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
-use ringfort_store::WriteBatch;
 use ringfort_store::txn::latch::{Acquire, LatchGuard};
+use ringfort_store::{Value, WriteBatch};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -183,7 +183,7 @@ impl Ctx<'_> {
         keyspace: KeyspaceId,
         stored: &[u8],
         at: Option<&View>,
-    ) -> Done<Option<Vec<u8>>> {
+    ) -> Done<Option<Value>> {
         let store = self.server.store();
         let answer = match store.get_resident(keyspace, stored, at.map(|at| &***at))? {
             Some(answer) => answer,
@@ -246,10 +246,10 @@ impl Ctx<'_> {
         keyspace: KeyspaceId,
         stored: &[u8],
         at: Option<&View>,
-    ) -> Done<Option<Vec<u8>>> {
+    ) -> Done<Option<Value>> {
         loop {
             let value = self.fetch(keyspace, stored, at).await?;
-            let bytes = value.as_ref().map_or(0, Vec::len);
+            let bytes = value.as_ref().map_or(0, |value| value.len());
             self.check_reply(bytes)?;
             if self.try_charge(2 * bytes) {
                 return Ok(value);

@@ -8,6 +8,7 @@ use ringfort_protocol::front::resp::error::{HASH_NOT_A_FLOAT, HASH_NOT_AN_INTEGE
 use ringfort_protocol::front::resp::number::{
     add_floats, add_integers, float, integer, parse_i64, write_i64,
 };
+use ringfort_store::Value;
 use ringfort_store::txn::latch::LatchGuard;
 use std::ops::ControlFlow;
 
@@ -33,7 +34,7 @@ impl<'k> Edit<'k> {
     }
 
     /// The present value of a field.
-    async fn read(&self, ctx: &mut Ctx<'_>, field: &[u8]) -> Done<Option<Vec<u8>>> {
+    async fn read(&self, ctx: &mut Ctx<'_>, field: &[u8]) -> Done<Option<Value>> {
         check_field(self.key, field)?;
         if self.meta.count == 0 {
             return Ok(None);
@@ -173,7 +174,7 @@ pub(super) async fn hincrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 }
 
 /// The record of a hash at a snapshot, and one of its fields.
-async fn field_at(ctx: &mut Ctx<'_>, key: &[u8], field: &[u8], at: &View) -> Done<Option<Vec<u8>>> {
+async fn field_at(ctx: &mut Ctx<'_>, key: &[u8], field: &[u8], at: &View) -> Done<Option<Value>> {
     check_field(key, field)?;
     match ctx.load_hash(key, at).await? {
         None => Ok(None),

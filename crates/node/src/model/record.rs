@@ -3,6 +3,7 @@
 use super::keys::USER_KEY_BYTES_MAX;
 use ringfort_base::codec::{Reader, Write};
 use ringfort_base::{Error, ErrorKind, Result};
+use ringfort_store::Value;
 
 /// The type of a user key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,20 +35,21 @@ pub struct HashMeta {
     pub count: u64,
 }
 
-/// A decoded meta record. It keeps the bytes as they were read, so that a string's value is a slice
-/// of them and goes to the reply without another copy.
+/// A decoded meta record. It keeps the bytes where the store has them, so that a string's value goes from
+/// there to the reply without another copy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
     kind: Kind,
     expiry_ms: u64,
     hash: HashMeta,
     body: usize,
-    bytes: Vec<u8>,
+    bytes: Value,
 }
 
 impl Record {
     /// Decodes what the store returned.
-    pub fn decode(bytes: Vec<u8>) -> Result<Self> {
+    pub fn decode(bytes: impl Into<Value>) -> Result<Self> {
+        let bytes = bytes.into();
         let mut r = Reader::new(&bytes);
         let parsed = (|| {
             let kind = match r.u8()? {
@@ -157,7 +159,7 @@ pub enum Slot {
 
 impl Slot {
     /// Sorts what the store returned; asks for the time only if there is an expiry.
-    pub fn decode(stored: Option<Vec<u8>>, now_ms: impl FnOnce() -> u64) -> Result<Self> {
+    pub fn decode(stored: Option<impl Into<Value>>, now_ms: impl FnOnce() -> u64) -> Result<Self> {
         let Some(bytes) = stored else { return Ok(Self::Absent) };
         let record = Record::decode(bytes)?;
         let expired = record.expiry_ms() != 0 && record.is_expired(now_ms());

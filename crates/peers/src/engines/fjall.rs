@@ -2,12 +2,15 @@
 //!
 //! Unprotected. Its settings have the names below; where it has no such setting its default stands.
 
+use super::Kind;
 use crate::Result;
-use crate::engine::{Engine, Kind, Settings};
 use fjall::config::{
     BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
 };
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use ringfort_base::Level;
+use ringfort_bench::engine::synced;
+use ringfort_bench::{Compression, Engine, Settings, Unsupported};
 use ringfort_host::door;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +29,11 @@ fn about() -> String {
 }
 
 fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+    if settings.compression_type != Compression::None {
+        return Err(Unsupported("compression (not built in here)").into());
+    }
     let database = Database::builder(dir)
-        .cache_size(settings.memory_budget() as u64)
+        .cache_size(settings.memory_budget as u64)
         .worker_threads(settings.background_jobs)
         .journal_compression(CompressionType::None)
         .open()?;
@@ -37,7 +43,7 @@ fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
             bits => FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(bits as f32)),
         };
         KeyspaceCreateOptions::default()
-            .max_memtable_size(settings.write_buffer() as u64)
+            .max_memtable_size(settings.write_buffer_size as u64)
             .data_block_size_policy(BlockSizePolicy::all(
                 u32::try_from(settings.block_size).unwrap_or(u32::MAX),
             ))
@@ -49,8 +55,13 @@ fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
 }
 
 impl Engine for Fjall {
-    fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        Ok(self.keyspace.insert(key, value)?)
+    fn put(&self, key: &[u8], value: &[u8], level: Level) -> Result<()> {
+        let sync = synced(level)?;
+        self.keyspace.insert(key, value)?;
+        if sync {
+            self.database.persist(PersistMode::SyncData)?;
+        }
+        Ok(())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<usize>> {
@@ -70,6 +81,6 @@ impl Engine for Fjall {
     }
 
     fn close(&self) -> Result<()> {
-        Ok(self.database.persist(fjall::PersistMode::Buffer)?)
+        Ok(self.database.persist(PersistMode::Buffer)?)
     }
 }

@@ -1,11 +1,23 @@
-//! The engines, a file each.
+//! The engines, a file each, and how one is opened: [`Kind`].
 
 mod fjall;
 mod ringfort;
 mod rocksdb;
 
 use crate::Result;
-use crate::engine::Kind;
+use ringfort_bench::{Engine, Settings};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to open an engine.
+pub struct Kind {
+    /// What the command line calls it.
+    pub name: &'static str,
+    /// Name and version, with what a reader must know about the build.
+    pub about: fn() -> String,
+    /// Opens a store in an existing, empty directory.
+    pub open: fn(&Path, &Settings) -> Result<Arc<dyn Engine>>,
+}
 
 /// All of them; the first is the one that is looked at, the second the reference.
 pub const ALL: &[Kind] = &[ringfort::KIND, rocksdb::KIND, fjall::KIND];

@@ -4,8 +4,11 @@
 //! Its memtables and the indexes and filters of its tables come on top of the block cache, so it may
 //! use more memory than Ringfort, whose budget covers all of them.
 
+use super::Kind;
 use crate::Result;
-use crate::engine::{Engine, Kind, Settings};
+use ringfort_base::Level;
+use ringfort_bench::engine::synced;
+use ringfort_bench::{Compression, Engine, Settings};
 use ringfort_host::door;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, WriteOptions};
 use std::path::Path;
@@ -26,6 +29,7 @@ const DEBT: [&str; 4] = [
 struct RocksDb {
     db: DB,
     write: WriteOptions,
+    write_synced: WriteOptions,
 }
 
 fn about() -> String {
@@ -35,7 +39,7 @@ fn about() -> String {
 
 fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(settings.memory_budget())?);
+    table.set_block_cache(&Cache::new_lru_cache(settings.memory_budget)?);
     table.set_block_size(settings.block_size);
     table.set_format_version(5);
     if settings.bloom_bits > 0 {
@@ -44,19 +48,26 @@ fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_block_based_table_factory(&table);
-    options.set_write_buffer_size(settings.write_buffer());
+    options.set_write_buffer_size(settings.write_buffer_size);
     options.set_max_background_jobs(i32::try_from(settings.background_jobs)?);
-    options.set_compression_type(DBCompressionType::None);
+    options.set_compression_type(match settings.compression_type {
+        Compression::None => DBCompressionType::None,
+        Compression::Lz4 => DBCompressionType::Lz4,
+        Compression::Zstd => DBCompressionType::Zstd,
+        Compression::Snappy => DBCompressionType::Snappy,
+    });
     options.set_enable_pipelined_write(true);
     options.set_max_open_files(-1);
-    let mut write = WriteOptions::default();
+    let (mut write, mut write_synced) = (WriteOptions::default(), WriteOptions::default());
     write.set_sync(false);
-    Ok(Arc::new(RocksDb { db: DB::open(&options, dir)?, write }))
+    write_synced.set_sync(true);
+    Ok(Arc::new(RocksDb { db: DB::open(&options, dir)?, write, write_synced }))
 }
 
 impl Engine for RocksDb {
-    fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        Ok(self.db.put_opt(key, value, &self.write)?)
+    fn put(&self, key: &[u8], value: &[u8], level: Level) -> Result<()> {
+        let options = if synced(level)? { &self.write_synced } else { &self.write };
+        Ok(self.db.put_opt(key, value, options)?)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<usize>> {

@@ -11,8 +11,9 @@
 use super::Inner;
 use super::anchoring::AnchorState;
 use super::commit::{Queue, Segment, initial_log};
-use super::open::{Basis, Recovery, Start, open_tables, random_id};
+use super::open::{Basis, Recovery, open_tables, random_id};
 use super::purge::{Freed, PurgeList, Readers};
+use super::rebuild::Start;
 use crate::clock::StoreClock;
 use crate::engine::lsm::blob::blob_path;
 use crate::engine::lsm::table;
@@ -49,7 +50,7 @@ pub(super) fn claim(
     start: Start,
     tables: Option<Arc<Tables>>,
 ) -> Result<Arc<Inner>> {
-    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery } = start;
+    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built } = start;
     let incarnation = previous.as_ref().map_or(Incarnation(1), |anchor| anchor.incarnation.next());
     let continues = previous.as_ref().map(|anchor| anchor.wal).unwrap_or_default();
     let context = basis.context(incarnation, epoch, &state);
@@ -59,7 +60,7 @@ pub(super) fn claim(
     let manifest_number = segment.next();
     let next_file = manifest_number.next();
 
-    drop_flushed(&mut segments, &trees);
+    drop_flushed(&mut segments, &trees, built);
     let flushed = state.keyspaces.values().map(|keyspace| keyspace.flushed).max().unwrap_or_default();
     let position = Seq(end.position.max(state.last_seq.0).max(flushed.0)).next();
     let id = random_id(&basis.world)?;
@@ -94,7 +95,7 @@ pub(super) fn claim(
     clock.logged(claim.time_ms);
     let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
     let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
-    Ok(Arc::new(assemble(
+    let inner = Arc::new(assemble(
         basis,
         Parts {
             context,
@@ -108,13 +109,23 @@ pub(super) fn claim(
             purge,
             next_file,
             recovery,
+            built,
         },
-    )))
+    ));
+    if let Some(built) = built {
+        inner.catch_up(built)?;
+    }
+    Ok(inner)
 }
 
 /// Segments that every keyspace has flushed past are not needed any more (R10).
-fn drop_flushed(segments: &mut VecDeque<Segment>, trees: &BTreeMap<KeyspaceId, Arc<Tree>>) {
-    let pinned = trees.values().filter_map(|tree| tree.first_unflushed(None)).min();
+fn drop_flushed(
+    segments: &mut VecDeque<Segment>,
+    trees: &BTreeMap<KeyspaceId, Arc<Tree>>,
+    built: Option<Seq>,
+) {
+    let unbuilt = built.map(Seq::next);
+    let pinned = trees.values().filter_map(|tree| tree.first_unflushed(None)).chain(unbuilt).min();
     while segments.front().is_some_and(|oldest| pinned.is_none_or(|pinned| oldest.end < pinned)) {
         segments.pop_front();
     }
@@ -168,6 +179,7 @@ struct Parts {
     purge: PurgeList,
     next_file: FileNo,
     recovery: Recovery,
+    built: Option<Seq>,
 }
 
 fn assemble(basis: Basis, parts: Parts) -> Inner {
@@ -191,6 +203,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         tables: parts.tables,
         next_file: AtomicU64::new(parts.next_file.0),
         recovery: parts.recovery,
+        unreplayed: AtomicU64::new(parts.built.map_or(u64::MAX, |built| built.next().0)),
         clock: parts.clock,
         latches: Latches::new(LATCH_STRIPES),
         snapshots: Mutex::default(),

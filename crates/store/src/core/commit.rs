@@ -1,18 +1,15 @@
 //! From a batch to the frontier: submit → log step (seal, write, memtable, publish) → sync step.
 
 use super::Inner;
-use crate::batch::{Op, WriteBatch};
-use crate::engine::lsm::key::Kind;
+use crate::batch::WriteBatch;
 use crate::engine::lsm::tree::Tree;
 use crate::store::{Step, Ticket};
 use crate::wal::writer::{Entry, WalWriter};
-use parking_lot::MutexGuard;
-use ringfort_base::limits::{
-    BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX,
-};
+use parking_lot::{MutexGuard, RwLockReadGuard};
+use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, SEQ_MAX};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Error, ErrorKind, FileNo, KeyspaceId, Level, Result, Seq};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,9 +19,34 @@ const QUEUE_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 /// Batches that have a position and are not in the log yet.
 pub(crate) struct Queue {
     pub(crate) next_seq: Seq,
-    pub(crate) pending: VecDeque<(Entry, usize)>,
+    pub(crate) pending: VecDeque<Entry>,
     pub(crate) bytes: usize,
 }
+
+impl Queue {
+    /// Gives a batch its place.
+    fn place(&mut self, batch: WriteBatch) -> Result<Entry> {
+        let first = self.next_seq;
+        let next = first.0 + batch.len() as u64;
+        if next > SEQ_MAX {
+            return Err(Error::new(ErrorKind::Exhausted, "the sequence numbers of this store are used up"));
+        }
+        self.next_seq = Seq(next);
+        Ok(Entry { first, batch })
+    }
+
+    /// As old as everything submitted so far.
+    fn newest(&self) -> Ticket {
+        Ticket { position: Seq(self.next_seq.0 - 1) }
+    }
+}
+
+/// What a batch takes in the queue.
+fn queued_bytes(batch: &WriteBatch) -> usize {
+    batch.encoded().len() + size_of::<Entry>()
+}
+
+type Trees<'a> = RwLockReadGuard<'a, BTreeMap<KeyspaceId, Arc<Tree>>>;
 
 /// A segment that is still needed, with the position at which it ends so far.
 #[derive(Clone, Copy, Debug)]
@@ -43,20 +65,40 @@ pub(crate) struct Log {
     pub(crate) dir_unsynced: bool,
     /// All segments that are still needed, oldest first; the last one is the writer's.
     pub(crate) segments: VecDeque<Segment>,
-    /// Entries scratch, kept for its capacity.
-    pub(crate) group: Vec<Entry>,
+    /// Scratch, kept for its capacity: the group, and the trees that it touches.
+    group: Vec<Entry>,
+    touched: Vec<Arc<Tree>>,
 }
 
 impl Inner {
     /// Assigns a position and queues.
     pub(crate) fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
         self.check()?;
-        check_batch(&batch)?;
         // Held until the batch has its position: whoever drops a keyspace finds all of it at or
         // below the position that he reads behind the removal.
+        let _trees = self.admit(&batch)?;
+        self.enqueue(&mut self.queue.lock(), batch)
+    }
+
+    fn enqueue(&self, queue: &mut Queue, batch: WriteBatch) -> Result<Ticket> {
+        let bytes = queued_bytes(&batch);
+        if queue.bytes + bytes > QUEUE_BYTES_MAX {
+            return Err(Error::new(ErrorKind::Exhausted, "too many bytes wait for the log; try again later"));
+        }
+        if !batch.is_empty() {
+            let entry = queue.place(batch)?;
+            queue.bytes += bytes;
+            queue.pending.push_back(entry);
+        }
+        Ok(queue.newest())
+    }
+
+    /// Whether the batch may be written now; the keyspaces that it may be written to.
+    fn admit(&self, batch: &WriteBatch) -> Result<Trees<'_>> {
+        check_batch(batch)?;
         let trees = self.trees.read();
-        if let Some(op) = batch.ops.iter().find(|op| !trees.contains_key(&op.keyspace())) {
-            let message = format!("keyspace {} does not exist", op.keyspace());
+        if let Some(span) = batch.spans().find(|span| !trees.contains_key(&span.keyspace)) {
+            let message = format!("keyspace {} does not exist", span.keyspace);
             return Err(Error::new(ErrorKind::NotFound, message));
         }
         if self.memtables_full.load(Ordering::Relaxed) {
@@ -65,31 +107,46 @@ impl Inner {
             self.wake_maintenance();
             return Err(Error::new(ErrorKind::Exhausted, message));
         }
-        let ops = batch.ops.len() as u64;
-        let bytes = batch.bytes + batch.ops.len() * 32;
-        let mut queue = self.queue.lock();
-        if queue.bytes + bytes > QUEUE_BYTES_MAX {
-            return Err(Error::new(ErrorKind::Exhausted, "too many bytes wait for the log; try again later"));
-        }
-        if ops == 0 {
-            // Nothing to log: as old as everything submitted so far.
-            return Ok(Ticket { position: Seq(queue.next_seq.0 - 1) });
-        }
-        let first = queue.next_seq;
-        if first.0 + ops > SEQ_MAX {
-            return Err(Error::new(ErrorKind::Exhausted, "the sequence numbers of this store are used up"));
-        }
-        queue.next_seq = Seq(first.0 + ops);
-        queue.bytes += bytes;
-        queue.pending.push_back((Entry { first, ops: batch.ops }, bytes));
-        Ok(Ticket { position: Seq(first.0 + ops - 1) })
+        Ok(trees)
     }
 
     /// Submits and sees to it that the batch is applied, leading the group if nobody else does.
     pub(crate) fn apply(&self, batch: WriteBatch) -> Result<Ticket> {
-        let ticket = self.submit(batch)?;
+        match self.log.try_lock() {
+            Some(log) => self.apply_first(log, batch),
+            None => {
+                let ticket = self.submit(batch)?;
+                self.apply_queued(ticket, None)
+            }
+        }
+    }
+
+    /// Whoever finds the log free leads at once, and alone if nothing is queued: then his batch
+    /// need not go through the queue.
+    fn apply_first(&self, mut log: MutexGuard<'_, Log>, batch: WriteBatch) -> Result<Ticket> {
+        self.check()?;
+        let trees = self.admit(&batch)?;
+        let mut queue = self.queue.lock();
+        if !queue.pending.is_empty() || batch.is_empty() {
+            let ticket = self.enqueue(&mut queue, batch)?;
+            drop(queue);
+            drop(trees);
+            return self.apply_queued(ticket, Some(log));
+        }
+        let entry = queue.place(batch)?;
+        drop(queue);
+        let position = entry.last();
+        let mut group = std::mem::take(&mut log.group);
+        group.push(entry);
+        // Whatever fails, the batch has a position already: its outcome is unknown (R11).
+        self.write_group(log, trees, group).map_err(|_| self.unknown(position))?;
+        Ok(Ticket { position })
+    }
+
+    /// Leads, or waits for who does, until the ticket is reached.
+    fn apply_queued<'a>(&'a self, ticket: Ticket, mut log: Option<MutexGuard<'a, Log>>) -> Result<Ticket> {
         while self.frontiers.get(Level::Buffered) < ticket.position {
-            let log = self.log.lock();
+            let log = log.take().unwrap_or_else(|| self.log.lock());
             if self.frontiers.get(Level::Buffered) >= ticket.position {
                 break;
             }
@@ -114,28 +171,39 @@ impl Inner {
         }
     }
 
-    /// One group, unless another thread leads.
+    /// One group, after the one that another thread may be leading.
     pub(crate) fn log_step(&self) -> Result<Step> {
         self.check()?;
-        match self.log.try_lock() {
-            Some(log) => self.lead(log),
-            None => Ok(Step::Idle),
-        }
+        self.lead(self.log.lock())
     }
 
-    /// Leads one group: drain, seal, write, insert, publish.
+    /// Leads one group of what is queued.
     pub(crate) fn lead(&self, mut log: MutexGuard<'_, Log>) -> Result<Step> {
         self.check()?;
         let mut group = std::mem::take(&mut log.group);
-        let bytes = self.drain(&mut group);
-        let Some(last) = group.last() else {
+        self.drain(&mut group);
+        if group.is_empty() {
             log.group = group;
             return Ok(Step::Idle);
-        };
-        let position = Seq(last.first.0 + last.ops.len() as u64 - 1);
+        }
+        let trees = self.trees.read();
+        self.write_group(log, trees, group)?;
+        Ok(Step::Worked)
+    }
+
+    /// Seals, writes, inserts and publishes a group, which is not empty.
+    fn write_group(
+        &self,
+        mut log: MutexGuard<'_, Log>,
+        trees: Trees<'_>,
+        mut group: Vec<Entry>,
+    ) -> Result<()> {
+        let position = group.last().map_or(Seq(0), Entry::last);
+        let bytes: usize = group.iter().map(|entry| entry.batch.encoded().len()).sum();
         let time_ms = self.clock.now().now_ms;
+        let mut touched = std::mem::take(&mut log.touched);
         // A failure from here on leaves the outcome unknown: sealing consumes an index (R11, R13).
-        let touched = self.or_stop(|| {
+        self.or_stop(|| {
             if log.writer.is_full(bytes) {
                 self.rotate(&mut log)?;
             }
@@ -145,36 +213,37 @@ impl Inner {
                 segment.end = position;
                 segment.bytes = len;
             }
-            self.insert(&mut group)
+            insert(&trees, &group, &mut touched)
         })?;
+        drop(trees);
         self.clock.logged(time_ms);
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.frontiers.raise(Level::Buffered, position);
-        group.clear();
-        log.group = group;
         self.freeze_full_memtables(&log, &touched, position);
+        group.clear();
+        touched.clear();
+        (log.group, log.touched) = (group, touched);
         drop(log);
         if self.frontiers.sync_wanted() {
             self.wake_log();
         }
-        Ok(Step::Worked)
+        Ok(())
     }
 
-    fn drain(&self, group: &mut Vec<Entry>) -> usize {
+    fn drain(&self, group: &mut Vec<Entry>) {
         let mut queue = self.queue.lock();
         let mut bytes = 0;
-        while let Some((_, size)) = queue.pending.front() {
+        while let Some(entry) = queue.pending.pop_front() {
+            let size = queued_bytes(&entry.batch);
             if bytes > 0 && bytes + size > GROUP_BYTES_MAX {
+                queue.pending.push_front(entry);
                 break;
             }
             bytes += size;
-            if let Some((entry, size)) = queue.pending.pop_front() {
-                queue.bytes -= size;
-                group.push(entry);
-            }
+            queue.bytes -= size;
+            group.push(entry);
         }
-        bytes
     }
 
     /// Starts a new segment. The old one and the directory are synced before a record of the new
@@ -189,28 +258,6 @@ impl Inner {
         log.segments.push_back(Segment { number, end: Seq(continues.position), bytes: 0 });
         self.wake_maintenance(); // the log may have grown beyond its limit
         Ok(())
-    }
-
-    /// Inserts a group into the memtables. Returns the trees that it touched.
-    fn insert(&self, group: &mut [Entry]) -> Result<Vec<Arc<Tree>>> {
-        let mut touched: Vec<Arc<Tree>> = Vec::new();
-        for entry in group.iter_mut() {
-            for (i, op) in entry.ops.drain(..).enumerate() {
-                let keyspace = op.keyspace();
-                let tree = match touched.iter().position(|tree| tree.id == keyspace) {
-                    Some(at) => &touched[at],
-                    None => match self.trees.read().get(&keyspace) {
-                        Some(tree) => {
-                            touched.push(Arc::clone(tree));
-                            &touched[touched.len() - 1]
-                        }
-                        None => continue, // dropped since it was submitted
-                    },
-                };
-                apply_op(tree, Seq(entry.first.0 + i as u64), &op)?;
-            }
-        }
-        Ok(touched)
     }
 
     /// Makes the log durable up to what was written when this began.
@@ -267,47 +314,44 @@ impl Inner {
     }
 }
 
-/// Inserts one operation into its keyspace's memtable.
-pub(crate) fn apply_op(tree: &Tree, seq: Seq, op: &Op) -> Result<()> {
-    match op {
-        Op::Put { key, value, .. } => tree.insert(seq, Kind::Put, key, value),
-        Op::Delete { key, .. } => tree.insert(seq, Kind::Delete, key, &[]),
-        Op::DeleteRange { from, to, .. } => tree.delete_range(seq, from, to),
-        Op::Count { delta, .. } => {
-            tree.add_count(seq, *delta);
-            Ok(())
+/// Inserts a group into the memtables and collects the trees that it touched.
+fn insert(trees: &Trees<'_>, group: &[Entry], touched: &mut Vec<Arc<Tree>>) -> Result<()> {
+    for entry in group {
+        let mut first = entry.first;
+        for span in entry.batch.spans() {
+            // One that is not there was dropped since the batch was submitted.
+            if let Some(tree) = trees.get(&span.keyspace) {
+                tree.apply_span(first, span)?;
+                if !touched.iter().any(|known| known.id == span.keyspace) {
+                    touched.push(Arc::clone(tree));
+                }
+            }
+            first = Seq(first.0 + span.ops as u64);
         }
     }
+    Ok(())
 }
 
 fn check_batch(batch: &WriteBatch) -> Result<()> {
-    if batch.bytes > BATCH_BYTES_MAX || batch.ops.len() > BATCH_OPS_MAX {
+    if batch.bytes() > BATCH_BYTES_MAX || batch.len() > BATCH_OPS_MAX {
         let message = format!("a batch holds at most {BATCH_BYTES_MAX} bytes and {BATCH_OPS_MAX} operations");
         return Err(Error::invalid(message));
     }
-    for op in &batch.ops {
-        let (key, value) = match op {
-            Op::Put { key, value, .. } => (key.len(), value.len()),
-            Op::Delete { key, .. } => (key.len(), 0),
-            Op::DeleteRange { from, to, .. } => (from.len().max(to.len()), 0),
-            Op::Count { .. } => (0, 0),
-        };
-        if key > KEY_BYTES_MAX {
-            return Err(Error::invalid(format!("a key of {key} bytes: at most {KEY_BYTES_MAX} are allowed")));
-        }
-        if value > VALUE_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "a value of {value} bytes: at most {VALUE_BYTES_MAX} are allowed"
-            )));
-        }
-        if op.keyspace() == KeyspaceId::SYSTEM {
-            return Err(Error::invalid("keyspace 0 is the store itself"));
-        }
+    batch.check_lengths()?;
+    if batch.spans().any(|span| span.keyspace == KeyspaceId::SYSTEM) {
+        return Err(Error::invalid("keyspace 0 is the store itself"));
     }
     Ok(())
 }
 
 /// The head that recovery starts from.
 pub(crate) fn initial_log(writer: WalWriter, segments: VecDeque<Segment>) -> Log {
-    Log { writer, unsynced: Vec::new(), dir_unsynced: false, segments, group: Vec::new() }
+    Log {
+        writer,
+        unsynced: Vec::new(),
+        dir_unsynced: false,
+        segments,
+        group: Vec::new(),
+        touched: Vec::new(),
+    }
 }

@@ -218,7 +218,8 @@ impl Inner {
         let trees = self.trees.read();
         let pinned =
             trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
-        let pinned = pinned.min().unwrap_or(Seq(u64::MAX));
+        let unreplayed = Seq(self.unreplayed.load(Ordering::Acquire));
+        let pinned = pinned.min().unwrap_or(unreplayed).min(unreplayed);
         let durable = self.frontiers.get(Level::Durable);
         let mut freed = Vec::new();
         while log.segments.len() > 1 {
@@ -252,15 +253,15 @@ impl Inner {
     fn compact_step(&self) -> Result<Step> {
         let Some(_compacting) = self.compacting.try_lock() else { return Ok(Step::Idle) };
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        let compact =
-            |tree: &Tree, version: &Version| pick::choose(version, tree.options(), &tree.cursors.lock());
         // Values are collected when no compaction is due: compactions find out what is garbage.
-        let collect = |_: &Tree, version: &Version| gc::choose(version);
-        let choosers: [&dyn Fn(&Tree, &Version) -> Choice; 2] = [&compact, &collect];
-        for choose in choosers {
+        for collecting in [false, true] {
             for tree in &trees {
                 let view = tree.view();
-                let choice = choose(tree, &view.version);
+                let choice = if collecting {
+                    gc::choose(&view.version)
+                } else {
+                    pick::choose(&view.version, tree.options(), &tree.cursors.lock())
+                };
                 if !matches!(choice, Choice::Nothing) {
                     self.execute(tree, &view.version, choice)?;
                     return Ok(Step::Worked);

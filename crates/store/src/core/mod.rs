@@ -1,6 +1,6 @@
 //! The inside of an open store, by job: [`commit`] (submit, log, sync), [`anchoring`] (counter),
 //! [`maintain`] (flush, compaction, purge), [`read`], [`keyspaces`], [`open`] (create, recover,
-//! claim).
+//! claim), [`rebuild`] (memtables from the log).
 //!
 //! Locks, outermost first:
 //!
@@ -19,6 +19,7 @@ pub(crate) mod maintain;
 pub(crate) mod open;
 pub(crate) mod purge;
 pub(crate) mod read;
+mod rebuild;
 
 use crate::clock::StoreClock;
 use crate::engine::lsm::tree::{Tables, Tree};
@@ -75,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) filter: RwLock<Option<Arc<dyn crate::engine::lsm::compaction::Filter>>>,
     pub(crate) hooks: OnceLock<(Hook, Hook)>,
     pub(crate) recovery: open::Recovery,
+    /// The first position of the log that is not replayed yet, which pins it; `u64::MAX`: all is.
+    pub(crate) unreplayed: AtomicU64,
     pub(crate) stats: Counters,
     /// How closing went, once somebody closed.
     pub(crate) closed: Mutex<Option<Result<()>>>,

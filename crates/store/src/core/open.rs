@@ -7,22 +7,19 @@
 
 use super::Inner;
 use super::claim::claim;
-use super::commit::Segment;
-use crate::engine::lsm::key::Kind;
+use super::rebuild::{Start, rebuild};
 use crate::engine::lsm::table;
-use crate::engine::lsm::tree::{Tables, Tree};
+use crate::engine::lsm::tree::Tables;
 use crate::files;
 use crate::manifest;
 use crate::manifest::state::State;
 use crate::options::{StoreOptions, World};
 use crate::wal;
-use crate::wal::record::{OpRef, Run, RunReader};
-use crate::wal::replay::{Group, Sink, replay};
 use crate::wal::writer::LogContext;
 use parking_lot::RwLock;
 use ringfort_base::world::{Disk, DiskLock};
 use ringfort_base::{
-    Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, Seq, StoreId,
+    Epoch, Error, ErrorKind, EvidenceKind, FileNo, Incarnation, KeyspaceId, Result, StoreId,
 };
 use ringfort_trust::counter::Counter;
 use ringfort_trust::counter::slot::{CLAIM, VolumeCounter};
@@ -312,6 +309,7 @@ fn create(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>) ->
         segments: VecDeque::new(),
         time_ms: 0,
         recovery: Recovery::default(),
+        built: None,
     };
     let inner = claim(basis, None, epoch, start, None)?;
     platform.commit(&name, id)?;
@@ -359,12 +357,12 @@ fn recover(
     check_life(&state, &anchor)?;
     let context = basis.context(anchor.incarnation, anchor.epoch, &state);
     let tables = Arc::new(open_tables(&basis));
-    let start = rebuild(&context, &anchor, state, &tables)?;
+    let start = rebuild(&context, &anchor, state, &tables, basis.options.memory_budget)?;
     claim(basis, Some(anchor), context.epoch, start, Some(tables))
 }
 
 /// Weakened builds may leave the claim or the comparison out (R27).
-fn compares_lives() -> bool {
+pub(super) fn compares_lives() -> bool {
     defence::on(Defence::Claim) && defence::on(Defence::AnchorCompare)
 }
 
@@ -431,121 +429,4 @@ pub struct Recovery {
     /// Where the log ends in bytes that do not verify: a torn write, as a crash leaves it. They were
     /// never anchored, and are dropped.
     pub torn: Option<(String, u64)>,
-}
-
-/// What a life starts with.
-pub(super) struct Start {
-    pub(super) state: State,
-    pub(super) trees: BTreeMap<KeyspaceId, Arc<Tree>>,
-    /// Groups behind the anchored head, to be copied (R2).
-    pub(super) tail: Vec<(Vec<Run>, Head)>,
-    pub(super) end: Head,
-    /// Old segments that are still needed.
-    pub(super) segments: VecDeque<Segment>,
-    pub(super) time_ms: u64,
-    pub(super) recovery: Recovery,
-}
-
-/// Replays the log into fresh memtables.
-fn rebuild(context: &LogContext, anchor: &Anchor, state: State, tables: &Arc<Tables>) -> Result<Start> {
-    let mut trees = BTreeMap::new();
-    for (&id, keyspace) in state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none()) {
-        trees.insert(id, Arc::new(Tree::open(id, keyspace, tables)?));
-    }
-    let mut rebuild = Rebuild {
-        trees: &trees,
-        anchor,
-        tail: Vec::new(),
-        segments: VecDeque::new(),
-        time_ms: state.time_ms,
-    };
-    let replayed = replay(context, state.log_start, &state.lives, anchor, &mut rebuild)?;
-    let Rebuild { tail, segments, time_ms, .. } = rebuild;
-    let recovery = Recovery { tail_groups: tail.len(), torn: replayed.torn };
-    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms, recovery })
-}
-
-struct Rebuild<'a> {
-    trees: &'a BTreeMap<KeyspaceId, Arc<Tree>>,
-    anchor: &'a Anchor,
-    tail: Vec<(Vec<Run>, Head)>,
-    segments: VecDeque<Segment>,
-    time_ms: u64,
-}
-
-impl Rebuild<'_> {
-    fn run(&mut self, run: &Run, end: Head) -> Result<()> {
-        let inconsistent = |why: &dyn std::fmt::Display| {
-            Error::evidence(
-                EvidenceKind::Inconsistent,
-                wal::DIR,
-                end.position,
-                format!("a verified log record: {why}"),
-            )
-        };
-        let tree = self.trees.get(&run.keyspace);
-        let mut reader = RunReader::new(&run.bytes).map_err(|e| inconsistent(&e))?;
-        self.time_ms = self.time_ms.max(reader.time_ms);
-        while let Some((seq, op)) = reader.next().map_err(|e| inconsistent(&e))? {
-            if seq.0 > end.position {
-                return Err(inconsistent(&"an operation lies behind its group's end"));
-            }
-            let Some(tree) = tree.filter(|tree| seq > tree.flushed()) else { continue };
-            let applied = match op {
-                OpRef::Put { key, value } => tree.insert(seq, Kind::Put, key, value),
-                OpRef::Delete { key } => tree.insert(seq, Kind::Delete, key, &[]),
-                OpRef::DeleteRange { from, to } => tree.delete_range(seq, from, to),
-                OpRef::Count { delta } => {
-                    tree.add_count(seq, delta);
-                    Ok(())
-                }
-            };
-            // What the memtable takes for a bug of its caller, the log says here.
-            applied.map_err(|e| if e.kind() == ErrorKind::Internal { inconsistent(&e) } else { e })?;
-        }
-        Ok(())
-    }
-}
-
-impl Sink for Rebuild<'_> {
-    fn group(&mut self, group: &Group, anchored: bool) -> Result<()> {
-        match group {
-            Group::Ops { runs, head } => {
-                for run in runs {
-                    self.run(run, *head)?;
-                }
-                for tree in self.trees.values() {
-                    if tree.active_bytes() >= tree.options().write_buffer_bytes {
-                        tree.freeze(Seq(head.position))?;
-                    }
-                }
-                if !anchored {
-                    let copy = |run: &Run| Run { keyspace: run.keyspace, bytes: run.bytes.clone() };
-                    self.tail.push((runs.iter().map(copy).collect(), *head));
-                }
-                Ok(())
-            }
-            Group::Claim { claim, head } => {
-                self.time_ms = self.time_ms.max(claim.time_ms);
-                let own = claim.incarnation == self.anchor.incarnation;
-                if own && claim.id != self.anchor.claim && compares_lives() {
-                    let detail = format!("incarnation {} was claimed by another attempt", claim.incarnation);
-                    return Err(Error::evidence(EvidenceKind::Fork, wal::DIR, head.position, detail));
-                }
-                if anchored {
-                    return Ok(());
-                }
-                let detail = "a claim behind the anchored head";
-                Err(Error::evidence(EvidenceKind::Inconsistent, wal::DIR, head.position, detail))
-            }
-        }
-    }
-
-    fn segment(&mut self, number: FileNo, start: Head, end: Head, bytes: u64) {
-        // What begins at the anchored head or behind it is copied into the new life.
-        if start.position < self.anchor.wal.position {
-            let end = end.position.min(self.anchor.wal.position);
-            self.segments.push_back(Segment { number, end: Seq(end), bytes });
-        }
-    }
 }

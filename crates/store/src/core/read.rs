@@ -6,6 +6,7 @@ use crate::engine::lsm::iter::{Entries, LevelCursor, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
 use crate::engine::lsm::tree::{GetOutcome, Tables, View};
 use crate::store::{Answer, Snapshot};
+use crate::value::Value;
 use ringfort_base::{KeyspaceId, Level, Result, Seq};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,7 +49,7 @@ impl Inner {
         key: &[u8],
         at: Option<Seq>,
         resident_only: bool,
-    ) -> Result<Option<Answer<Option<Vec<u8>>>>> {
+    ) -> Result<Option<Answer<Option<Value>>>> {
         self.check()?;
         self.stats.gets.fetch_add(1, Ordering::Relaxed);
         let tree = self.tree(keyspace)?;
@@ -57,7 +58,7 @@ impl Inner {
         let at = at.unwrap_or_else(|| self.visible());
         let outcome = view.get(key, at, &self.tables, resident_only).map_err(|error| self.refuse(error))?;
         Ok(match outcome {
-            GetOutcome::Found(value, depends) => Some(Answer { value: Some(value.to_vec()), depends }),
+            GetOutcome::Found(value, depends) => Some(Answer { value: Some(value), depends }),
             GetOutcome::Absent(depends) => Some(Answer { value: None, depends }),
             GetOutcome::NeedsIo => None,
         })

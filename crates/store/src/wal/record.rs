@@ -5,7 +5,7 @@
 //!            | 2 | ops                       continuation: bytes that follow on those before
 //!            | 3 | claim
 //! ops       := time_ms varint | first_seq varint | op*          (the run's pieces joined)
-//! op        := seq offset varint | kind u8 | body
+//! op        := kind u8 | [skip varint, if bit 7 of kind is set] | body
 //! body      := key bytes                     kind 0 delete
 //!            | key bytes | value bytes       kind 1 put
 //!            | from bytes | to bytes         kind 2 range delete
@@ -13,11 +13,14 @@
 //! claim     := time_ms varint | incarnation u64 | claim id 16 | continues: position u64, tag 16
 //! bytes     := length varint | that many bytes
 //! ```
-//! Kinds 3 (merge), 4 (single delete), 5 (value pointer) are reserved, as in tables.
+//! A run's first operation has `first_seq`, each further one the next number; `skip` (at least 1) is
+//! how many numbers operations of other keyspaces took in between. So the operations of a batch are
+//! copied into a run as they stand, but for the first. Kinds 3 (merge), 4 (single delete), 5 (value
+//! pointer) are reserved, as in tables.
 
-use crate::batch::Op;
-use ringfort_base::codec::{DecodeError, Reader, Write, varint_len};
-use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::batch::{Op, Span};
+use ringfort_base::codec::{DecodeError, Reader, Write};
+use ringfort_base::limits::SEQ_MAX;
 use ringfort_base::{Incarnation, KeyspaceId, Seq};
 use ringfort_trust::{Head, Tag};
 
@@ -25,10 +28,8 @@ pub(crate) const OPS_START: u8 = 1;
 pub(crate) const OPS_CONTINUED: u8 = 2;
 pub(crate) const CLAIM: u8 = 3;
 
-const DELETE: u8 = 0;
-const PUT: u8 = 1;
-const RANGE_DELETE: u8 = 2;
-const COUNT: u8 = 16;
+/// Set in an operation's kind if a `skip` follows it.
+const SKIPS: u8 = 0x80;
 
 /// The beginning of a run: what stands before its first op.
 pub(crate) fn encode_run_header(out: &mut Vec<u8>, time_ms: u64, first: Seq) {
@@ -36,55 +37,22 @@ pub(crate) fn encode_run_header(out: &mut Vec<u8>, time_ms: u64, first: Seq) {
     out.put_varint(first.0);
 }
 
-/// One operation at `offset` sequence numbers behind the run's first.
-pub(crate) fn encode_op(out: &mut Vec<u8>, offset: u64, op: &Op) {
-    out.put_varint(offset);
-    match op {
-        Op::Put { key, value, .. } => {
-            out.put_u8(PUT);
-            out.put_bytes(key);
-            out.put_bytes(value);
+/// The operations of a span, `skip` sequence numbers behind the run's last.
+pub(crate) fn encode_span(out: &mut Vec<u8>, skip: u64, span: Span<'_>) {
+    match span.bytes.split_first() {
+        Some((kind, rest)) if skip > 0 => {
+            out.put_u8(kind | SKIPS);
+            out.put_varint(skip);
+            out.put(rest);
         }
-        Op::Delete { key, .. } => {
-            out.put_u8(DELETE);
-            out.put_bytes(key);
-        }
-        Op::DeleteRange { from, to, .. } => {
-            out.put_u8(RANGE_DELETE);
-            out.put_bytes(from);
-            out.put_bytes(to);
-        }
-        Op::Count { delta, .. } => {
-            out.put_u8(COUNT);
-            out.put_varint(((delta << 1) ^ (delta >> 63)) as u64);
-        }
+        _ => out.put(span.bytes),
     }
-}
-
-/// An upper bound of [`encode_op`]'s length.
-pub(crate) fn op_len_max(op: &Op) -> usize {
-    let body = match op {
-        Op::Put { key, value, .. } => key.len() + value.len(),
-        Op::Delete { key, .. } => key.len(),
-        Op::DeleteRange { from, to, .. } => from.len() + to.len(),
-        Op::Count { .. } => varint_len(u64::MAX),
-    };
-    body + 11 + 2 * 5
-}
-
-/// A decoded operation, borrowing from its run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum OpRef<'a> {
-    Put { key: &'a [u8], value: &'a [u8] },
-    Delete { key: &'a [u8] },
-    DeleteRange { from: &'a [u8], to: &'a [u8] },
-    Count { delta: i64 },
 }
 
 /// Decodes the joined pieces of a run.
 pub(crate) struct RunReader<'a> {
     reader: Reader<'a>,
-    first: Seq,
+    next: u64,
     /// The time that the group was logged with (R20).
     pub(crate) time_ms: u64,
 }
@@ -93,29 +61,27 @@ impl<'a> RunReader<'a> {
     pub(crate) fn new(run: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(run);
         let time_ms = reader.varint()?;
-        let first = Seq(reader.varint()?);
-        Ok(Self { reader, first, time_ms })
+        let next = reader.varint()?;
+        Ok(Self { reader, next, time_ms })
     }
 
     /// The next operation with its sequence number.
-    pub(crate) fn next(&mut self) -> Result<Option<(Seq, OpRef<'a>)>, DecodeError> {
+    pub(crate) fn next(&mut self) -> Result<Option<(Seq, Op<'a>)>, DecodeError> {
         if self.reader.is_empty() {
             return Ok(None);
         }
-        let r = &mut self.reader;
-        let seq = self.first.0.checked_add(r.varint()?).filter(|s| *s <= ringfort_base::limits::SEQ_MAX);
-        let seq = Seq(seq.ok_or(DecodeError::Limit)?);
-        let op = match r.u8()? {
-            PUT => OpRef::Put { key: r.bytes(KEY_BYTES_MAX)?, value: r.bytes(VALUE_BYTES_MAX)? },
-            DELETE => OpRef::Delete { key: r.bytes(KEY_BYTES_MAX)? },
-            RANGE_DELETE => OpRef::DeleteRange { from: r.bytes(KEY_BYTES_MAX)?, to: r.bytes(KEY_BYTES_MAX)? },
-            COUNT => {
-                let z = r.varint()?;
-                OpRef::Count { delta: (z >> 1) as i64 ^ -((z & 1) as i64) }
-            }
-            other => return Err(DecodeError::Variant(other)),
+        let kind = self.reader.u8()?;
+        let skip = match kind & SKIPS {
+            0 => 0,
+            _ => match self.reader.varint()? {
+                0 => return Err(DecodeError::Meaning("an operation skips nothing")),
+                skip => skip,
+            },
         };
-        Ok(Some((seq, op)))
+        let seq = self.next.checked_add(skip).filter(|seq| *seq <= SEQ_MAX).ok_or(DecodeError::Limit)?;
+        let op = Op::decode(kind & !SKIPS, &mut self.reader)?;
+        self.next = seq + 1;
+        Ok(Some((Seq(seq), op)))
     }
 }
 
@@ -162,31 +128,27 @@ pub(crate) struct Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::WriteBatch;
 
     #[test]
     fn a_run_round_trips() {
         let ks = KeyspaceId(1);
-        let ops = [
-            Op::Put { keyspace: ks, key: b"k".to_vec(), value: vec![7; 300] },
-            Op::Delete { keyspace: ks, key: vec![] },
-            Op::DeleteRange { keyspace: ks, from: b"a".to_vec(), to: b"b".to_vec() },
-            Op::Count { keyspace: ks, delta: i64::MIN },
-            Op::Count { keyspace: ks, delta: -1 },
-        ];
+        let mut batch = WriteBatch::new();
+        batch.put(ks, b"k", [7; 300]);
+        batch.delete(ks, b"");
+        batch.delete_range(ks, b"a", b"b");
         let mut run = Vec::new();
         encode_run_header(&mut run, 1234, Seq(50));
-        for (i, op) in ops.iter().enumerate() {
-            let before = run.len();
-            encode_op(&mut run, i as u64 * 2, op);
-            assert!(run.len() - before <= op_len_max(op));
-        }
+        batch.spans().for_each(|span| encode_span(&mut run, 0, span));
+        batch.spans().for_each(|span| encode_span(&mut run, 1, span));
+        batch.spans().for_each(|span| encode_span(&mut run, 1000, span));
         let mut reader = RunReader::new(&run).unwrap();
         assert_eq!(reader.time_ms, 1234);
-        assert_eq!(reader.next(), Ok(Some((Seq(50), OpRef::Put { key: b"k", value: &[7; 300] }))));
-        assert_eq!(reader.next(), Ok(Some((Seq(52), OpRef::Delete { key: b"" }))));
-        assert_eq!(reader.next(), Ok(Some((Seq(54), OpRef::DeleteRange { from: b"a", to: b"b" }))));
-        assert_eq!(reader.next(), Ok(Some((Seq(56), OpRef::Count { delta: i64::MIN }))));
-        assert_eq!(reader.next(), Ok(Some((Seq(58), OpRef::Count { delta: -1 }))));
+        for first in [50, 54, 1057] {
+            assert_eq!(reader.next(), Ok(Some((Seq(first), Op::Put { key: b"k", value: &[7; 300] }))));
+            assert_eq!(reader.next(), Ok(Some((Seq(first + 1), Op::Delete { key: b"" }))));
+            assert_eq!(reader.next(), Ok(Some((Seq(first + 2), Op::DeleteRange { from: b"a", to: b"b" }))));
+        }
         assert_eq!(reader.next(), Ok(None));
         for cut in 0..run.len() {
             // Every cut is an error or a shorter run, never a panic.
@@ -196,13 +158,28 @@ mod tests {
         }
     }
 
+    fn only_op(first: u64, op: &[u8]) -> Result<(), DecodeError> {
+        let mut run = Vec::new();
+        encode_run_header(&mut run, 0, Seq(first));
+        run.extend(op);
+        RunReader::new(&run)?.next().map(drop)
+    }
+
     #[test]
     fn reserved_kinds_are_refused() {
-        for kind in [3, 4, 5, 6, 17, 255] {
-            let mut run = Vec::new();
-            encode_run_header(&mut run, 0, Seq(1));
-            run.extend([0, kind, 0, 0]);
-            assert_eq!(RunReader::new(&run).unwrap().next(), Err(DecodeError::Variant(kind)));
+        for kind in [3, 4, 5, 6, 17, 127] {
+            assert_eq!(only_op(1, &[kind, 0, 0]), Err(DecodeError::Variant(kind)));
+            assert_eq!(only_op(1, &[kind | SKIPS, 1, 0, 0]), Err(DecodeError::Variant(kind)));
         }
+    }
+
+    #[test]
+    fn sequence_numbers_have_one_spelling_and_a_limit() {
+        assert_eq!(only_op(1, &[SKIPS, 1, 0]), Ok(()));
+        assert!(matches!(only_op(1, &[SKIPS, 0, 0]), Err(DecodeError::Meaning(_))));
+        assert_eq!(only_op(SEQ_MAX, &[0, 0]), Ok(()));
+        assert_eq!(only_op(SEQ_MAX, &[SKIPS, 1, 0]), Err(DecodeError::Limit));
+        assert_eq!(only_op(u64::MAX, &[SKIPS, 1, 0]), Err(DecodeError::Limit));
+        assert_eq!(only_op(u64::MAX, &[0, 0]), Err(DecodeError::Limit));
     }
 }

@@ -1,32 +1,87 @@
 //! Reading the log back (R3): from the oldest segment that is still needed to the anchored head,
 //! every record of which must verify, and on to the end of what verifies.
+//!
+//! A segment is read a window at a time, opened in place, and each group's runs are handed to the
+//! [`Sink`] as one borrowed piece: replay holds a window and a group, however large the log is.
 
-use super::record::{CLAIM, Claim, OPS_CONTINUED, OPS_START, Run};
+use super::record::{CLAIM, Claim, OPS_CONTINUED, OPS_START};
 use super::writer::{LogContext, derive_sealer};
 use crate::files;
 use crate::manifest::state::Life;
 use ringfort_base::codec::DecodeError;
-use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result};
-use ringfort_trust::chain::{ChainReader, EndReason, LogKind, Record, SegmentHeader};
+use ringfort_base::world::DiskFile;
+use ringfort_base::{Error, EvidenceKind, FileNo, KeyspaceId, Result, Untrusted};
+use ringfort_trust::chain::{Ahead, ChainReader, EndReason, LogKind, Record, SegmentHeader};
 use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::{Anchor, Head, Sealer};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Largest segment that is read, bytes. Not taken from an option: the host chooses those, and a store
 /// may have been written under others.
-pub(crate) const SEGMENT_BYTES_MAX: u64 = 8 << 30;
+const SEGMENT_BYTES_MAX: u64 = 8 << 30;
 
-/// A group that verified: its runs, joined, and the head that it makes.
-pub(crate) enum Group {
-    Ops { runs: Vec<Run>, head: Head },
+/// How much of a segment is read at a time, bytes.
+const WINDOW_BYTES: usize = 2 << 20;
+const _: () = assert!(WINDOW_BYTES >= ChainReader::WINDOW_BYTES_MIN);
+
+/// A group that verified, and the head that it makes.
+pub(crate) enum Group<'a> {
+    Ops { runs: &'a Runs, head: Head },
     Claim { claim: Claim, head: Head },
+}
+
+/// The runs of a group, their pieces joined, in one buffer.
+#[derive(Default)]
+pub(crate) struct Runs {
+    bytes: Vec<u8>,
+    /// Where each ends in `bytes`.
+    ends: Vec<(KeyspaceId, usize)>,
+}
+
+impl Runs {
+    /// Each run with its keyspace.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyspaceId, &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(keyspace, end)| {
+            let run = &self.bytes[start..end];
+            start = end;
+            (keyspace, run)
+        })
+    }
+
+    fn begin(&mut self, keyspace: KeyspaceId, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        self.ends.push((keyspace, self.bytes.len()));
+    }
+
+    /// Goes on with the last run; `false` if that is none of `keyspace`.
+    fn go_on(&mut self, keyspace: KeyspaceId, piece: &[u8]) -> bool {
+        match self.ends.last_mut() {
+            Some((last, end)) if *last == keyspace => {
+                self.bytes.extend_from_slice(piece);
+                *end = self.bytes.len();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
 }
 
 /// What replay reports while it goes.
 pub(crate) trait Sink {
     /// A group; `anchored` = at or before the anchored head.
-    fn group(&mut self, group: &Group, anchored: bool) -> Result<()>;
-    /// A segment of the log was read, from the head that it continues to its last needed one.
+    fn group(&mut self, group: &Group<'_>, anchored: bool) -> Result<()>;
+    /// A segment of the log was read, from the head that it continues to its last needed one;
+    /// `bytes` of it.
     fn segment(&mut self, number: FileNo, start: Head, end: Head, bytes: u64);
 }
 
@@ -58,6 +113,7 @@ pub(crate) fn replay(
         proven: false,
         reached: !defence::on(Defence::AnchorCompare),
         torn: None,
+        window: Vec::new(),
     };
     for (number, (life, path)) in &segments {
         if !walk.segment(*number, *life, path)? {
@@ -104,6 +160,8 @@ struct Walk<'a> {
     /// The anchored head was passed.
     reached: bool,
     torn: Option<(String, u64)>,
+    /// The buffer that segments are read into.
+    window: Vec<u8>,
 }
 
 impl Walk<'_> {
@@ -115,8 +173,8 @@ impl Walk<'_> {
             return Ok(true); // behind the head that the next life continued from
         }
         let file = self.context.disk.open(path).map_err(|e| Error::io("open", path, &e))?;
-        let bytes = files::read_all(&*file, path, SEGMENT_BYTES_MAX)?;
-        let header = match SegmentHeader::claimed(&bytes) {
+        let front = read_window(&*file, path, std::mem::take(&mut self.window), 0)?;
+        let header = match SegmentHeader::claimed(&front) {
             Ok(header) => header,
             // A segment whose header was never written whole: a rotation that a crash cut short.
             Err(_) if self.reached => {
@@ -163,13 +221,12 @@ impl Walk<'_> {
         }
         self.head.get_or_insert(header.continues);
         self.check_reached();
-        let len = bytes.len() as u64;
-        let carry_on = self.records(bytes, &header, path, stop)?;
+        let (carry_on, bytes) = self.records(&*file, front, &header, path, stop)?;
         if !self.proven {
             let detail = "the segment where replay must start holds no record";
-            return Err(Error::evidence(EvidenceKind::Truncated, path, len, detail));
+            return Err(Error::evidence(EvidenceKind::Truncated, path, bytes, detail));
         }
-        self.sink.segment(number, header.continues, self.head.unwrap_or_default(), len);
+        self.sink.segment(number, header.continues, self.head.unwrap_or_default(), bytes);
         Ok(carry_on)
     }
 
@@ -190,31 +247,48 @@ impl Walk<'_> {
     }
 
     /// Reads the records of one segment, up to `stop` if the next life continues from a head in it.
+    /// Whether the log goes on, and how many bytes were passed.
     fn records(
         &mut self,
-        bytes: ringfort_base::Untrusted<Vec<u8>>,
+        file: &dyn DiskFile,
+        front: Untrusted<Vec<u8>>,
         header: &SegmentHeader,
         path: &str,
         stop: Option<Head>,
-    ) -> Result<bool> {
-        let mut reader = ChainReader::new(bytes, header);
-        let mut sealers: HashMap<KeyspaceId, Sealer> = HashMap::new();
-        for domain in self.context.domain_keys.read().keys().copied().chain([KeyspaceId::SYSTEM]) {
-            sealers.insert(domain, derive_sealer(self.context, header, domain)?);
-        }
-        let mut group: Vec<Run> = Vec::new();
-        loop {
+    ) -> Result<(bool, u64)> {
+        let complete = front.len() < WINDOW_BYTES;
+        let mut reader = ChainReader::windowed(front, complete, header);
+        let mut sealers = Sealers { context: self.context, header, by_domain: BTreeMap::new() };
+        let mut group = Runs::default();
+        let mut passed = 0;
+        let carry_on = loop {
             if self.proven && stop.is_some() && stop == self.head {
-                return Ok(true);
+                break true;
             }
-            match reader.next(&mut |domain| sealers.get(&domain)) {
-                Ok(record) => self.record(record, &mut group, path)?,
-                Err((reason, offset)) => return self.end(reason, offset, path),
-            }
-        }
+            let (reason, offset) = match reader.ahead() {
+                Ahead::Refill(offset) => {
+                    let window = read_window(file, path, reader.take_buffer(), offset)?;
+                    let complete = window.len() < WINDOW_BYTES;
+                    reader.refill(window, complete);
+                    continue;
+                }
+                Ahead::Record(domain) => match reader.open(sealers.get(domain)?) {
+                    Ok(record) => {
+                        passed = record.end;
+                        self.record(record, &mut group, path)?;
+                        continue;
+                    }
+                    Err(end) => end,
+                },
+                Ahead::End(reason, offset) => (reason, offset),
+            };
+            break self.end(reason, offset, path)?;
+        };
+        self.window = reader.take_buffer();
+        Ok((carry_on, passed))
     }
 
-    fn record(&mut self, record: Record, group: &mut Vec<Run>, path: &str) -> Result<()> {
+    fn record(&mut self, record: Record<'_>, group: &mut Runs, path: &str) -> Result<()> {
         if !self.proven {
             // The first record under the first header proves what the header continues from.
             self.proven = true;
@@ -224,20 +298,21 @@ impl Walk<'_> {
             |detail: String| Error::evidence(EvidenceKind::Inconsistent, path, record.offset, detail);
         let payload: &[u8] = &record.payload;
         let (kind, body) = payload.split_first().ok_or_else(|| inconsistent("empty record".to_owned()))?;
+        let head = record.head;
         let done = match *kind {
             OPS_START => {
-                group.push(Run { keyspace: record.domain, bytes: body.to_vec() });
-                record.last.then(|| Group::Ops { runs: std::mem::take(group), head: record.head })
+                group.begin(record.domain, body);
+                record.last.then_some(Group::Ops { runs: group, head })
             }
             OPS_CONTINUED => {
-                let run = group.last_mut().filter(|run| run.keyspace == record.domain);
-                let run = run.ok_or_else(|| inconsistent("continues nothing".to_owned()))?;
-                run.bytes.extend_from_slice(body);
-                record.last.then(|| Group::Ops { runs: std::mem::take(group), head: record.head })
+                if !group.go_on(record.domain, body) {
+                    return Err(inconsistent("continues nothing".to_owned()));
+                }
+                record.last.then_some(Group::Ops { runs: group, head })
             }
             CLAIM if record.last && group.is_empty() => {
                 let claim = Claim::decode(body).map_err(|e| inconsistent(e.to_string()))?;
-                Some(Group::Claim { claim, head: record.head })
+                Some(Group::Claim { claim, head })
             }
             other => return Err(inconsistent(format!("record kind {other} is unknown here"))),
         };
@@ -253,6 +328,7 @@ impl Walk<'_> {
                 return Err(self.fork(path, record.head));
             }
             self.sink.group(&done, anchored)?;
+            group.clear();
             self.check_reached();
         }
         Ok(())
@@ -323,6 +399,36 @@ impl Walk<'_> {
             ),
         ))
     }
+}
+
+/// The sealers of a segment's key domains, derived as they are met.
+struct Sealers<'a> {
+    context: &'a LogContext,
+    header: &'a SegmentHeader,
+    by_domain: BTreeMap<KeyspaceId, Sealer>,
+}
+
+impl Sealers<'_> {
+    /// `None`: a domain that nobody knows.
+    fn get(&mut self, domain: KeyspaceId) -> Result<Option<&Sealer>> {
+        if !self.by_domain.contains_key(&domain) {
+            let known = domain == KeyspaceId::SYSTEM || self.context.domain_keys.read().contains_key(&domain);
+            if !known {
+                return Ok(None);
+            }
+            self.by_domain.insert(domain, derive_sealer(self.context, self.header, domain)?);
+        }
+        Ok(self.by_domain.get(&domain))
+    }
+}
+
+/// Reads the window of a segment that begins at `offset`.
+fn read_window(file: &dyn DiskFile, path: &str, buf: Vec<u8>, offset: u64) -> Result<Untrusted<Vec<u8>>> {
+    if offset > SEGMENT_BYTES_MAX {
+        let detail = format!("longer than the {SEGMENT_BYTES_MAX} bytes that such a file can have");
+        return Err(Error::evidence(EvidenceKind::Inconsistent, path, offset, detail));
+    }
+    file.read_at(buf, offset, WINDOW_BYTES).map_err(|e| Error::io("read", path, &e))
 }
 
 fn bad_header(path: &str, error: DecodeError) -> Error {

@@ -1,7 +1,7 @@
 //! Writing the log: groups become sealed records at the end of the present segment.
 
 use super::record::{self, Claim, OPS_CONTINUED, OPS_START, Run};
-use crate::batch::Op;
+use crate::batch::WriteBatch;
 use parking_lot::RwLock;
 use ringfort_base::codec::Write;
 use ringfort_base::limits::{RECORD_BYTES_MAX, SEGMENT_RECORDS_MAX};
@@ -14,6 +14,9 @@ use ringfort_trust::keys::{KeyRing, Secret};
 use ringfort_trust::{Head, Protection, Sealer};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Most bytes of a record's kind and its run's header: 1 and two varints.
+const RUN_HEADER_BYTES_MAX: usize = 1 + 2 * 10;
 
 /// What all segments of one life share.
 pub(crate) struct LogContext {
@@ -36,7 +39,8 @@ pub(crate) struct WalWriter {
     header: SegmentHeader,
     file: Arc<dyn DiskFile>,
     chain: ChainWriter,
-    sealers: HashMap<KeyspaceId, Sealer>,
+    /// By keyspace, ascending.
+    sealers: Vec<(KeyspaceId, Sealer)>,
     /// Bytes written.
     len: u64,
     records: u32,
@@ -46,7 +50,14 @@ pub(crate) struct WalWriter {
 /// One submitted batch with its place in the log.
 pub(crate) struct Entry {
     pub(crate) first: Seq,
-    pub(crate) ops: Vec<Op>,
+    pub(crate) batch: WriteBatch,
+}
+
+impl Entry {
+    /// The sequence number of its last operation.
+    pub(crate) fn last(&self) -> Seq {
+        Seq(self.first.0 + self.batch.len() as u64 - 1)
+    }
 }
 
 impl WalWriter {
@@ -73,7 +84,7 @@ impl WalWriter {
             header,
             file,
             chain,
-            sealers: HashMap::new(),
+            sealers: Vec::new(),
             len: bytes.len() as u64,
             records: 0,
             buf: Vec::new(),
@@ -116,7 +127,7 @@ impl WalWriter {
                 let start = self.chain.begin(&mut self.buf, position.0);
                 self.buf.put_u8(OPS_START);
                 record::encode_run_header(&mut self.buf, time_ms, first);
-                encode_entries(&mut self.buf, entries, first);
+                entries.iter().for_each(|entry| self.buf.put(entry.batch.encoded()));
                 self.finish(start, keyspace, true)?;
             }
             None => {
@@ -144,16 +155,19 @@ impl WalWriter {
         Ok(())
     }
 
-    /// Re-seals a recovered group into this segment (R2).
-    pub(crate) fn append_copied(&mut self, runs: &[Run], position: Seq) -> Result<Head> {
-        self.buf.clear();
+    /// Re-seals a recovered group into this segment (R2). It is written with its successors, at the
+    /// latest with the claim that follows them all.
+    pub(crate) fn append_copied(&mut self, runs: &[Run], position: Seq) -> Result<()> {
         self.append_runs(runs, position)?;
-        self.flush_buf()
+        if self.buf.len() >= RECORD_BYTES_MAX {
+            self.flush_buf()?;
+            self.buf.clear();
+        }
+        Ok(())
     }
 
-    /// Writes the claim record at `position`.
+    /// Writes the claim record at `position`, behind what was copied.
     pub(crate) fn append_claim(&mut self, claim: &Claim, position: Seq) -> Result<Head> {
-        self.buf.clear();
         let start = self.chain.begin(&mut self.buf, position.0);
         claim.encode(&mut self.buf);
         self.finish(start, KeyspaceId::SYSTEM, true)?;
@@ -161,20 +175,20 @@ impl WalWriter {
     }
 
     fn finish(&mut self, start: usize, domain: KeyspaceId, last: bool) -> Result<()> {
-        let context = Arc::clone(&self.context);
-        if !self.sealers.contains_key(&domain) {
-            let sealer = derive_sealer(&context, &self.header, domain)?;
-            self.sealers.insert(domain, sealer);
+        let at = self.sealers.partition_point(|(keyspace, _)| *keyspace < domain);
+        if self.sealers.get(at).is_none_or(|(keyspace, _)| *keyspace != domain) {
+            self.sealers.insert(at, (domain, derive_sealer(&self.context, &self.header, domain)?));
         }
-        let sealer = &self.sealers[&domain];
+        let sealer = &self.sealers[at].1;
         self.records += 1;
-        self.chain.finish(&mut self.buf, start, domain, last, sealer, &*context.entropy)?;
+        self.chain.finish(&mut self.buf, start, domain, last, sealer, &*self.context.entropy)?;
         Ok(())
     }
 
     fn flush_buf(&mut self) -> Result<Head> {
-        let path = super::path(self.header.segment);
-        self.file.write_at(&self.buf, self.len).map_err(|e| Error::io("write", &path, &e))?;
+        let number = self.header.segment;
+        let failed = |e| Error::io("write", &super::path(number), &e);
+        self.file.write_at(&self.buf, self.len).map_err(failed)?;
         self.len += self.buf.len() as u64;
         if self.buf.capacity() > 4 * RECORD_BYTES_MAX {
             self.buf = Vec::new();
@@ -205,44 +219,30 @@ pub(crate) fn derive_sealer(
 
 /// The keyspace, if all operations are of one and the group fits one record.
 fn single_keyspace(entries: &[Entry]) -> Option<KeyspaceId> {
-    let mut ops = entries.iter().flat_map(|e| &e.ops);
-    let first = ops.next()?;
-    let keyspace = first.keyspace();
-    let mut bytes = record::op_len_max(first) + 32;
-    for op in ops {
-        bytes += record::op_len_max(op);
-        if op.keyspace() != keyspace {
-            return None;
-        }
-    }
-    (bytes <= RECORD_BYTES_MAX).then_some(keyspace)
+    let keyspace = entries.first()?.batch.single_keyspace()?;
+    let others = entries[1..].iter().any(|entry| entry.batch.single_keyspace() != Some(keyspace));
+    let bytes: usize = entries.iter().map(|entry| entry.batch.encoded().len()).sum();
+    (!others && bytes + RUN_HEADER_BYTES_MAX <= RECORD_BYTES_MAX).then_some(keyspace)
 }
 
-fn encode_entries(out: &mut Vec<u8>, entries: &[Entry], first: Seq) {
-    for entry in entries {
-        for (i, op) in entry.ops.iter().enumerate() {
-            record::encode_op(out, entry.first.0 - first.0 + i as u64, op);
-        }
-    }
-}
-
+/// The group's operations by keyspace, in the order of each keyspace's first one.
 fn split_by_keyspace(entries: &[Entry], first: Seq, time_ms: u64) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+    // With the sequence number that follows on the run's last.
+    let mut runs: Vec<(u64, Run)> = Vec::new();
     for entry in entries {
-        for (i, op) in entry.ops.iter().enumerate() {
-            let keyspace = op.keyspace();
-            let run = match runs.iter_mut().position(|run| run.keyspace == keyspace) {
-                Some(at) => &mut runs[at],
-                None => {
-                    let mut bytes = Vec::new();
-                    record::encode_run_header(&mut bytes, time_ms, first);
-                    runs.push(Run { keyspace, bytes });
-                    let at = runs.len() - 1;
-                    &mut runs[at]
-                }
-            };
-            record::encode_op(&mut run.bytes, entry.first.0 - first.0 + i as u64, op);
+        let mut seq = entry.first.0;
+        for span in entry.batch.spans() {
+            let at = runs.iter().position(|(_, run)| run.keyspace == span.keyspace).unwrap_or_else(|| {
+                let mut bytes = Vec::new();
+                record::encode_run_header(&mut bytes, time_ms, first);
+                runs.push((first.0, Run { keyspace: span.keyspace, bytes }));
+                runs.len() - 1
+            });
+            let (next, run) = &mut runs[at];
+            record::encode_span(&mut run.bytes, seq - *next, span);
+            seq += span.ops as u64;
+            *next = seq;
         }
     }
-    runs
+    runs.into_iter().map(|(_, run)| run).collect()
 }

@@ -159,7 +159,7 @@ pub fn put(store: &Store, ks: KeyspaceId, key: &[u8], value: &[u8], level: Level
 }
 
 pub fn get(store: &Store, ks: KeyspaceId, key: &[u8]) -> Result<Option<Vec<u8>>> {
-    store.get(ks, key, None).map(|answer| answer.value)
+    Ok(store.get(ks, key, None)?.value.map(Vec::from))
 }
 
 /// Runs background work until there is none.

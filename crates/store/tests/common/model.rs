@@ -166,7 +166,7 @@ impl History {
             });
             for key in touched {
                 let value = store.get(id, key, None).map_err(failed)?.value;
-                if value.as_ref() != entries.get(key) {
+                if value.as_deref() != entries.get(key).map(Vec::as_slice) {
                     return Err(format!("keyspace {name}: get and iterator disagree about {key:?}"));
                 }
             }

@@ -212,7 +212,7 @@ impl Mirror {
         }
         for (key, value) in expected.iter().step_by(3) {
             let found = self.store.get(self.ids[ks], key, Some(at)).map_err(|e| e.to_string())?.value;
-            if found.as_ref() != Some(value) {
+            if found.as_deref() != Some(value.as_slice()) {
                 return Err(format!("get of {key:?} differs from the iterator"));
             }
         }

@@ -212,8 +212,12 @@ fn snapshots(setup: &Setup) {
             reversed.reverse();
             assert_eq!(reversed, *seen, "{place}");
             for i in 0..40u8 {
-                let expected = seen.iter().find(|(key, _)| key == &[i]).map(|(_, value)| value.clone());
-                assert_eq!(store.get(ks, &[i], Some(snapshot)).unwrap().value, expected, "{place}");
+                let expected = seen.iter().find(|(key, _)| key == &[i]).map(|(_, value)| value.as_slice());
+                assert_eq!(
+                    store.get(ks, &[i], Some(snapshot)).unwrap().value.as_deref(),
+                    expected,
+                    "{place}"
+                );
             }
         }
     };

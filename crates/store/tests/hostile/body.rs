@@ -129,7 +129,11 @@ fn read(machine: &Machine, ks: KeyspaceId) -> Result<Rows> {
     let store = Store::open(machine.world(), options(machine))?;
     let rows = dump(&store, ks)?;
     for (key, value) in &rows {
-        assert_eq!(store.get(ks, key, None)?.value.as_ref(), Some(value), "a point read and a scan agree");
+        assert_eq!(
+            store.get(ks, key, None)?.value.as_deref(),
+            Some(value.as_slice()),
+            "a point read and a scan agree"
+        );
     }
     store.verify_checksums()?;
     Ok(rows)

@@ -45,7 +45,7 @@ fn valid() -> &'static Valid {
         let sealer = ring.log_sealer(SEALED, &file.header, LogKind::Manifest, None).unwrap();
         let mut reader = ChainReader::new(ringfort_base::Untrusted::new(file.bytes.clone()), &file.header);
         let edits = (0..=anatomy.manifest_head)
-            .map(|_| reader.next(&mut |_| Some(&sealer)).ok().unwrap().payload.into_inner())
+            .map(|_| reader.next(&mut |_| Some(&sealer)).ok().unwrap().payload.to_vec())
             .collect();
         Valid { machine, ks, anatomy, ring, edits }
     })

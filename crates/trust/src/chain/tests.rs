@@ -4,7 +4,7 @@ use super::*;
 use crate::keys::Secret;
 use crate::seal::Protection;
 use crate::testing::{TestEntropy, ring};
-use ringfort_base::{Epoch, FileNo, Incarnation, Lineage, StoreId};
+use ringfort_base::{Epoch, FileNo, Incarnation, Lineage, StoreId, Untrusted};
 use std::collections::HashSet;
 
 const BOTH: [Protection; 2] = [Protection::Sealed(crate::Suite::Aes256Gcm), Protection::Checksummed];
@@ -47,25 +47,62 @@ fn segment(protection: Protection, header: &SegmentHeader, records: u64) -> (Vec
     (out, ends)
 }
 
-/// Reads all: how many records there are (each checked against what was written), and the end.
+/// Reads all: how many records there are (each checked against what was written), and the end. Where
+/// the file is cut into windows changes nothing (but for the reason, with windows as short as these:
+/// a false length may point behind them).
 fn read(protection: Protection, header: &SegmentHeader, bytes: &[u8]) -> (u64, EndReason, u64) {
+    let whole = read_by(protection, header, bytes, bytes.len() + 1);
+    for window in [SegmentHeader::BYTES, SegmentHeader::BYTES + 29] {
+        let (records, _, at) = read_by(protection, header, bytes, window);
+        assert_eq!((records, at), (whole.0, whole.2), "windows of {window}");
+    }
+    whole
+}
+
+/// As [`read`], a window of `len` bytes at a time.
+fn read_by(
+    protection: Protection,
+    header: &SegmentHeader,
+    bytes: &[u8],
+    len: usize,
+) -> (u64, EndReason, u64) {
     let sealer = sealer(protection, header);
-    let mut reader = ChainReader::new(Untrusted::new(bytes.to_vec()), header);
-    for i in 0.. {
-        match reader.next(&mut |domain| (domain == KeyspaceId(0)).then_some(&sealer)) {
-            Ok(record) => {
-                assert_eq!(*record.payload, payload(i));
-                assert_eq!(record.head.position, 11 + i);
-                assert_eq!(record.last, i % 2 == 1);
-                assert_eq!(record.head, reader.head());
+    let window = |offset: u64| {
+        let rest = &bytes[offset as usize..];
+        (Untrusted::new(rest[..rest.len().min(len)].to_vec()), rest.len() < len)
+    };
+    let (front, complete) = window(0);
+    let mut reader = ChainReader::windowed(front, complete, header);
+    let mut records = 0;
+    loop {
+        match reader.ahead() {
+            Ahead::Refill(offset) => {
+                drop(reader.take_buffer());
+                let (next, complete) = window(offset);
+                reader.refill(next, complete);
             }
-            Err((end, at)) => {
-                assert_eq!(reader.next(&mut |_| Some(&sealer)).err(), Some((end, at)), "an end stays");
-                return (i, end, at);
+            Ahead::Record(domain) => {
+                let head = match reader.open((domain == KeyspaceId(0)).then_some(&sealer)) {
+                    Ok(record) => {
+                        assert_eq!(*record.payload, payload(records));
+                        assert_eq!(record.head.position, 11 + records);
+                        assert_eq!(record.last, records % 2 == 1);
+                        record.head
+                    }
+                    Err((end, at)) => {
+                        assert_eq!(reader.ahead(), Ahead::End(end, at), "an end stays");
+                        return (records, end, at);
+                    }
+                };
+                assert_eq!(head, reader.head());
+                records += 1;
+            }
+            Ahead::End(end, at) => {
+                assert_eq!(reader.ahead(), Ahead::End(end, at), "an end stays");
+                return (records, end, at);
             }
         }
     }
-    unreachable!()
 }
 
 #[test]
@@ -100,6 +137,50 @@ fn what_was_written_is_read_up_to_its_end() {
             assert_eq!(read(protection, &header, &reserved), (6, EndReason::Zeros, used));
         }
         assert_eq!(read(protection, &header, &header.encode()), (0, EndReason::Short, 116));
+    }
+}
+
+/// Records of several sizes through windows of the least size: every answer is that of the whole file.
+#[test]
+fn the_least_window_gives_the_answers_of_the_whole_file() {
+    let header = header(7, 8);
+    let (entropy, sealer) = (TestEntropy::default(), sealer(SEALED, &header));
+    let mut writer = ChainWriter::new(&header);
+    let mut bytes = header.encode().to_vec();
+    for len in [5, 700_000, PLAIN_BYTES_MAX - 8, 0, 900_000] {
+        let start = writer.begin(&mut bytes, 11);
+        bytes.resize(bytes.len() + len, len as u8);
+        writer.finish(&mut bytes, start, KeyspaceId(0), true, &sealer, &entropy).unwrap();
+    }
+    let read = |bytes: &[u8], window: usize| {
+        let cut = |offset: usize| {
+            let rest = &bytes[offset..];
+            (Untrusted::new(rest[..rest.len().min(window)].to_vec()), rest.len() < window)
+        };
+        let (front, complete) = cut(0);
+        let mut reader = ChainReader::windowed(front, complete, &header);
+        let mut lens = Vec::new();
+        loop {
+            match reader.ahead() {
+                Ahead::Refill(offset) => {
+                    let (window, complete) = cut(offset as usize);
+                    reader.refill(window, complete);
+                }
+                Ahead::Record(_) => match reader.open(Some(&sealer)) {
+                    Ok(record) => lens.push(record.payload.len()),
+                    Err(end) => return (lens, end),
+                },
+                Ahead::End(end, at) => return (lens, (end, at)),
+            }
+        }
+    };
+    let least = ChainReader::WINDOW_BYTES_MIN;
+    assert_eq!(read(&bytes, least).0, [5, 700_000, PLAIN_BYTES_MAX - 8, 0, 900_000]);
+    for at in [0, 120, 150, 200, 700_100, bytes.len() - 900_030, bytes.len() - 1] {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x10;
+        assert_eq!(read(&bad, least), read(&bad, bad.len() + 1), "byte {at}");
+        assert_eq!(read(&bytes[..at], least), read(&bytes[..at], at + 1), "cut at {at}");
     }
 }
 

@@ -1,127 +1,215 @@
 //! The block cache: opened, checked plaintext blocks, inside the TEE, under one budget.
 //!
-//! Values of value files are kept beside the blocks of tables, by the same names.
+//! ```text
+//! table ─▶ part (filter, index) ─▶ slot of a data block ─▶ Arc<Block>
+//!                                   ▲
+//! ring: (shelf, number) … ──────────┘  the clock: cools a block when it passes, frees a cold one
+//! ```
+//! A block is decrypted once, into the memory in which it stays and is read. Whoever knows a block's
+//! place in the index knows its [`Slot`]: finding it costs no hash, no search and no lock that others
+//! want. Slots belong to the index that leads to them (a *shelf*), so what a deleted table had goes
+//! with it, and nothing in the cache can go stale.
 //!
-//! A block is decrypted once, into the memory in which it stays and is read. Blocks are named by
-//! (file number, offset): file numbers are never reused, so nothing in the cache can go stale.
-//! Threads that miss the same block wait for the one that reads it.
+//! *Eviction* is a clock with a small count per block: a read warms its block, the hand cools it. A
+//! block that was read once goes before one that is read often, so a scan passes through.
 //!
-//! *Priority*: index and filter partitions serve many reads each; as long as they take less than
-//! half of the budget they are not evicted for data.
+//! *Guides*: the parts of tables (filter, index, slots) serve many reads each. They are pinned until
+//! they take half of the budget; more of them take part in the clock.
 //!
-//! Open tables keep their top index, filter and tombstones outside the cache; that memory is
-//! accounted for here ([`BlockCache::pinned_bytes`]), so that one place knows the whole.
+//! *One account*: pinned memory and what memtables take ([`BlockCache::set_reserved`]) are taken off
+//! the room for blocks, so that all of it together keeps the budget.
+//!
+//! # Invariants
+//! 1. A slot's lock is held while its block is read: threads that miss the same block wait for the one
+//!    that reads it. The hand and readers that must not wait only try.
+//! 2. `used` is the sum over all filled slots: filling adds under the slot's lock, the hand and the
+//!    shelf's end subtract what they take out.
 
-use super::filter::Filter;
-use super::table::block::Block;
-use quick_cache::sync::{Cache, GuardResult};
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
-use ringfort_base::{Error, ErrorKind, FileNo, Result};
-use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use parking_lot::Mutex;
+use ringfort_base::Result;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
-/// What an entry takes beside its block: key, links, reference counts.
+/// What a cached block takes beside its memory: reference counts, its place in the ring, the
+/// allocator's part.
 const ENTRY_BYTES: usize = 96;
-/// A shard should hold at least this much, bytes, so that a large block finds room.
-const SHARD_BYTES_MIN: usize = 8 << 20;
-const SHARDS_MAX: usize = 32;
-const TYPICAL_BLOCK_BYTES: usize = 4096;
+/// Reads that a block is remembered for; as often the hand spares it.
+const HEAT_MAX: u8 = 3;
+/// Rings, so that threads that miss at the same time do not meet.
+const RINGS: usize = 8;
+/// A ring is looked through for the remains of deleted tables when it is at least so long.
+const RING_CLEAN_MIN: usize = 512;
 
-/// The name of a block.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct BlockKey {
-    /// The file.
-    pub file: FileNo,
-    /// The block's offset.
-    pub offset: u64,
+/// What may be cached.
+pub(crate) trait Cached {
+    /// Memory that it takes.
+    fn memory_bytes(&self) -> usize;
+    /// How warm it is.
+    fn heat(&self) -> &Heat;
 }
 
-/// What is kept.
-#[derive(Clone)]
-enum Cached {
-    Data(Arc<Block>),
-    Index(Arc<Block>),
-    Filter(Arc<Filter>),
-    Value(Arc<Vec<u8>>),
+/// How often something was read lately.
+pub(crate) struct Heat(AtomicU8);
+
+impl Heat {
+    pub(crate) const COLD: u8 = 0;
+    pub(crate) const HOT: u8 = HEAT_MAX;
+
+    pub(crate) const fn new(heat: u8) -> Self {
+        Self(AtomicU8::new(heat))
+    }
+
+    /// Races lose a count, which is no matter.
+    #[inline]
+    pub(crate) fn warm(&self) {
+        let now = self.0.load(Ordering::Relaxed);
+        if now < HEAT_MAX {
+            self.0.store(now + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// `false`: it was cold already.
+    pub(crate) fn cool(&self) -> bool {
+        let now = self.0.load(Ordering::Relaxed);
+        self.0.store(now.saturating_sub(1), Ordering::Relaxed);
+        now > 0
+    }
 }
 
-impl Cached {
-    fn bytes(&self) -> usize {
-        ENTRY_BYTES
-            + match self {
-                Self::Data(block) | Self::Index(block) => block.memory_bytes(),
-                Self::Filter(filter) => filter.bytes(),
-                Self::Value(value) => value.capacity() + size_of::<Vec<u8>>(),
+/// The place of one block in memory.
+pub(crate) struct Slot<T>(Mutex<Option<Arc<T>>>);
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Cached> Slot<T> {
+    /// What is there, without waiting (R23): `None` also while somebody else looks or reads.
+    #[inline]
+    pub(crate) fn resident(&self) -> Option<Arc<T>> {
+        let held = self.0.try_lock()?;
+        let value = held.as_ref()?;
+        value.heat().warm();
+        Some(Arc::clone(value))
+    }
+
+    /// The hand passes.
+    pub(crate) fn sweep(&self) -> Swept {
+        let Some(mut held) = self.0.try_lock() else { return Swept::Kept };
+        match &*held {
+            None => Swept::Gone,
+            // What somebody is reading would free nothing now.
+            Some(value) if Arc::strong_count(value) > 1 || value.heat().cool() => Swept::Kept,
+            Some(value) => {
+                let bytes = charge(&**value);
+                *held = None;
+                Swept::Freed(bytes)
             }
+        }
     }
 
-    const fn guides(&self) -> bool {
-        matches!(self, Self::Index(_) | Self::Filter(_))
-    }
-}
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<BlockKey, Cached> for ByBytes {
-    fn weight(&self, _: &BlockKey, value: &Cached) -> u64 {
-        value.bytes() as u64
+    /// Empties it: bytes and blocks to subtract.
+    fn end(&mut self) -> (usize, usize) {
+        self.0.get_mut().take().map_or((0, 0), |value| (charge(&*value), 1))
     }
 }
 
-/// Keeps what guides reads while it is not too much.
-#[derive(Clone)]
-struct KeepGuides {
-    guide_bytes: Arc<AtomicUsize>,
-    guide_bytes_max: usize,
+/// Where a guide is pinned, with its memory in the account.
+pub(crate) type Pin<T> = OnceLock<(Arc<T>, PinnedBytes)>;
+
+/// What a cached block is charged.
+pub(crate) fn charge(value: &impl Cached) -> usize {
+    value.memory_bytes() + ENTRY_BYTES
 }
 
-impl Lifecycle<BlockKey, Cached> for KeepGuides {
-    type RequestState = ();
+/// What the hand found in a slot.
+pub(crate) enum Swept {
+    /// Nothing.
+    Gone,
+    /// Something that stays.
+    Kept,
+    /// So many bytes, which are free now.
+    Freed(usize),
+}
 
-    fn is_pinned(&self, _: &BlockKey, value: &Cached) -> bool {
-        value.guides() && self.guide_bytes.load(Ordering::Relaxed) <= self.guide_bytes_max
+/// A row of slots.
+pub(crate) trait Shelf: Send + Sync {
+    /// The hand passes slot `number`.
+    fn sweep(&self, number: usize) -> Swept;
+}
+
+/// The slots of a shelf, with the account that they are charged to.
+pub(crate) struct Slots<T: Cached> {
+    slots: Box<[Slot<T>]>,
+    account: Arc<Account>,
+}
+
+impl<T: Cached> Slots<T> {
+    pub(crate) fn new(len: usize, cache: &BlockCache) -> Self {
+        Self { slots: (0..len).map(|_| Slot::default()).collect(), account: Arc::clone(&cache.account) }
     }
 
-    fn on_evict(&self, (): &mut (), _: BlockKey, value: Cached) {
-        if value.guides() {
-            self.guide_bytes.fetch_sub(value.bytes(), Ordering::Relaxed);
+    #[inline]
+    pub(crate) fn get(&self, number: usize) -> Option<&Slot<T>> {
+        self.slots.get(number)
+    }
+
+    /// Memory that it takes, empty.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.slots.len() * size_of::<Slot<T>>()
+    }
+}
+
+impl<T: Cached> Drop for Slots<T> {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            let (bytes, blocks) = slot.end();
+            self.account.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.account.blocks.fetch_sub(blocks, Ordering::Relaxed);
         }
     }
 }
 
-/// A fixed hash: the same run evicts the same blocks. Names are ours, not a client's.
-#[derive(Clone, Default)]
-pub(crate) struct FixedHash(u64);
+#[derive(Default)]
+struct Account {
+    budget: AtomicUsize,
+    reserved: AtomicUsize,
+    used: AtomicUsize,
+    blocks: AtomicUsize,
+    pinned: AtomicUsize,
+}
 
-impl BuildHasher for FixedHash {
-    type Hasher = Self;
-    fn build_hasher(&self) -> Self {
-        Self(0)
+impl Account {
+    /// Bytes that cached blocks may take now.
+    fn room(&self) -> usize {
+        let taken = self.reserved.load(Ordering::Relaxed) + self.pinned.load(Ordering::Relaxed);
+        self.budget.load(Ordering::Relaxed).saturating_sub(taken)
+    }
+
+    fn over(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.room()
     }
 }
 
-impl Hasher for FixedHash {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-    #[inline]
-    fn write_u64(&mut self, n: u64) {
-        let wide = u128::from(self.0 ^ n ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xa076_1d64_78bd_642f_u64);
-        self.0 = wide as u64 ^ (wide >> 64) as u64;
-    }
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
+struct Place {
+    shelf: Weak<dyn Shelf>,
+    number: usize,
+}
+
+#[derive(Default)]
+struct Ring {
+    places: VecDeque<Place>,
+    clean_at: usize,
 }
 
 /// See the module.
 pub struct BlockCache {
-    cache: Cache<BlockKey, Cached, ByBytes, FixedHash, KeepGuides>,
-    guide_bytes: Arc<AtomicUsize>,
-    pinned_bytes: Arc<AtomicUsize>,
+    account: Arc<Account>,
+    rings: [Mutex<Ring>; RINGS],
+    next: AtomicUsize,
 }
 
 /// How full the cache is.
@@ -129,177 +217,187 @@ pub struct BlockCache {
 pub struct CacheUsage {
     /// Bytes of cached blocks.
     pub cached_bytes: usize,
-    /// Of these, index and filter partitions.
-    pub guide_bytes: usize,
     /// Bytes that open tables hold outside.
     pub pinned_bytes: usize,
     /// Cached blocks.
     pub blocks: usize,
-    /// The budget for cached blocks, bytes.
+    /// The room for cached blocks, bytes.
     pub capacity_bytes: usize,
 }
 
 impl BlockCache {
-    /// A cache of at most `budget_bytes`.
+    /// A cache that keeps within `budget_bytes`, pinned memory included.
     #[must_use]
     pub fn new(budget_bytes: usize) -> Self {
-        let guide_bytes = Arc::new(AtomicUsize::new(0));
-        let lifecycle =
-            KeepGuides { guide_bytes: Arc::clone(&guide_bytes), guide_bytes_max: budget_bytes / 2 };
-        let cache = build_cache(budget_bytes, budget_bytes / TYPICAL_BLOCK_BYTES, ByBytes, lifecycle);
-        Self { cache, guide_bytes, pinned_bytes: Arc::default() }
+        let account = Account { budget: budget_bytes.into(), ..Account::default() };
+        Self { account: Arc::new(account), rings: Default::default(), next: AtomicUsize::new(0) }
     }
 
     /// Changes the budget; evicts what no longer fits.
     pub fn set_budget(&self, budget_bytes: usize) {
-        self.cache.set_capacity(budget_bytes as u64);
+        self.account.budget.store(budget_bytes, Ordering::Relaxed);
+        self.shrink(0);
+    }
+
+    /// Says what memtables take of the budget; evicts what no longer fits.
+    pub fn set_reserved(&self, bytes: usize) {
+        if self.account.reserved.swap(bytes, Ordering::Relaxed) < bytes {
+            self.shrink(0);
+        }
     }
 
     /// How full it is.
     #[must_use]
     pub fn usage(&self) -> CacheUsage {
         CacheUsage {
-            cached_bytes: self.cache.weight() as usize,
-            guide_bytes: self.guide_bytes.load(Ordering::Relaxed),
+            cached_bytes: self.account.used.load(Ordering::Relaxed),
             pinned_bytes: self.pinned_bytes(),
-            blocks: self.cache.len(),
-            capacity_bytes: self.cache.capacity() as usize,
+            blocks: self.account.blocks.load(Ordering::Relaxed),
+            capacity_bytes: self.account.room(),
         }
     }
 
     /// Bytes that open tables hold outside the cache.
     #[must_use]
     pub fn pinned_bytes(&self) -> usize {
-        self.pinned_bytes.load(Ordering::Relaxed)
+        self.account.pinned.load(Ordering::Relaxed)
     }
 
     /// Accounts for memory outside the cache until the guard drops.
     #[must_use]
     pub fn pin_bytes(&self, bytes: usize) -> PinnedBytes {
-        self.pinned_bytes.fetch_add(bytes, Ordering::Relaxed);
-        PinnedBytes { counter: Arc::clone(&self.pinned_bytes), bytes }
+        self.account.pinned.fetch_add(bytes, Ordering::Relaxed);
+        PinnedBytes { account: Arc::clone(&self.account), bytes }
     }
 
-    /// A data block, if it is resident.
+    /// Accounts for memory outside the cache, if guides then take no more than half of the budget.
+    fn try_pin(&self, bytes: usize) -> Option<PinnedBytes> {
+        let half = self.account.budget.load(Ordering::Relaxed) / 2;
+        let fits = |pinned: usize| Some(pinned + bytes).filter(|sum| *sum <= half);
+        let pinned = &self.account.pinned;
+        pinned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(PinnedBytes { account: Arc::clone(&self.account), bytes })
+    }
+
+    /// What `slot`, which is `number` on `shelf`, holds; loaded if it is empty. What is too large for
+    /// the room is not kept.
     #[inline]
-    pub(crate) fn data(&self, key: BlockKey) -> Option<Arc<Block>> {
-        match self.cache.get(&key)? {
-            Cached::Data(block) => Some(block),
-            _ => None,
-        }
-    }
-
-    /// An index partition, if it is resident.
-    pub(crate) fn index(&self, key: BlockKey) -> Option<Arc<Block>> {
-        match self.cache.get(&key)? {
-            Cached::Index(block) => Some(block),
-            _ => None,
-        }
-    }
-
-    /// A filter partition, if it is resident.
-    pub(crate) fn filter(&self, key: BlockKey) -> Option<Arc<Filter>> {
-        match self.cache.get(&key)? {
-            Cached::Filter(filter) => Some(filter),
-            _ => None,
-        }
-    }
-
-    /// A value of a value file, if it is resident.
-    #[inline]
-    pub(crate) fn value(&self, key: BlockKey) -> Option<Arc<Vec<u8>>> {
-        match self.cache.get(&key)? {
-            Cached::Value(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// A value of a value file; read if it is not resident.
-    pub(crate) fn value_or(
+    pub(crate) fn fetch<T: Cached, S: Shelf + 'static>(
         &self,
-        key: BlockKey,
-        load: impl FnOnce() -> Result<Vec<u8>>,
-    ) -> Result<Arc<Vec<u8>>> {
-        match self.get_or(key, || load().map(|value| Cached::Value(Arc::new(value))))? {
-            Cached::Value(value) => Ok(value),
-            _ => Err(wrong_kind(key)),
+        slot: &Slot<T>,
+        (shelf, number): (&Arc<S>, usize),
+        load: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        let mut held = slot.0.lock();
+        if let Some(value) = &*held {
+            value.heat().warm();
+            return Ok(Arc::clone(value));
         }
-    }
-
-    /// A data block; read if it is not resident.
-    pub(crate) fn data_or(&self, key: BlockKey, load: impl FnOnce() -> Result<Block>) -> Result<Arc<Block>> {
-        match self.get_or(key, || load().map(|block| Cached::Data(Arc::new(block))))? {
-            Cached::Data(block) => Ok(block),
-            _ => Err(wrong_kind(key)),
-        }
-    }
-
-    /// An index partition; read if it is not resident.
-    pub(crate) fn index_or(&self, key: BlockKey, load: impl FnOnce() -> Result<Block>) -> Result<Arc<Block>> {
-        match self.get_or(key, || load().map(|block| Cached::Index(Arc::new(block))))? {
-            Cached::Index(block) => Ok(block),
-            _ => Err(wrong_kind(key)),
-        }
-    }
-
-    /// A filter partition; read if it is not resident.
-    pub(crate) fn filter_or(
-        &self,
-        key: BlockKey,
-        load: impl FnOnce() -> Result<Filter>,
-    ) -> Result<Arc<Filter>> {
-        match self.get_or(key, || load().map(|filter| Cached::Filter(Arc::new(filter))))? {
-            Cached::Filter(filter) => Ok(filter),
-            _ => Err(wrong_kind(key)),
-        }
-    }
-
-    /// One thread loads, the others wait for it; if it fails, the next one tries.
-    fn get_or(&self, key: BlockKey, load: impl FnOnce() -> Result<Cached>) -> Result<Cached> {
-        let guard = match self.cache.get_value_or_guard(&key, None) {
-            GuardResult::Value(value) => return Ok(value),
-            GuardResult::Guard(guard) => guard,
-            GuardResult::Timeout => return load(), // There is none.
-        };
-        let value = load()?;
-        let guide_bytes = if value.guides() { value.bytes() } else { 0 };
-        self.guide_bytes.fetch_add(guide_bytes, Ordering::Relaxed);
-        if guard.insert(value.clone()).is_err() {
-            self.guide_bytes.fetch_sub(guide_bytes, Ordering::Relaxed);
+        let value = Arc::new(load()?);
+        let bytes = charge(&*value);
+        if bytes <= self.account.room() {
+            *held = Some(Arc::clone(&value));
+            self.account.used.fetch_add(bytes, Ordering::Relaxed);
+            self.account.blocks.fetch_add(1, Ordering::Relaxed);
+            drop(held);
+            let shelf: Weak<S> = Arc::downgrade(shelf);
+            self.enter(Place { shelf, number });
         }
         Ok(value)
     }
-}
 
-/// A quick_cache with our hash and shards that are not too small.
-pub(crate) fn build_cache<
-    K: std::hash::Hash + Eq + Clone,
-    V: Clone,
-    W: Weighter<K, V> + Clone,
-    L: Lifecycle<K, V> + Clone,
->(
-    budget_bytes: usize,
-    typical_items: usize,
-    weighter: W,
-    lifecycle: L,
-) -> Cache<K, V, W, FixedHash, L> {
-    let shards = (budget_bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
-    let options = OptionsBuilder::new()
-        .shards(1 << shards.ilog2())
-        .estimated_items_capacity(typical_items.max(16))
-        .weight_capacity(budget_bytes as u64)
-        .build()
-        .expect("all required options are given");
-    Cache::with_options(options, weighter, FixedHash::default(), lifecycle)
-}
+    /// Whether there is room for so many bytes at all.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.account.room()
+    }
 
-fn wrong_kind(key: BlockKey) -> Error {
-    Error::new(ErrorKind::Internal, format!("the block at {} of file {} has two kinds", key.offset, key.file))
+    /// For a shelf that fills its places itself: `bytes` (see [`charge`]) came to lie in place `number`,
+    /// which was empty. The hand will find it there.
+    pub(crate) fn filled<S: Shelf + 'static>(&self, (shelf, number): (&Arc<S>, usize), bytes: usize) {
+        self.account.used.fetch_add(bytes, Ordering::Relaxed);
+        self.account.blocks.fetch_add(1, Ordering::Relaxed);
+        let shelf: Weak<S> = Arc::downgrade(shelf);
+        self.enter(Place { shelf, number });
+    }
+
+    /// As [`BlockCache::fetch`]; what guides may pin goes into `pinned` instead.
+    pub(crate) fn fetch_guide<T: Cached, S: Shelf + 'static>(
+        &self,
+        (pinned, slot): (&Pin<T>, &Slot<T>),
+        place: (&Arc<S>, usize),
+        load: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        {
+            let held = slot.0.lock();
+            if let Some((value, _)) = pinned.get() {
+                return Ok(Arc::clone(value)); // Another thread was first.
+            }
+            if held.is_none() {
+                let value = load()?;
+                if let Some(bytes) = self.try_pin(value.memory_bytes()) {
+                    let value = Arc::new(value);
+                    // Nobody else sets it: the slot is locked.
+                    let _ = pinned.set((Arc::clone(&value), bytes));
+                    drop(held);
+                    self.shrink(0);
+                    return Ok(value);
+                }
+                drop(held);
+                return self.fetch(slot, place, || Ok(value));
+            }
+        }
+        self.fetch(slot, place, load)
+    }
+
+    /// How many places the rings hold, remains of deleted tables included.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.rings.iter().map(|ring| ring.lock().places.len()).sum()
+    }
+
+    /// A slot was filled: it joins the ring, and something else makes room.
+    fn enter(&self, place: Place) {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % RINGS;
+        {
+            let mut ring = self.rings[at].lock();
+            ring.places.push_back(place);
+            if ring.places.len() >= ring.clean_at.max(RING_CLEAN_MIN) {
+                ring.places.retain(|place| place.shelf.strong_count() > 0);
+                ring.clean_at = 2 * ring.places.len();
+            }
+        }
+        self.shrink(at);
+    }
+
+    /// Frees cold blocks until the rest fits, beginning with ring `first`.
+    fn shrink(&self, first: usize) {
+        for at in 0..RINGS {
+            if !self.account.over() {
+                return;
+            }
+            let mut ring = self.rings[(first + at) % RINGS].lock();
+            // After so many steps everything that is not in use was cold once.
+            for _ in 0..ring.places.len() * (usize::from(HEAT_MAX) + 1) {
+                if !self.account.over() {
+                    return;
+                }
+                let Some(place) = ring.places.pop_front() else { break };
+                match place.shelf.upgrade().map_or(Swept::Gone, |shelf| shelf.sweep(place.number)) {
+                    Swept::Gone => {}
+                    Swept::Kept => ring.places.push_back(place),
+                    Swept::Freed(bytes) => {
+                        self.account.used.fetch_sub(bytes, Ordering::Relaxed);
+                        self.account.blocks.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Memory accounted for until it drops.
 pub struct PinnedBytes {
-    counter: Arc<AtomicUsize>,
+    account: Arc<Account>,
     bytes: usize,
 }
 
@@ -313,6 +411,6 @@ impl PinnedBytes {
 
 impl Drop for PinnedBytes {
     fn drop(&mut self) {
-        self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.pinned.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

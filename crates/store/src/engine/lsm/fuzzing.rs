@@ -7,6 +7,7 @@ use super::filter::{Filter, hash_key};
 use super::key::{Trailer, cmp_internal};
 use super::table::block::{Block, BlockCursor, Content};
 use super::table::format::{Footer, PartitionHandles, Plain};
+use super::table::index::Index;
 use super::table::meta::TableMeta;
 use super::table::properties::Properties;
 use super::table::reader::{collect_tombstones, decode_handle};
@@ -46,6 +47,15 @@ pub fn index(data: &[u8]) {
         assert!(decodes, "a checked handle does not decode");
         cursor.next();
     }
+    cursor.seek_to_first();
+    let Ok(block) = Block::parse(Plain::pretend(data.to_vec()), content) else { return };
+    let index = Index::new(block);
+    for at in 0..index.len() {
+        assert_eq!(index.seek(cursor.key(), cursor.trailer()), at, "an entry that is there is found");
+        assert_eq!(index.value(at), cursor.value());
+        cursor.next();
+    }
+    assert!(!cursor.valid(), "both meet the same entries");
 }
 
 /// A filter: asking it never fails.

@@ -1,12 +1,43 @@
 //! Open tables by file number, bounded in number and in the memory that they pin.
 
-use super::cache::{BlockCache, FixedHash, build_cache};
+use super::cache::BlockCache;
 use super::table::{Table, TableMeta};
-use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
+use quick_cache::{OptionsBuilder, Weighter};
 use ringfort_base::world::Disk;
 use ringfort_base::{FileNo, Result, StoreId};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+
+/// A shard should hold at least this much, bytes, so that a large table finds room.
+const SHARD_BYTES_MIN: usize = 8 << 20;
+const SHARDS_MAX: usize = 32;
+
+/// A fixed hash: the same run evicts the same tables. Numbers are ours, not a client's.
+#[derive(Clone, Default)]
+pub(crate) struct FixedHash(u64);
+
+impl BuildHasher for FixedHash {
+    type Hasher = Self;
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+impl Hasher for FixedHash {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    #[inline]
+    fn write_u64(&mut self, n: u64) {
+        let wide = u128::from(self.0 ^ n ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xa076_1d64_78bd_642f_u64);
+        self.0 = wide as u64 ^ (wide >> 64) as u64;
+    }
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 #[derive(Clone)]
 struct ByPinnedBytes {
@@ -39,7 +70,15 @@ impl TableCache {
         bytes_max: usize,
     ) -> Self {
         let least = (bytes_max / tables_max.max(1)).max(1) as u64;
-        let open = build_cache(bytes_max, tables_max, ByPinnedBytes { least }, DefaultLifecycle::default());
+        let shards = (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
+        let settings = OptionsBuilder::new()
+            .shards(1 << shards.ilog2())
+            .estimated_items_capacity(tables_max.max(16))
+            .weight_capacity(bytes_max as u64)
+            .build()
+            .expect("all required options are given");
+        let weighter = ByPinnedBytes { least };
+        let open = Cache::with_options(settings, weighter, FixedHash::default(), DefaultLifecycle::default());
         Self { store, disk, blocks, open }
     }
 

@@ -29,6 +29,7 @@
 //!
 //! [`separate_values_from_bytes`]: crate::KeyspaceOptions::separate_values_from_bytes
 
+mod cache;
 pub mod format;
 pub(crate) mod gc;
 mod reader;
@@ -36,6 +37,7 @@ pub(crate) mod separate;
 mod set;
 mod writer;
 
+pub use cache::ApartValue;
 pub use format::{BlobMeta, BlobPointer, BlobUse};
 pub(crate) use reader::Cursors;
 pub use reader::{BlobFile, BlobFiles};

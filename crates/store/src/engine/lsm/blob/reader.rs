@@ -1,12 +1,14 @@
 //! Reading values: an open value file, and all of a store's, through the block cache.
 
+use super::cache::{ApartValue, ValueCache};
 use super::format::{BlobFooter, BlobMeta, BlobPointer, decode_index};
 use super::{BlobSet, blob_path};
-use crate::engine::lsm::cache::{BlockCache, BlockKey, FixedHash, build_cache};
-use crate::engine::lsm::table::PinnedSlice;
+use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::table::format::{BlockHandle, BlockKind, Place, Plain, SealedFile, decompress};
-use quick_cache::UnitWeighter;
+use crate::engine::lsm::table_cache::FixedHash;
+use crate::value::Value;
 use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, UnitWeighter};
 use ringfort_base::codec::DecodeError;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, ErrorKind, EvidenceKind, FileNo, Result, StoreId, Untrusted};
@@ -80,7 +82,10 @@ impl BlobFile {
         let mut open = |piece: &BlockHandle| {
             let sealed = match window.as_deref_mut() {
                 Some(window) => window.read(&self.file, piece)?,
-                None => self.file.read(piece)?,
+                None => {
+                    let len = piece.sealed_len as usize;
+                    self.file.read(Vec::with_capacity(len), piece.offset, len)?
+                }
             };
             Ok(self.file.open_sealed(BlockKind::Value, piece, sealed)?.into_inner())
         };
@@ -152,18 +157,24 @@ impl Window {
     /// The bytes of a piece; fewer at the end of the file.
     fn read(&mut self, file: &SealedFile, piece: &BlockHandle) -> Result<Untrusted<Vec<u8>>> {
         let len = piece.sealed_len as usize;
-        let buf = Vec::with_capacity(len);
-        let at = piece.offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
-        if let Some(at) = at.filter(|at| at + len <= self.bytes.len()) {
-            return Ok(self.bytes.part(at..at + len, buf).unwrap_or_default());
-        }
         if len >= WINDOW_BYTES {
-            return file.read(piece);
+            return file.read(Vec::with_capacity(len), piece.offset, len);
         }
-        let ahead = BlockHandle { sealed_len: WINDOW_BYTES as u32, ..*piece };
-        (self.start, self.bytes) = (piece.offset, file.read(&ahead)?);
-        let len = len.min(self.bytes.len());
-        Ok(self.bytes.part(0..len, buf).unwrap_or_default())
+        if let Some(sealed) = self.cut(piece) {
+            return Ok(sealed);
+        }
+        let buf = std::mem::take(&mut self.bytes).recycle();
+        (self.start, self.bytes) = (piece.offset, file.read(buf, piece.offset, WINDOW_BYTES)?);
+        match self.cut(piece) {
+            Some(sealed) => Ok(sealed),
+            // The host's file is shorter: read alone, the piece says so.
+            None => file.read(Vec::with_capacity(len), piece.offset, len),
+        }
+    }
+
+    fn cut(&self, piece: &BlockHandle) -> Option<Untrusted<Vec<u8>>> {
+        let at = usize::try_from(piece.offset.checked_sub(self.start)?).ok()?;
+        self.bytes.piece(at, piece.sealed_len as usize)
     }
 }
 
@@ -218,7 +229,7 @@ impl Cursors {
 pub struct BlobFiles {
     store: StoreId,
     disk: Arc<dyn Disk>,
-    blocks: Arc<BlockCache>,
+    values: ValueCache,
     open: Cache<FileNo, Arc<BlobFile>, UnitWeighter, FixedHash, DefaultLifecycle<FileNo, Arc<BlobFile>>>,
 }
 
@@ -226,8 +237,15 @@ impl BlobFiles {
     /// Opens files of `disk`; values are kept in `blocks`.
     #[must_use]
     pub fn new(store: StoreId, disk: Arc<dyn Disk>, blocks: Arc<BlockCache>) -> Self {
-        let open = build_cache(OPEN_FILES_MAX, OPEN_FILES_MAX, UnitWeighter, DefaultLifecycle::default());
-        Self { store, disk, blocks, open }
+        let settings = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(OPEN_FILES_MAX)
+            .weight_capacity(OPEN_FILES_MAX as u64)
+            .build()
+            .expect("all required options are given");
+        let hash = FixedHash::default();
+        let open = Cache::with_options(settings, UnitWeighter, hash, DefaultLifecycle::default());
+        Self { store, disk, values: ValueCache::new(blocks), open }
     }
 
     /// The file; opened if it is not.
@@ -253,26 +271,19 @@ impl BlobFiles {
 
     /// The value behind an entry's pointer, from the version's files; `None` only if it is not
     /// resident and must be (R23).
-    pub(crate) fn value(
-        &self,
-        set: &BlobSet,
-        pointer: &[u8],
-        resident_only: bool,
-    ) -> Result<Option<PinnedSlice>> {
+    pub(crate) fn value(&self, set: &BlobSet, pointer: &[u8], resident_only: bool) -> Result<Option<Value>> {
         let pointer = BlobPointer::decode(pointer).map_err(checked)?;
-        let key = BlockKey { file: pointer.file, offset: pointer.offset };
-        if let Some(value) = self.blocks.value(key) {
+        let key = (pointer.file, pointer.offset);
+        if let Some(value) = self.values.get(key) {
             return Ok(Some(value.into()));
         }
         if resident_only {
             return Ok(None);
         }
-        let file = self.file(set, &pointer)?;
-        let value = if pointer.payload_len as usize > CACHED_VALUE_BYTES_MAX {
-            Arc::new(file.read(&pointer)?)
-        } else {
-            self.blocks.value_or(key, || file.read(&pointer))?
-        };
+        let value = Arc::new(ApartValue::new(self.file(set, &pointer)?.read(&pointer)?));
+        if pointer.payload_len as usize <= CACHED_VALUE_BYTES_MAX {
+            self.values.insert(key, &value);
+        }
         Ok(Some(value.into()))
     }
 
@@ -283,12 +294,11 @@ impl BlobFiles {
         set: &BlobSet,
         pointer: &[u8],
         cursors: &mut Cursors,
-    ) -> Result<PinnedSlice> {
+    ) -> Result<Value> {
         let pointer = BlobPointer::decode(pointer).map_err(checked)?;
-        let key = BlockKey { file: pointer.file, offset: pointer.offset };
-        let value = match self.blocks.value(key) {
+        let value = match self.values.get((pointer.file, pointer.offset)) {
             Some(value) => value,
-            None => Arc::new(cursors.value((self, set), &pointer)?),
+            None => Arc::new(ApartValue::new(cursors.value((self, set), &pointer)?)),
         };
         Ok(value.into())
     }

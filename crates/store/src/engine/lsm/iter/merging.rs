@@ -2,7 +2,7 @@
 
 use super::source::Source;
 use crate::engine::lsm::key::Trailer;
-use crate::engine::lsm::table::PinnedSlice;
+use crate::value::Value;
 use ringfort_base::{Error, Result};
 use std::cmp::Ordering;
 
@@ -70,7 +70,7 @@ impl MergingIter {
 
     /// The value, without a copy, for as long as it is wanted.
     #[must_use]
-    pub fn pin_value(&self) -> Option<PinnedSlice> {
+    pub fn pin_value(&self) -> Option<Value> {
         if self.valid() { self.top().pin_value() } else { None }
     }
 

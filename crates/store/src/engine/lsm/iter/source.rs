@@ -3,8 +3,9 @@
 use super::level::LevelCursor;
 use crate::engine::lsm::key::{Trailer, key_prefix};
 use crate::engine::lsm::memtable::{Cursor, Memtable};
-use crate::engine::lsm::table::{PinnedSlice, TableCursor};
+use crate::engine::lsm::table::TableCursor;
 use crate::engine::lsm::tombstone::FragmentedTombstones;
+use crate::value::Value;
 use ringfort_base::{Result, Seq};
 use std::sync::Arc;
 
@@ -90,7 +91,7 @@ impl Source {
 
     /// The value, without a copy, for as long as it is wanted.
     #[must_use]
-    pub fn pin_value(&self) -> Option<PinnedSlice> {
+    pub fn pin_value(&self) -> Option<Value> {
         match self {
             Self::Memtable(cursor) => cursor.valid().then(|| cursor.pin_value().into()),
             Self::Table(cursor) => cursor.pin_value(),

@@ -2,7 +2,7 @@
 
 use super::VisibleIter;
 use crate::engine::lsm::blob::{BlobFiles, BlobSet, Cursors};
-use crate::engine::lsm::table::PinnedSlice;
+use crate::value::Value;
 use ringfort_base::{Error, Result, Seq};
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct Entries {
     keys_only: bool,
     files: Arc<BlobFiles>,
     set: Arc<BlobSet>,
-    value: Option<PinnedSlice>,
+    value: Option<Value>,
     fetched: u32,
     cursors: Option<Box<Cursors>>,
     /// A value could not be read: nothing is shown any more.

@@ -5,7 +5,7 @@ use super::merging::MergingIter;
 use super::source::Source;
 use super::tombstones::VisibleTombstones;
 use crate::engine::lsm::key::Trailer;
-use crate::engine::lsm::table::PinnedSlice;
+use crate::value::Value;
 use ringfort_base::{Result, Seq};
 
 /// The visible entries of `from..to`, in one direction chosen by the first move:
@@ -25,7 +25,7 @@ pub struct VisibleIter {
     reverse: bool,
     valid: bool,
     key: Vec<u8>,
-    held: Option<PinnedSlice>,
+    held: Option<Value>,
     /// Going backward: whether `held` is a pointer.
     held_pointer: bool,
     newest: Seq,
@@ -97,7 +97,7 @@ impl VisibleIter {
 
     /// The value or its pointer, without a copy, for as long as it is wanted.
     #[must_use]
-    pub fn pin_value(&self) -> Option<PinnedSlice> {
+    pub fn pin_value(&self) -> Option<Value> {
         if self.held.is_some() { self.held.clone() } else { self.merge.pin_value().filter(|_| self.valid) }
     }
 

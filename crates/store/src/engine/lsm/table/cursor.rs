@@ -1,10 +1,12 @@
 //! Walks over a table's point entries, both ways, a block at a time.
 
 use super::block::BlockCursor;
-use super::format::{BlockHandle, PartitionHandles};
-use super::reader::{PinnedSlice, Table, checked, decode_handle};
+use super::part::Part;
+use super::readahead::Readahead;
+use super::reader::Table;
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::Trailer;
+use crate::value::Value;
 use ringfort_base::Result;
 use std::sync::Arc;
 
@@ -14,27 +16,22 @@ pub struct TableCursor {
     cache: Arc<BlockCache>,
     /// Whether blocks that are read go into the cache: no for compactions.
     fill_cache: bool,
-    /// Over the top index; without a block if the table is not partitioned.
-    top: BlockCursor,
-    /// Over the index or the index partition that `top` stands on.
-    index: BlockCursor,
-    /// Over the data block that `index` stands on.
+    /// The part that the cursor is in, and its number.
+    part: Option<Arc<Part>>,
+    part_at: usize,
+    /// The number, in its part, of the block that `data` is on.
+    block_at: usize,
     data: BlockCursor,
-    data_offset: Option<u64>,
-    partition_offset: Option<u64>,
+    ahead: Readahead,
 }
 
 impl TableCursor {
     /// A cursor on no entry.
     #[must_use]
     pub fn new(table: Arc<Table>, cache: Arc<BlockCache>, fill_cache: bool) -> Self {
-        let (mut top, mut index) = (BlockCursor::new(), BlockCursor::new());
-        match table.root() {
-            (root, true) => top.set_block(Arc::clone(root)),
-            (root, false) => index.set_block(Arc::clone(root)),
-        }
         let data = BlockCursor::new();
-        Self { table, cache, fill_cache, top, index, data, data_offset: None, partition_offset: None }
+        let ahead = if fill_cache { Readahead::default() } else { Readahead::full() };
+        Self { table, cache, fill_cache, part: None, part_at: 0, block_at: 0, data, ahead }
     }
 
     /// The table.
@@ -80,9 +77,9 @@ impl TableCursor {
 
     /// The value, without a copy, for as long as it is wanted.
     #[must_use]
-    pub fn pin_value(&self) -> Option<PinnedSlice> {
+    pub fn pin_value(&self) -> Option<Value> {
         let block = self.data.block()?;
-        Some(PinnedSlice::in_block(Arc::clone(block), self.data.value_range()))
+        Some(Value::in_block(Arc::clone(block), self.data.value_range()))
     }
 
     /// Moves to the first entry at or behind an internal key.
@@ -90,14 +87,12 @@ impl TableCursor {
     /// # Errors
     /// As [`Table::get`]; the cursor then stands on no entry. So for all moves.
     pub fn seek(&mut self, key: &[u8], trailer: Trailer) -> Result<()> {
-        if self.seek_index(key, trailer)? {
-            self.load_data()?;
-            self.data.seek(key, trailer);
-            self.skip_ends_forward()
-        } else {
+        if !self.seek_block(key, trailer)? {
             self.leave();
-            Ok(())
+            return Ok(());
         }
+        self.data.seek(key, trailer);
+        self.skip_ends_forward()
     }
 
     /// Moves to the last entry before an internal key.
@@ -105,13 +100,11 @@ impl TableCursor {
     /// # Errors
     /// See [`TableCursor::seek`].
     pub fn seek_before(&mut self, key: &[u8], trailer: Trailer) -> Result<()> {
-        if self.seek_index(key, trailer)? {
-            self.load_data()?;
-            self.data.seek_before(key, trailer);
-            self.skip_ends_backward()
-        } else {
-            self.seek_to_last()
+        if !self.seek_block(key, trailer)? {
+            return self.seek_to_last();
         }
+        self.data.seek_before(key, trailer);
+        self.skip_ends_backward()
     }
 
     /// Moves to the first entry.
@@ -119,11 +112,10 @@ impl TableCursor {
     /// # Errors
     /// See [`TableCursor::seek`].
     pub fn seek_to_first(&mut self) -> Result<()> {
-        self.top.seek_to_first();
-        self.load_partition()?;
-        self.index.seek_to_first();
-        self.load_data()?;
-        self.data.seek_to_first();
+        if self.enter_part(0)? > 0 {
+            self.enter_block(0)?;
+            self.data.seek_to_first();
+        }
         self.skip_ends_forward()
     }
 
@@ -132,11 +124,11 @@ impl TableCursor {
     /// # Errors
     /// See [`TableCursor::seek`].
     pub fn seek_to_last(&mut self) -> Result<()> {
-        self.top.seek_to_last();
-        self.load_partition()?;
-        self.index.seek_to_last();
-        self.load_data()?;
-        self.data.seek_to_last();
+        let blocks = self.enter_part(self.table.part_count().wrapping_sub(1))?;
+        if blocks > 0 {
+            self.enter_block(blocks - 1)?;
+            self.data.seek_to_last();
+        }
         self.skip_ends_backward()
     }
 
@@ -162,90 +154,84 @@ impl TableCursor {
 
     fn leave(&mut self) {
         self.data.clear();
-        self.data_offset = None;
+        self.ahead.clear();
     }
 
-    fn partitioned(&self) -> bool {
-        self.top.block().is_some()
-    }
-
-    /// Puts `index` on the block that may hold the target; `false` if all are before it.
-    fn seek_index(&mut self, key: &[u8], trailer: Trailer) -> Result<bool> {
-        if self.partitioned() {
-            self.top.seek(key, trailer);
-            self.load_partition()?;
+    /// Enters the block that may hold the target; `false` if all are before it.
+    fn seek_block(&mut self, key: &[u8], trailer: Trailer) -> Result<bool> {
+        let blocks = self.enter_part(self.table.part_of(key, trailer))?;
+        let at = self.part.as_ref().map_or(0, |part| part.index.seek(key, trailer));
+        if at < blocks {
+            self.enter_block(at)?;
         }
-        self.index.seek(key, trailer);
-        Ok(self.index.valid())
+        Ok(at < blocks)
     }
 
-    /// Puts the partition that `top` stands on under `index`.
-    fn load_partition(&mut self) -> Result<()> {
-        if !self.partitioned() {
+    /// Makes a part the present one; how many blocks it has, 0 if there is no such part.
+    fn enter_part(&mut self, at: usize) -> Result<usize> {
+        if self.part.is_none() || self.part_at != at {
+            self.part = None;
+            self.data.clear();
+            if at >= self.table.part_count() {
+                return Ok(0);
+            }
+            self.part = Some(Arc::clone(&*self.table.part(at, &self.cache)?));
+            self.part_at = at;
+        }
+        Ok(self.part.as_ref().map_or(0, |part| part.index.len()))
+    }
+
+    /// Puts a block of the present part under `data`, on no entry.
+    fn enter_block(&mut self, at: usize) -> Result<()> {
+        if self.data.block().is_some() && self.block_at == at {
             return Ok(());
         }
-        if !self.top.valid() {
-            self.index.clear();
-            self.partition_offset = None;
-            return Ok(());
-        }
-        let handle = PartitionHandles::decode(self.top.value()).map_err(checked)?.index;
-        if self.partition_offset != Some(handle.offset) {
-            self.index.clear();
-            self.partition_offset = None;
-            let loaded = self.table.index_partition(&handle, &self.cache, false);
-            if loaded.is_err() {
-                self.leave();
-            }
-            if let Some(block) = loaded? {
-                self.index.set_block(block);
-                self.partition_offset = Some(handle.offset);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the block that `index` stands on under `data`.
-    fn load_data(&mut self) -> Result<()> {
-        if !self.index.valid() {
-            self.leave();
-            return Ok(());
-        }
-        let handle: BlockHandle = decode_handle(self.index.value()).map_err(checked)?;
-        if self.data_offset != Some(handle.offset) {
-            self.leave();
-            if let Some(block) = self.table.data_block(&handle, &self.cache, false, self.fill_cache)? {
-                self.data.set_block(block);
-                self.data_offset = Some(handle.offset);
-            }
+        self.data.clear();
+        let Some(part) = &self.part else { return Ok(()) };
+        let place = (part, at);
+        let block = self.table.data_block_ahead(place, &self.cache, &mut self.ahead, self.fill_cache)?;
+        if let Some(block) = block {
+            self.data.set_block(block);
+            self.block_at = at;
         }
         Ok(())
     }
 
     /// Where a block ended, goes on with the next.
     fn skip_ends_forward(&mut self) -> Result<()> {
-        while !self.data.valid() && self.index.valid() {
-            self.index.next();
-            if !self.index.valid() && self.partitioned() && self.top.valid() {
-                self.top.next();
-                self.load_partition()?;
-                self.index.seek_to_first();
+        while !self.data.valid() {
+            let Some(part) = self.part.as_ref().filter(|_| self.data.block().is_some()) else {
+                return Ok(());
+            };
+            let next = self.block_at + 1;
+            if next < part.index.len() {
+                self.enter_block(next)?;
+            } else if self.enter_part(self.part_at + 1)? > 0 {
+                self.enter_block(0)?;
+            } else {
+                self.leave();
+                return Ok(());
             }
-            self.load_data()?;
             self.data.seek_to_first();
         }
         Ok(())
     }
 
     fn skip_ends_backward(&mut self) -> Result<()> {
-        while !self.data.valid() && self.index.valid() {
-            self.index.prev();
-            if !self.index.valid() && self.partitioned() && self.top.valid() {
-                self.top.prev();
-                self.load_partition()?;
-                self.index.seek_to_last();
+        while !self.data.valid() {
+            if self.part.is_none() || self.data.block().is_none() {
+                return Ok(());
             }
-            self.load_data()?;
+            if let Some(before) = self.block_at.checked_sub(1) {
+                self.enter_block(before)?;
+            } else {
+                let blocks = self.enter_part(self.part_at.wrapping_sub(1))?;
+                if blocks == 0 {
+                    self.leave();
+                    return Ok(());
+                }
+                self.enter_block(blocks - 1)?;
+            }
             self.data.seek_to_last();
         }
         Ok(())

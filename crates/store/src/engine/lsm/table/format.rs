@@ -215,6 +215,17 @@ pub(crate) fn seal_block(
 ) -> (BlockHandle, Tag) {
     let from = out.len();
     let codec = if compress_into(plain, codec, out) { codec } else { Compression::None };
+    seal_payload(sealer, (place, kind), codec, from, (out, base))
+}
+
+/// Seals the payload `out[from..]` in place, as [`seal_block`] does.
+pub(crate) fn seal_payload(
+    sealer: &Sealer,
+    (place, kind): (Place, BlockKind),
+    codec: Compression,
+    from: usize,
+    (out, base): (&mut Vec<u8>, u64),
+) -> (BlockHandle, Tag) {
     let sealed_len = (out.len() - from + TAG_BYTES) as u32;
     let handle = BlockHandle { offset: base + from as u64, sealed_len, codec };
     let tag = sealer.seal(handle.nonce(), &handle.aad(place, kind), out, from);
@@ -232,18 +243,28 @@ pub(crate) struct SealedFile {
 impl SealedFile {
     /// Reads, verifies and decodes a block.
     pub(crate) fn open_block(&self, kind: BlockKind, handle: &BlockHandle) -> Result<Plain> {
-        let payload = self.open_sealed(kind, handle, self.read(handle)?)?;
+        let len = handle.sealed_len as usize;
+        let sealed = self.read(Vec::with_capacity(len), handle.offset, len)?;
+        self.open_read(kind, handle, sealed)
+    }
+
+    /// Up to `len` bytes at `offset`, in `buf`; fewer only at the end of the file.
+    pub(crate) fn read(&self, buf: Vec<u8>, offset: u64, len: usize) -> Result<Untrusted<Vec<u8>>> {
+        self.file.read_at(buf, offset, len).map_err(|e| Error::io("read", &self.name, &e))
+    }
+
+    /// Verifies and decodes a block that was read.
+    pub(crate) fn open_read(
+        &self,
+        kind: BlockKind,
+        handle: &BlockHandle,
+        sealed: Untrusted<Vec<u8>>,
+    ) -> Result<Plain> {
+        let payload = self.open_sealed(kind, handle, sealed)?;
         Plain::decode(payload, handle.codec).map_err(|e| self.inconsistent(kind, handle, e))
     }
 
-    /// Reads the bytes of a block; fewer at the end of the file.
-    pub(crate) fn read(&self, handle: &BlockHandle) -> Result<Untrusted<Vec<u8>>> {
-        let len = handle.sealed_len as usize;
-        let read = self.file.read_at(Vec::with_capacity(len), handle.offset, len);
-        read.map_err(|e| Error::io("read", &self.name, &e))
-    }
-
-    /// Verifies the bytes of a block: its payload.
+    /// Verifies a block that was read: its payload.
     pub(crate) fn open_sealed(
         &self,
         kind: BlockKind,

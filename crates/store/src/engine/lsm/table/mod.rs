@@ -20,14 +20,17 @@ pub mod block;
 pub(crate) mod collector;
 pub mod cursor;
 pub mod format;
+pub(crate) mod index;
 pub mod meta;
+pub(crate) mod part;
 pub mod properties;
+mod readahead;
 pub mod reader;
 pub mod writer;
 
 pub use cursor::TableCursor;
 pub use meta::TableMeta;
-pub use reader::{Lookup, PinnedSlice, Table};
+pub use reader::{Lookup, Table};
 pub use writer::{TableOptions, TableWriter};
 
 use ringfort_base::FileNo;

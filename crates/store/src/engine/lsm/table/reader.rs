@@ -2,76 +2,33 @@
 
 use super::block::{Block, BlockCursor, Content};
 use super::format::{BlockHandle, BlockKind, Footer, PartitionHandles, Place, SealedFile};
+use super::index::Index;
 use super::meta::TableMeta;
+use super::part::{Guide, Part, PartRef, Parts};
 use super::properties::Properties;
+use super::readahead::Readahead;
 use super::table_path;
 use crate::engine::lsm::blob::{BlobPointer, Uses};
-use crate::engine::lsm::cache::{BlockCache, BlockKey, PinnedBytes};
+use crate::engine::lsm::cache::{BlockCache, PinnedBytes};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
-use crate::engine::lsm::memtable::PinnedValue;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
+use crate::value::Value;
 use ringfort_base::codec::{DecodeError, Reader};
 use ringfort_base::world::Disk;
-use ringfort_base::{Error, EvidenceKind, Result, Seq, StoreId};
+use ringfort_base::{Error, ErrorKind, EvidenceKind, Result, Seq, StoreId};
 use ringfort_trust::Sealer;
-use std::ops::Deref;
 use std::sync::Arc;
-
-/// A value where it lies, in a cached block or a memtable, which it keeps alive, or alone in memory.
-#[derive(Clone)]
-pub struct PinnedSlice(Pinned);
-
-#[derive(Clone)]
-enum Pinned {
-    Block { block: Arc<Block>, start: usize, end: usize },
-    Memtable(PinnedValue),
-    Value(Arc<Vec<u8>>),
-}
-
-impl PinnedSlice {
-    pub(in crate::engine::lsm) const fn in_block(block: Arc<Block>, range: std::ops::Range<usize>) -> Self {
-        Self(Pinned::Block { block, start: range.start, end: range.end })
-    }
-}
-
-impl From<PinnedValue> for PinnedSlice {
-    fn from(value: PinnedValue) -> Self {
-        Self(Pinned::Memtable(value))
-    }
-}
-
-impl From<Arc<Vec<u8>>> for PinnedSlice {
-    fn from(value: Arc<Vec<u8>>) -> Self {
-        Self(Pinned::Value(value))
-    }
-}
-
-impl Deref for PinnedSlice {
-    type Target = [u8];
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Pinned::Block { block, start, end } => &block.bytes()[*start..*end],
-            Pinned::Memtable(value) => value,
-            Pinned::Value(value) => value,
-        }
-    }
-}
 
 /// What a table says of a key.
 pub enum Lookup {
-    /// Its newest entry at the snapshot, a deletion or the pointer to a value perhaps. Range tombstones are asked apart.
-    Found(Seq, Kind, PinnedSlice),
+    /// Its newest entry at the snapshot, a deletion or the pointer to a value perhaps. Range tombstones
+    /// are asked apart.
+    Found(Seq, Kind, Value),
     /// Nothing.
     Absent,
     /// Not without reading from the disk (R23); only if asked to stay resident.
     NeedsIo,
-}
-
-enum Index {
-    Whole { index: Arc<Block>, filter: Option<Filter> },
-    Partitioned { top: Arc<Block> },
 }
 
 /// An open table. Opening verifies footer, properties, tombstones, and index and filter (of a
@@ -79,7 +36,8 @@ enum Index {
 pub struct Table {
     file: SealedFile,
     meta: Arc<TableMeta>,
-    index: Index,
+    guide: Guide,
+    parts: Arc<Parts>,
     tombstones: Arc<FragmentedTombstones>,
     properties: Properties,
     pinned: PinnedBytes,
@@ -116,17 +74,24 @@ impl Table {
             Some(handle) => Arc::new(open_tombstones(&file, handle, meta.range_tombstones)?),
             None => Arc::default(),
         };
-        let index = if footer.partitioned {
-            let top = open_entries(&file, BlockKind::TopIndex, &footer.index, Content::TopIndex)?;
-            Index::Partitioned { top: Arc::new(top) }
+        let guide = if footer.partitioned {
+            Guide::Top(open_index(&file, BlockKind::TopIndex, &footer.index)?)
         } else {
-            let index = open_entries(&file, BlockKind::Index, &footer.index, Content::Index)?;
-            let filter = footer.filter.map(|handle| open_filter(&file, &handle)).transpose()?;
-            Index::Whole { index: Arc::new(index), filter }
+            Guide::Flat(PartitionHandles { index: footer.index, filter: footer.filter })
         };
-        let pinned =
-            cache.pin_bytes(size_of::<Self>() + tombstones.bytes() + index.bytes() + file.name.len());
-        Ok(Self { file, meta: Arc::clone(meta), index, tombstones, properties, pinned })
+        let parts = Arc::new(Parts::new(guide.len(), cache));
+        let pinned = cache.pin_bytes(
+            size_of::<Self>()
+                + tombstones.bytes()
+                + guide.memory_bytes()
+                + parts.memory_bytes()
+                + file.name.len(),
+        );
+        let table = Self { file, meta: Arc::clone(meta), guide, parts, tombstones, properties, pinned };
+        if !footer.partitioned {
+            table.part(0, cache)?;
+        }
+        Ok(table)
     }
 
     /// The MANIFEST's record.
@@ -141,7 +106,7 @@ impl Table {
         &self.properties
     }
 
-    /// Memory that it holds outside the cache.
+    /// Memory that it holds outside the cache, parts apart.
     #[must_use]
     pub fn pinned_bytes(&self) -> usize {
         self.pinned.bytes()
@@ -182,37 +147,28 @@ impl Table {
         resident_only: bool,
     ) -> Result<Lookup> {
         let target = Trailer::seek(snapshot);
-        let handle = match &self.index {
-            Index::Whole { index, filter } => {
-                if filter.as_ref().is_some_and(|filter| !filter.may_contain(hash)) {
-                    return Ok(Lookup::Absent);
-                }
-                find_handle(index, key, target)?
-            }
-            Index::Partitioned { top } => {
-                let Some(found) = top.seek_entry(key, target) else { return Ok(Lookup::Absent) };
-                let handles = PartitionHandles::decode(&top.bytes()[found.value]).map_err(checked)?;
-                if let Some(handle) = &handles.filter {
-                    match self.filter_partition(handle, cache, resident_only)? {
-                        None => return Ok(Lookup::NeedsIo),
-                        Some(filter) if !filter.may_contain(hash) => return Ok(Lookup::Absent),
-                        Some(_) => {}
-                    }
-                }
-                match self.index_partition(&handles.index, cache, resident_only)? {
-                    None => return Ok(Lookup::NeedsIo),
-                    Some(index) => find_handle(&index, key, target)?,
-                }
-            }
+        let at = self.part_of(key, target);
+        let part = match self.parts.resident(at) {
+            Some(part) => part,
+            None if at == self.part_count() => return Ok(Lookup::Absent),
+            None if resident_only => return Ok(Lookup::NeedsIo),
+            None => self.part(at, cache)?,
         };
-        let Some(handle) = handle else { return Ok(Lookup::Absent) };
-        let Some(block) = self.data_block(&handle, cache, resident_only, true)? else {
-            return Ok(Lookup::NeedsIo);
+        if part.filter.as_ref().is_some_and(|filter| !filter.may_contain(hash)) {
+            return Ok(Lookup::Absent);
+        }
+        let number = part.index.seek(key, target);
+        let Some(slot) = part.blocks.get(number) else { return Ok(Lookup::Absent) };
+        let block = if resident_only {
+            let Some(block) = slot.resident() else { return Ok(Lookup::NeedsIo) };
+            block
+        } else {
+            cache.fetch(slot, (&*part, number), || self.load_block(&part, number))?
         };
         Ok(match block.seek_entry(key, target) {
             Some(found) if found.same_key => {
                 let kind = found.trailer.kind().map_err(checked)?;
-                Lookup::Found(found.trailer.seq(), kind, PinnedSlice::in_block(block, found.value))
+                Lookup::Found(found.trailer.seq(), kind, Value::in_block(block, found.value))
             }
             _ => Lookup::Absent,
         })
@@ -223,18 +179,15 @@ impl Table {
     /// # Errors
     /// As [`Table::get`].
     pub fn approximate_offset(&self, key: &[u8], cache: &BlockCache) -> Result<u64> {
-        let index = match &self.index {
-            Index::Whole { index, .. } => Some(Arc::clone(index)),
-            Index::Partitioned { top } => match top.seek_entry(key, Trailer::FIRST) {
-                None => None,
-                Some(found) => {
-                    let handles = PartitionHandles::decode(&top.bytes()[found.value]).map_err(checked)?;
-                    self.index_partition(&handles.index, cache, false)?
-                }
-            },
-        };
-        let handle = index.map(|index| find_handle(&index, key, Trailer::FIRST)).transpose()?.flatten();
-        Ok(handle.map_or(self.properties.data_bytes, |handle| handle.offset))
+        let at = self.part_of(key, Trailer::FIRST);
+        if at < self.part_count() {
+            let part = self.part(at, cache)?;
+            let number = part.index.seek(key, Trailer::FIRST);
+            if number < part.index.len() {
+                return Ok(block_handle(&part, number)?.offset);
+            }
+        }
+        Ok(self.properties.data_bytes)
     }
 
     /// Reads and verifies every block that opening did not, past the cache. A scrub opens the table
@@ -243,41 +196,20 @@ impl Table {
     /// # Errors
     /// As [`Table::open`], for the first block that fails; the disk's error.
     pub fn verify(&self) -> Result<()> {
-        let mut entries = 0;
-        let mut uses = Uses::default();
-        let mut verify_index = |index: &Arc<Block>, entries: &mut u64| -> Result<()> {
-            let mut handles = BlockCursor::new();
-            handles.set_block(Arc::clone(index));
-            handles.seek_to_first();
-            while handles.valid() {
-                let handle = decode_handle(handles.value()).map_err(checked)?;
-                let block = open_entries(&self.file, BlockKind::Data, &handle, Content::Data)?;
+        let aside = BlockCache::new(0);
+        let (mut entries, mut uses) = (0, Uses::default());
+        for at in 0..self.part_count() {
+            let part = self.load_part(at, &aside)?;
+            for number in 0..part.index.len() {
                 let mut cursor = BlockCursor::new();
-                cursor.set_block(Arc::new(block));
+                cursor.set_block(Arc::new(self.load_block(&part, number)?));
                 cursor.seek_to_first();
                 while cursor.valid() {
-                    *entries += 1;
+                    entries += 1;
                     if cursor.trailer().is_pointer() {
                         uses.add(&BlobPointer::decode(cursor.value()).map_err(checked)?);
                     }
                     cursor.next();
-                }
-                handles.next();
-            }
-            Ok(())
-        };
-        match &self.index {
-            Index::Whole { index, .. } => verify_index(index, &mut entries)?,
-            Index::Partitioned { top } => {
-                let mut parts = BlockCursor::new();
-                parts.set_block(Arc::clone(top));
-                parts.seek_to_first();
-                while parts.valid() {
-                    let handles = PartitionHandles::decode(parts.value()).map_err(checked)?;
-                    handles.filter.map(|handle| open_filter(&self.file, &handle)).transpose()?;
-                    let index = open_entries(&self.file, BlockKind::Index, &handles.index, Content::Index)?;
-                    verify_index(&Arc::new(index), &mut entries)?;
-                    parts.next();
                 }
             }
         }
@@ -292,72 +224,59 @@ impl Table {
         Err(self.file.inconsistent(BlockKind::Index, &self.meta.footer, why))
     }
 
-    /// The block that a cursor starts from, and whether it is a top index.
-    pub(super) fn root(&self) -> (&Arc<Block>, bool) {
-        match &self.index {
-            Index::Whole { index, .. } => (index, false),
-            Index::Partitioned { top } => (top, true),
+    /// How many parts it has.
+    #[inline]
+    pub(super) fn part_count(&self) -> usize {
+        self.guide.len()
+    }
+
+    /// The part that may hold an internal key; [`Table::part_count`] if all are before it.
+    #[inline]
+    pub(super) fn part_of(&self, key: &[u8], trailer: Trailer) -> usize {
+        match &self.guide {
+            Guide::Flat(_) => 0,
+            Guide::Top(top) => top.seek(key, trailer),
         }
     }
 
-    const fn block_key(&self, handle: &BlockHandle) -> BlockKey {
-        BlockKey { file: self.file.place.file, offset: handle.offset }
+    /// A part.
+    pub(super) fn part(&self, at: usize, cache: &BlockCache) -> Result<PartRef<'_>> {
+        let part = self.parts.get(at, cache, || self.load_part(at, cache))?;
+        part.ok_or_else(|| Error::new(ErrorKind::Internal, format!("{} has no part {at}", self.file.name)))
     }
 
-    /// A data block; `None` only if it is not resident and must be. `fill`: keep it in the cache.
-    #[inline]
-    pub(super) fn data_block(
+    /// A data block for a cursor: what is not cached is read ahead. `fill`: keep it in the cache.
+    pub(super) fn data_block_ahead(
         &self,
-        handle: &BlockHandle,
+        (part, number): (&Arc<Part>, usize),
         cache: &BlockCache,
-        resident_only: bool,
+        ahead: &mut Readahead,
         fill: bool,
     ) -> Result<Option<Arc<Block>>> {
-        let key = self.block_key(handle);
-        if let Some(block) = cache.data(key) {
-            return Ok(Some(block));
+        let Some(slot) = part.blocks.get(number) else { return Ok(None) };
+        let mut load = || {
+            let handle = block_handle(part, number)?;
+            let plain = ahead.open_block(&self.file, &handle, self.properties.data_bytes)?;
+            Block::parse(plain, Content::Data)
+                .map_err(|e| self.file.inconsistent(BlockKind::Data, &handle, e))
+        };
+        if fill {
+            return cache.fetch(slot, (part, number), load).map(Some);
         }
-        if resident_only {
-            return Ok(None);
+        match slot.resident() {
+            Some(block) => Ok(Some(block)),
+            None => load().map(|block| Some(Arc::new(block))),
         }
-        let load = || open_entries(&self.file, BlockKind::Data, handle, Content::Data);
-        if fill { cache.data_or(key, load).map(Some) } else { load().map(|block| Some(Arc::new(block))) }
     }
 
-    pub(super) fn index_partition(
-        &self,
-        handle: &BlockHandle,
-        cache: &BlockCache,
-        resident_only: bool,
-    ) -> Result<Option<Arc<Block>>> {
-        let key = self.block_key(handle);
-        if resident_only {
-            return Ok(cache.index(key));
-        }
-        let load = || open_entries(&self.file, BlockKind::Index, handle, Content::Index);
-        cache.index_or(key, load).map(Some)
+    fn load_block(&self, part: &Part, number: usize) -> Result<Block> {
+        open_entries(&self.file, BlockKind::Data, &block_handle(part, number)?, Content::Data)
     }
 
-    fn filter_partition(
-        &self,
-        handle: &BlockHandle,
-        cache: &BlockCache,
-        resident_only: bool,
-    ) -> Result<Option<Arc<Filter>>> {
-        let key = self.block_key(handle);
-        if resident_only {
-            return Ok(cache.filter(key));
-        }
-        cache.filter_or(key, || open_filter(&self.file, handle)).map(Some)
-    }
-}
-
-impl Index {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Whole { index, filter } => index.memory_bytes() + filter.as_ref().map_or(0, Filter::bytes),
-            Self::Partitioned { top } => top.memory_bytes(),
-        }
+    fn load_part(&self, at: usize, cache: &BlockCache) -> Result<Part> {
+        let handles = self.guide.handles(at).map_err(checked)?;
+        let filter = handles.filter.map(|handle| open_filter(&self.file, &handle)).transpose()?;
+        Ok(Part::new(filter, open_index(&self.file, BlockKind::Index, &handles.index)?, cache))
     }
 }
 
@@ -366,19 +285,23 @@ pub(in crate::engine::lsm) fn decode_handle(value: &[u8]) -> Result<BlockHandle,
     BlockHandle::decode(&mut Reader::new(value))
 }
 
-fn find_handle(index: &Block, key: &[u8], trailer: Trailer) -> Result<Option<BlockHandle>> {
-    let found = index.seek_entry(key, trailer);
-    found.map(|found| decode_handle(&index.bytes()[found.value]).map_err(checked)).transpose()
+fn block_handle(part: &Part, number: usize) -> Result<BlockHandle> {
+    decode_handle(part.index.value(number)).map_err(checked)
 }
 
 /// What a block's check has excluded before.
-pub(super) fn checked(error: DecodeError) -> Error {
-    Error::new(ringfort_base::ErrorKind::Internal, format!("a checked index entry does not decode: {error}"))
+fn checked(error: DecodeError) -> Error {
+    Error::new(ErrorKind::Internal, format!("a checked index entry does not decode: {error}"))
 }
 
 fn open_entries(file: &SealedFile, kind: BlockKind, handle: &BlockHandle, content: Content) -> Result<Block> {
     let plain = file.open_block(kind, handle)?;
     Block::parse(plain, content).map_err(|e| file.inconsistent(kind, handle, e))
+}
+
+fn open_index(file: &SealedFile, kind: BlockKind, handle: &BlockHandle) -> Result<Index> {
+    let content = if kind == BlockKind::TopIndex { Content::TopIndex } else { Content::Index };
+    open_entries(file, kind, handle, content).map(Index::new)
 }
 
 fn open_filter(file: &SealedFile, handle: &BlockHandle) -> Result<Filter> {

@@ -156,6 +156,44 @@ fn a_large_table_is_partitioned_and_answers_like_a_small_one() {
 }
 
 #[test]
+fn what_was_reserved_ahead_is_given_back_and_read_ahead_is_verified_block_by_block() {
+    let entries: Entries = (0..3000).map(|n| put(n, n + 1, &[n as u8; 1000])).collect();
+    let disk = disk();
+    let meta = write(&disk, 1, SEALED, OPTIONS, &entries, &FragmentedTombstones::default());
+    let bytes = disk.bytes_of(&table_path(FileNo(1))).unwrap();
+    assert_eq!(bytes.len() as u64, meta.file_bytes, "the file ends with its footer");
+    let walk = |fill_cache, back: bool| -> Result<Entries> {
+        let cache = Arc::new(BlockCache::new(4 << 20));
+        let mut cursor = TableCursor::new(open(&disk, &meta, &cache)?, cache, fill_cache);
+        let mut all = Entries::new();
+        if back {
+            cursor.seek_to_last()?
+        } else {
+            cursor.seek_to_first()?
+        }
+        while cursor.valid() {
+            all.push((cursor.key().to_vec(), cursor.trailer(), cursor.value().to_vec()));
+            if back { cursor.prev()? } else { cursor.next()? }
+        }
+        if back {
+            all.reverse();
+        }
+        Ok(all)
+    };
+    let ways = [(true, false), (true, true), (false, false), (false, true)];
+    assert!(ways.into_iter().all(|(fill, back)| walk(fill, back).unwrap() == entries));
+    // One bit in the middle of what one read fetches: the block that it is in, and no other.
+    let at = bytes.len() as u64 / 2;
+    disk.poke(&table_path(FileNo(1)), at, &[bytes[at as usize] ^ 1]).unwrap();
+    for (fill, back) in ways {
+        let error = walk(fill, back).unwrap_err();
+        let proof = error.proof().unwrap();
+        assert_eq!(proof.kind, EvidenceKind::BadSeal);
+        assert!((at - 1100..=at).contains(&proof.position), "{error}");
+    }
+}
+
+#[test]
 fn resident_reads_never_touch_the_disk() {
     let disk = disk();
     let entries: Entries = (0..40_000).map(|n| put(n, n + 1, b"some value of a usual size")).collect();

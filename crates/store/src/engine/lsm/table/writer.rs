@@ -5,12 +5,12 @@
 
 use super::block::BlockBuilder;
 use super::collector::Collector;
-use super::format::{BlockHandle, BlockKind, Footer, Place, seal_block};
+use super::format::{BlockHandle, BlockKind, Footer, Place, seal_block, seal_payload};
 use super::meta::TableMeta;
 use super::properties::Properties;
 use super::table_path;
 use crate::engine::lsm::blob::{BlobPointer, Uses};
-use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, separator};
+use crate::engine::lsm::key::{Kind, Trailer, common_prefix, separator};
 use crate::engine::lsm::tombstone::Fragment;
 use crate::options::{Compression, KeyspaceOptions};
 use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
@@ -23,6 +23,9 @@ use std::sync::Arc;
 
 /// Finished blocks are handed to the disk in pieces of about this size, bytes.
 const WRITE_PIECE_BYTES: usize = 512 << 10;
+/// Space is reserved this far ahead of what is written, bytes: writing into reserved space costs a
+/// file system half as much as growing the file page by page. A table of one piece reserves nothing.
+const RESERVE_BYTES: u64 = 8 << 20;
 /// The tombstone block's restart interval: its entries are few and read once, in order.
 const TOMBSTONE_RESTARTS: usize = 16;
 
@@ -68,6 +71,8 @@ pub struct TableWriter {
     /// Sealed blocks that are not written yet; the first byte lies at `written` in the file.
     out: Vec<u8>,
     written: u64,
+    /// The file has this much space, of which the rest is given back at the end.
+    reserved: u64,
     block: BlockBuilder,
     block_has_key: bool,
     plain: Vec<u8>,
@@ -103,6 +108,7 @@ impl TableWriter {
             options,
             out: Vec::with_capacity(WRITE_PIECE_BYTES + WRITE_PIECE_BYTES / 8),
             written: 0,
+            reserved: 0,
             block: BlockBuilder::new(options.restart_interval),
             block_has_key: false,
             plain: Vec::new(),
@@ -159,12 +165,6 @@ impl TableWriter {
         self.range.smallest.is_none()
     }
 
-    /// The last user key that [`TableWriter::add`] took.
-    #[must_use]
-    pub fn last_key(&self) -> &[u8] {
-        &self.last_key
-    }
-
     /// Writes what remains and syncs the file. The directory is the caller's to sync.
     ///
     /// # Errors
@@ -193,25 +193,29 @@ impl TableWriter {
         if kind == Kind::Delete && !value.is_empty() {
             return Err(self.internal("a deletion has a value"));
         }
-        if let Some(last) = self.last
-            && cmp_internal((&self.last_key, last), (key, trailer)) != Ordering::Less
-        {
-            return Err(self.internal("an entry is out of order"));
+        // Shared bytes of neighbours say their order, what the block stores, and if it is a new key.
+        let shared = common_prefix(&self.last_key, key);
+        let same_key = shared == key.len() && shared == self.last_key.len();
+        if let Some(last) = self.last {
+            let ascends = if same_key { trailer < last } else { self.last_key[shared..] < key[shared..] };
+            if !ascends {
+                return Err(self.internal("an entry is out of order"));
+            }
+        } else if self.range.smallest.as_ref().is_none_or(|smallest| key < smallest.as_slice()) {
+            self.range.smallest = Some(key.to_vec());
         }
         let with_entry = self.block.size() + key.len() + value.len() + Trailer::BYTES + 8;
         if !self.block.is_empty() && with_entry > self.options.block_bytes {
             self.end_block(Some(key))?;
         }
-        let new_key = !self.block_has_key || self.last_key != key;
-        if new_key {
+        if !(same_key && self.block_has_key) {
             self.collector.note_key(key);
             self.block_has_key = true;
-            self.last_key.clear();
-            self.last_key.extend_from_slice(key);
         }
-        self.block.add(key, trailer, value);
+        self.block.add_shared(shared, key, trailer, value);
+        self.last_key.truncate(shared);
+        self.last_key.extend_from_slice(&key[shared..]);
         self.last = Some(trailer);
-        self.note_range(key, key, false);
         self.note_seq(trailer.seq());
         self.counts.0 += 1;
         self.counts.1 += u64::from(kind == Kind::Delete);
@@ -267,11 +271,24 @@ impl TableWriter {
         let Some(last) = self.last.filter(|_| !self.block.is_empty()) else {
             return Ok(());
         };
-        self.plain.clear();
-        let mut plain = std::mem::take(&mut self.plain);
-        self.block.finish_into(&mut plain);
-        let handle = self.put_block(BlockKind::Data, &plain)?.0;
-        self.plain = plain;
+        let handle = if self.options.compression == Compression::None {
+            // What needs no compression is laid out where it is sealed and written from.
+            self.check_block_bytes(BlockKind::Data, self.block.size())?;
+            let (from, codec) = (self.out.len(), Compression::None);
+            self.block.finish_into(&mut self.out);
+            let at = (&mut self.out, self.written);
+            let (handle, _) =
+                seal_payload(&self.sealer, (self.identity.place, BlockKind::Data), codec, from, at);
+            self.write_out_if_full()?;
+            handle
+        } else {
+            self.plain.clear();
+            let mut plain = std::mem::take(&mut self.plain);
+            self.block.finish_into(&mut plain);
+            let handle = self.put_block(BlockKind::Data, &plain)?.0;
+            self.plain = plain;
+            handle
+        };
         self.properties.data_blocks += 1;
         self.properties.data_bytes += u64::from(handle.sealed_len);
         let mut scratch = Vec::new();
@@ -289,21 +306,33 @@ impl TableWriter {
 
     fn put_block(&mut self, kind: BlockKind, plain: &[u8]) -> Result<(BlockHandle, Tag)> {
         let codec = if kind == BlockKind::Data { self.options.compression } else { Compression::None };
-        if plain.len() > BLOCK_ON_DISK_BYTES_MAX {
-            let what = format!(
-                "a {} of {} bytes in {}: at most {BLOCK_ON_DISK_BYTES_MAX}",
-                kind.name(),
-                plain.len(),
-                self.name
-            );
-            return Err(Error::new(ErrorKind::Exhausted, what));
-        }
+        self.check_block_bytes(kind, plain.len())?;
         let at = (&mut self.out, self.written);
         let sealed = seal_block(&self.sealer, (self.identity.place, kind), plain, codec, at);
-        if self.out.len() >= WRITE_PIECE_BYTES {
-            self.write_out()?;
-        }
+        self.write_out_if_full()?;
         Ok(sealed)
+    }
+
+    fn check_block_bytes(&self, kind: BlockKind, bytes: usize) -> Result<()> {
+        if bytes <= BLOCK_ON_DISK_BYTES_MAX {
+            return Ok(());
+        }
+        let (kind, name) = (kind.name(), &self.name);
+        let what = format!("a {kind} of {bytes} bytes in {name}: at most {BLOCK_ON_DISK_BYTES_MAX}");
+        Err(Error::new(ErrorKind::Exhausted, what))
+    }
+
+    fn write_out_if_full(&mut self) -> Result<()> {
+        if self.out.len() < WRITE_PIECE_BYTES {
+            return Ok(());
+        }
+        let end = self.written + self.out.len() as u64;
+        if end > self.reserved {
+            let reserve = end + RESERVE_BYTES;
+            self.file.allocate(reserve).map_err(|e| Error::io("reserve space for", &self.name, &e))?;
+            self.reserved = reserve;
+        }
+        self.write_out()
     }
 
     fn write_out(&mut self) -> Result<()> {
@@ -314,10 +343,14 @@ impl TableWriter {
     }
 
     fn finish_file(&mut self) -> Result<TableMeta> {
+        self.end_block(None)?;
+        if self.last.is_some() {
+            let last_key = std::mem::take(&mut self.last_key);
+            self.note_range(&last_key, &last_key, false);
+        }
         let Some(smallest) = self.range.smallest.take() else {
             return Err(self.internal("a table without entries"));
         };
-        self.end_block(None)?;
         let mut plain = Vec::new();
         let tombstones = if self.counts.2 == 0 {
             None
@@ -346,6 +379,9 @@ impl TableWriter {
         };
         let (footer, footer_tag) = self.put_block(BlockKind::Footer, &footer.encode())?;
         self.write_out()?;
+        if self.reserved > self.written {
+            self.file.truncate(self.written).map_err(|e| Error::io("cut", &self.name, &e))?;
+        }
         // Never "disk full, try again": what a failed sync lost, nobody knows (R11).
         let synced = self.file.sync();
         synced.map_err(|e| Error::io("sync", &self.name, &e).with_kind(ErrorKind::Io))?;

@@ -3,30 +3,14 @@
 use super::{Tables, View};
 use crate::engine::lsm::filter::hash_key;
 use crate::engine::lsm::key::Kind;
-use crate::engine::lsm::memtable::PinnedValue;
-use crate::engine::lsm::table::{self, PinnedSlice};
+use crate::engine::lsm::table;
+use crate::value::Value;
 use ringfort_base::{Result, Seq};
-
-/// A value that is borrowed from where it lives: reading copies nothing.
-pub(crate) enum Lookup {
-    Memtable(PinnedValue),
-    Table(PinnedSlice),
-}
-
-impl std::ops::Deref for Lookup {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Memtable(value) => value,
-            Self::Table(value) => value,
-        }
-    }
-}
 
 /// What a point read found.
 pub(crate) enum GetOutcome {
     /// A value, and the sequence number that put it.
-    Found(Lookup, Seq),
+    Found(Value, Seq),
     /// Nothing, and the newest tombstone that says so (zero if there is none): absence depends on
     /// it (R6).
     Absent(Seq),
@@ -51,7 +35,7 @@ impl View {
                 covered = covered.max(seq);
             }
             if let Some((seq, kind, value)) = mem.table.get_pinned_hashed(key, hash, snapshot) {
-                return Ok(decide(seq, kind, covered, || Lookup::Memtable(value)));
+                return Ok(decide(seq, kind, covered, value.into()));
             }
         }
         for meta in self.version.candidates(key) {
@@ -68,11 +52,10 @@ impl View {
                 table::Lookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
                 table::Lookup::Found(seq, Kind::ValuePointer, pointer) if seq > covered => {
                     let value = tables.values.value(&self.version.blobs, &pointer, resident_only)?;
-                    return Ok(value
-                        .map_or(GetOutcome::NeedsIo, |value| GetOutcome::Found(Lookup::Table(value), seq)));
+                    return Ok(value.map_or(GetOutcome::NeedsIo, |value| GetOutcome::Found(value, seq)));
                 }
                 table::Lookup::Found(seq, kind, value) => {
-                    return Ok(decide(seq, kind, covered, || Lookup::Table(value)));
+                    return Ok(decide(seq, kind, covered, value));
                 }
                 table::Lookup::Absent => {}
             }
@@ -81,9 +64,9 @@ impl View {
     }
 }
 
-fn decide(seq: Seq, kind: Kind, covered: Seq, value: impl FnOnce() -> Lookup) -> GetOutcome {
+fn decide(seq: Seq, kind: Kind, covered: Seq, value: Value) -> GetOutcome {
     match kind {
-        Kind::Put if seq > covered => GetOutcome::Found(value(), seq),
+        Kind::Put if seq > covered => GetOutcome::Found(value, seq),
         _ => GetOutcome::Absent(seq.max(covered)),
     }
 }

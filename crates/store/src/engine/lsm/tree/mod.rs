@@ -13,12 +13,13 @@ pub(crate) use get::GetOutcome;
 pub(crate) use version::{Change, Tables, Version, insert_in_level};
 
 use super::blob::BlobSet;
-use super::key::Kind;
+use super::key::{Kind, Trailer};
 use super::memtable::Memtable;
+use crate::batch::{Op, Span};
 use crate::manifest::state::KeyspaceState;
 use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
-use ringfort_base::{Error, EvidenceKind, KeyspaceId, Result, Seq};
+use ringfort_base::{Error, ErrorKind, EvidenceKind, KeyspaceId, Result, Seq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -53,7 +54,10 @@ impl Mem {
     }
 
     fn note(&self, seq: Seq) {
-        self.first.fetch_min(seq.0, Ordering::AcqRel);
+        // It only falls, and mostly it is there already: one load then.
+        if seq.0 < self.first.load(Ordering::Acquire) {
+            self.first.fetch_min(seq.0, Ordering::AcqRel);
+        }
     }
 }
 
@@ -145,33 +149,73 @@ impl Tree {
 
     // --- writing: only the leader of the log (or recovery) ---------------------------------------
 
-    /// Inserts an entry. Freezes by itself when the memtable's address space is used up.
-    pub(crate) fn insert(&self, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
-        let view = self.view();
-        view.active.note(seq);
-        if view.active.table.has_room(1, key.len() + value.len()) {
-            return view.active.table.insert(seq, kind, key, value);
-        }
-        self.freeze(Seq(seq.0 - 1))?;
-        let view = self.view();
-        view.active.note(seq);
-        view.active.table.insert(seq, kind, key, value)
+    /// Applies one operation.
+    pub(crate) fn apply(&self, seq: Seq, op: Op<'_>) -> Result<()> {
+        self.apply_to(&mut self.active(), seq, op)
     }
 
-    pub(crate) fn delete_range(&self, seq: Seq, from: &[u8], to: &[u8]) -> Result<()> {
+    /// Inserts entries that come in the order of internal keys, all of which the active memtable has
+    /// room for.
+    pub(crate) fn insert_all<'e>(
+        &self,
+        entries: impl Iterator<Item = (Trailer, &'e [u8], &'e [u8])>,
+    ) -> Result<()> {
         let view = self.view();
-        view.active.note(seq);
-        view.active.table.add_range_tombstone(seq, from, to);
+        let mut first = Seq(u64::MAX);
+        for (trailer, key, value) in entries {
+            let kind = trailer.kind().map_err(|e| Error::invalid(e.to_string()))?;
+            first = first.min(trailer.seq());
+            view.active.table.insert(trailer.seq(), kind, key, value)?;
+        }
+        view.active.note(first);
         Ok(())
     }
 
-    pub(crate) fn add_count(&self, seq: Seq, delta: i64) {
-        let view = self.view();
-        view.active.note(seq);
-        view.active.table.add_count(delta);
-        // The position first: who sees the new count sees what it depends on (R6).
-        self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
-        self.count.fetch_add(delta, Ordering::AcqRel);
+    /// Applies the operations of a span, the first of which has number `first`. Freezes by itself when
+    /// the memtable's address space is used up.
+    pub(crate) fn apply_span(&self, first: Seq, span: Span<'_>) -> Result<()> {
+        let mut active = self.active();
+        for (seq, op) in (first.0..).zip(span.iter()) {
+            let op =
+                op.map_err(|e| Error::new(ErrorKind::Internal, format!("a batch cannot be read: {e}")))?;
+            self.apply_to(&mut active, Seq(seq), op)?;
+        }
+        Ok(())
+    }
+
+    fn active(&self) -> Arc<Mem> {
+        Arc::clone(&self.current.read().active)
+    }
+
+    fn apply_to(&self, active: &mut Arc<Mem>, seq: Seq, op: Op<'_>) -> Result<()> {
+        match op {
+            Op::Put { key, value } => self.insert(active, seq, Kind::Put, key, value)?,
+            Op::Delete { key } => self.insert(active, seq, Kind::Delete, key, &[])?,
+            Op::DeleteRange { from, to } => {
+                active.note(seq);
+                active.table.add_range_tombstone(seq, from, to);
+            }
+            Op::Count { delta } => {
+                active.note(seq);
+                active.table.add_count(delta);
+                // The position first: who sees the new count sees what it depends on (R6).
+                self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
+                self.count.fetch_add(delta, Ordering::AcqRel);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn insert(&self, active: &mut Arc<Mem>, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+        active.note(seq);
+        if active.table.has_room(1, key.len() + value.len()) {
+            return active.table.insert(seq, kind, key, value);
+        }
+        self.freeze(Seq(seq.0 - 1))?;
+        *active = self.active();
+        active.note(seq);
+        active.table.insert(seq, kind, key, value)
     }
 
     /// Bytes of the entries of the memtable that is being written.

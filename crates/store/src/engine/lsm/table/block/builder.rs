@@ -30,12 +30,21 @@ impl BlockBuilder {
 
     /// Adds an entry.
     pub fn add(&mut self, key: &[u8], trailer: Trailer, value: &[u8]) {
+        let shared = common_prefix(&self.last_key, key);
+        self.add_shared(shared, key, trailer, value);
+        self.last_key.truncate(shared);
+        self.last_key.extend_from_slice(&key[shared..]);
+    }
+
+    /// As [`BlockBuilder::add`], for a caller that knows how long the longest common prefix with the
+    /// key before is, in this block or the one before it. A block is built by one of the two only.
+    pub(crate) fn add_shared(&mut self, shared: usize, key: &[u8], trailer: Trailer, value: &[u8]) {
         let shared = if self.restarts.is_empty() || self.since_restart >= self.restart_interval {
             self.restarts.push((self.entries.len() as u32, self.values.len() as u32));
             self.since_restart = 0;
             0
         } else {
-            common_prefix(&self.last_key, key)
+            shared
         };
         self.since_restart += 1;
         self.entries.put_varint(shared as u64);
@@ -44,8 +53,6 @@ impl BlockBuilder {
         self.entries.put(&key[shared..]);
         self.entries.put_u64(trailer.0);
         self.values.put(value);
-        self.last_key.truncate(shared);
-        self.last_key.extend_from_slice(&key[shared..]);
     }
 
     /// Whether nothing was added yet.
@@ -58,12 +65,6 @@ impl BlockBuilder {
     #[must_use]
     pub fn size(&self) -> usize {
         self.entries.len() + self.values.len() + RESTART_BYTES * self.restarts.len() + ENDING_BYTES
-    }
-
-    /// The last user key added.
-    #[must_use]
-    pub fn last_key(&self) -> &[u8] {
-        &self.last_key
     }
 
     /// Appends the finished block to `out` and starts anew.

@@ -2,6 +2,7 @@
 
 use super::{Content, ENDING_BYTES, RESTART_BYTES};
 use crate::engine::lsm::blob::BlobPointer;
+use crate::engine::lsm::cache::{Cached, Heat};
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, common_prefix};
 use crate::engine::lsm::table::format::{BlockHandle, PartitionHandles, Plain};
 use ringfort_base::codec::{DecodeError, Reader, read_varint};
@@ -17,12 +18,24 @@ use std::ops::Range;
 /// 2. Entries ascend strictly in internal order; keys and values are within their limits.
 /// 3. Restart offsets ascend from 0 and are starts of entries with `shared == 0`, each with the
 ///    offset of its value.
+///    In indexes every entry is one.
 /// 4. Elsewhere `shared` is the length of the longest common prefix with the key before.
 pub struct Block {
     bytes: Vec<u8>,
     entries_end: usize,
     restarts_at: usize,
     restarts: usize,
+    heat: Heat,
+}
+
+impl Cached for Block {
+    fn memory_bytes(&self) -> usize {
+        Self::memory_bytes(self)
+    }
+
+    fn heat(&self) -> &Heat {
+        &self.heat
+    }
 }
 
 /// Where an entry's parts lie.
@@ -79,7 +92,7 @@ impl Block {
         if entries_end > restarts_at {
             return Err(DecodeError::Short);
         }
-        let block = Self { bytes, entries_end, restarts_at, restarts };
+        let block = Self { bytes, entries_end, restarts_at, restarts, heat: Heat::new(Heat::COLD) };
         block.check(content)?;
         Ok(block)
     }
@@ -98,6 +111,10 @@ impl Block {
                     return Err(DecodeError::Meaning("a restart point has another value"));
                 }
                 restart += 1;
+            }
+            let must_restart = matches!(content, Content::Index | Content::TopIndex);
+            if must_restart && !at_restart {
+                return Err(DecodeError::Meaning("an index has an entry that is no restart point"));
             }
             if entry.shared > last_key.len() || (at_restart && entry.shared != 0) || restart == 0 {
                 return Err(DecodeError::Meaning("a block's restart points are not where they must be"));
@@ -146,7 +163,7 @@ impl Block {
 
     /// How many restart points there are.
     #[inline]
-    pub(super) fn restarts(&self) -> usize {
+    pub(in crate::engine::lsm::table) fn restarts(&self) -> usize {
         self.restarts
     }
 
@@ -163,6 +180,14 @@ impl Block {
         let word = self.bytes.get(at..).and_then(|rest| rest.first_chunk()).copied();
         let word = word.map_or(u64::MAX, u64::from_le_bytes);
         Spot { entry: word as u32 as usize, value: self.entries_end + (word >> 32) as usize }
+    }
+
+    /// Key, trailer and value of the entry at a restart point; empty if there is no such.
+    #[inline]
+    pub(in crate::engine::lsm::table) fn whole_entry(&self, index: usize) -> (&[u8], Trailer, &[u8]) {
+        let at = self.restart(index);
+        let Some(entry) = self.entry(at.entry) else { return (&[], Trailer::LAST, &[]) };
+        (self.delta(&entry), self.trailer(&entry), &self.bytes[at.value..at.value + entry.value_len])
     }
 
     /// The entry at an offset; `None` if there is none, or (before the check) if it is broken.

@@ -4,6 +4,7 @@
 //! Every generator starts from the same seed, so every thread writes the same sequence.
 
 use crate::rng::Lehmer;
+use std::ops::Range;
 
 /// A source of values.
 pub struct Values {
@@ -33,11 +34,22 @@ impl Values {
 
     /// The next value.
     pub fn next(&mut self, size: usize) -> &[u8] {
+        let window = self.window(size);
+        self.bytes(window)
+    }
+
+    /// Where the next value stands, for a caller that needs several at once.
+    pub fn window(&mut self, size: usize) -> Range<usize> {
         if self.at + size > self.ring.len() {
             self.at = 0;
         }
         self.at += size;
-        &self.ring[self.at - size..self.at]
+        self.at - size..self.at
+    }
+
+    /// The value that stands there.
+    pub fn bytes(&self, window: Range<usize>) -> &[u8] {
+        &self.ring[window]
     }
 }
 

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn written_bytes_and_occupied_blocks_are_counted() {
-        let dir = std::env::temp_dir().join(format!("ringfort-peers-test-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("ringfort-bench-test-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("below")).unwrap();
         let before = bytes_written().unwrap();
         std::fs::write(dir.join("below/file"), vec![7; 100_000]).unwrap();

@@ -1,0 +1,40 @@
+//! # ringfort-bench: benchmarks by db_bench's names and definitions
+//!
+//! One driver over one trait, so that every store gets the same keys, values, threads, memory and
+//! durability, and is measured by the same clock:
+//!
+//! ```text
+//!  driver      threads, clock, processor time, memory, bytes (process), progress
+//!    │
+//!    ├─ workload   what a benchmark does: db_bench's definitions, keys (keys) and values (values)
+//!    │     └─ tally   what one thread did: operations, bytes, found, latencies (histogram)
+//!    └─ engine     the trait that a store is adapted to, opened with the same settings
+//! ```
+//!
+//! It names no store. `ringfort bench db` runs it on Ringfort; `ringfort-peers` on Ringfort and
+//! others in turn.
+#![forbid(unsafe_code)]
+
+pub mod driver;
+pub mod engine;
+pub mod histogram;
+pub mod keys;
+pub mod machine;
+pub mod measured;
+pub mod process;
+mod progress;
+pub mod rng;
+pub mod settings;
+mod tally;
+pub mod values;
+pub mod workload;
+
+pub use driver::{Plan, Report, Target, run};
+pub use engine::{Direction, Engine, Op, Unsupported, Visit};
+pub use measured::{Latency, Measured};
+pub use settings::{Compression, Settings};
+pub use tally::Kind;
+pub use workload::{Benchmark, Workload};
+
+/// An error is a sentence: what the user of a bench program needs.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,0 +1,114 @@
+//! Benchmarks that only write.
+
+use super::Thread;
+use crate::Result;
+use crate::engine::Op;
+use crate::rng::Mt64;
+use crate::tally::Kind;
+
+impl Thread<'_> {
+    pub(super) fn fill_sequential(&mut self) -> Result<()> {
+        let mut next = 0;
+        while self.tally.more(self.range.batch) {
+            self.put_batch(|_| {
+                next += 1;
+                next - 1
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn fill_random(&mut self) -> Result<()> {
+        let keys = self.range.keys;
+        while self.tally.more(self.range.batch) {
+            self.choose_database();
+            self.put_batch(|rng| rng.next() % keys)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn fill_unique_random(&mut self) -> Result<()> {
+        let mut permutation: Vec<u64> = (0..self.range.keys).collect();
+        shuffle(&mut permutation, &mut Mt64::new(self.workload.seed));
+        let mut rest = permutation.into_iter();
+        while self.tally.more(self.range.batch) {
+            // There are at least as many keys as operations.
+            self.put_batch(|_| rest.next().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_sequential(&mut self) -> Result<()> {
+        let mut next = 0;
+        while self.tally.more(self.range.batch) {
+            self.choose_database();
+            self.delete_batch(|_| {
+                next += 1;
+                next - 1
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_random(&mut self) -> Result<()> {
+        let keys = self.workload.num;
+        while self.tally.more(self.range.batch) {
+            self.choose_database();
+            self.delete_batch(|rng| rng.next() % keys)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn merge_random(&mut self) -> Result<()> {
+        while self.tally.more(1) {
+            self.choose_database();
+            let key = self.rng.next() % self.workload.num;
+            let (key, operand) = (self.key.of(key), self.values.next(self.workload.value_size));
+            self.engine.merge(key, operand, self.range.level)?;
+            self.tally.put(key.len() + operand.len());
+            self.tally.finished(Kind::Merge, 1);
+        }
+        Ok(())
+    }
+
+    /// Puts as many keys as a batch has, in one call.
+    fn put_batch(&mut self, mut draw: impl FnMut(&mut Mt64) -> u64) -> Result<()> {
+        let (value_size, level) = (self.workload.value_size, self.range.level);
+        if self.range.batch == 1 {
+            let key = self.key.of(draw(&mut self.rng));
+            self.engine.put(key, self.values.next(value_size), level)?;
+        } else {
+            let keys: Vec<Vec<u8>> =
+                (0..self.range.batch).map(|_| self.key.of(draw(&mut self.rng)).to_vec()).collect();
+            let windows: Vec<_> = keys.iter().map(|_| self.values.window(value_size)).collect();
+            let puts = keys.iter().zip(windows);
+            let batch: Vec<Op<'_>> =
+                puts.map(|(key, window)| Op::Put { key, value: self.values.bytes(window) }).collect();
+            self.engine.write(&batch, level)?;
+        }
+        self.tally.put(self.range.batch as usize * (self.range.key_size + value_size));
+        self.tally.finished(Kind::Write, self.range.batch);
+        Ok(())
+    }
+
+    /// Deletes as many keys as a batch has, in one call.
+    fn delete_batch(&mut self, mut draw: impl FnMut(&mut Mt64) -> u64) -> Result<()> {
+        if self.range.batch == 1 {
+            self.engine.delete(self.key.of(draw(&mut self.rng)), self.range.level)?;
+        } else {
+            let keys: Vec<Vec<u8>> =
+                (0..self.range.batch).map(|_| self.key.of(draw(&mut self.rng)).to_vec()).collect();
+            let batch: Vec<Op<'_>> = keys.iter().map(|key| Op::Delete { key }).collect();
+            self.engine.write(&batch, self.range.level)?;
+        }
+        self.tally.finished(Kind::Delete, self.range.batch);
+        Ok(())
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle(items: &mut [u64], rng: &mut Mt64) {
+    for left in (1..items.len()).rev() {
+        items.swap(left, (rng.next() % (left as u64 + 1)) as usize);
+    }
+}

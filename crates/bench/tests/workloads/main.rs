@@ -1,0 +1,9 @@
+//! Every benchmark against a model that remembers each call: what it does is what db_bench does.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod driver;
+mod mixed;
+mod model;
+mod read;
+mod write;

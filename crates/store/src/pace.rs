@@ -1,0 +1,167 @@
+//! [`Pace`]: when the next counter operation begins.
+//!
+//! One advance of the counter is under way at a time, and all that becomes durable meanwhile waits
+//! for the next. If that one began at the very end of the one before, writers who write again as
+//! soon as they are answered would fall into two halves that take turns: one half waits while the
+//! other is served, and each commit takes two advances.
+//!
+//! ```text
+//!   at once     ──[ A ]──[ B ]──[ A ]──[ B ]──      N commits in two advances
+//!   gathered    ──[ A+B ]─·─[ A+B ]─·─[ A+B ]──     N commits in one advance and a sync
+//! ```
+//!
+//! So after an operation the next one is held back until as much is durable again as the last one
+//! released, but for half of an operation's duration at the most: with that, a commit takes no
+//! longer than a sync and one and a half operations, what a random arrival takes on average. Where
+//! the released do not come back (commits that arrive whatever was answered), holding back only
+//! costs: it is given up, and tried again a while later.
+//!
+//! Pure: times and positions are handed in.
+
+use ringfort_base::Seq;
+use std::time::Duration;
+
+/// A shorter rest is not worth a timer.
+const REST_MIN: Duration = Duration::from_micros(100);
+/// After so many rests in vain ...
+const MISSES_MAX: u32 = 2;
+/// ... so many operations begin at once.
+const AT_ONCE: u32 = 16;
+
+/// What a counter operation did, as its worker saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// When it began (a monotonic clock).
+    pub began: Duration,
+    /// When it ended.
+    pub ended: Duration,
+    /// The frontier `fresh` before it.
+    pub before: Seq,
+    /// The frontier `fresh` after it.
+    pub after: Seq,
+    /// The frontier `durable` when it ended.
+    pub durable: Seq,
+}
+
+/// See the module.
+#[derive(Default, Debug)]
+pub struct Pace {
+    gathering: Option<Gathering>,
+    misses: u32,
+    at_once: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gathering {
+    /// With half of the released back, the rest was not in vain.
+    half: Seq,
+    /// All that the last operation released is back.
+    all: Seq,
+    until: Duration,
+}
+
+impl Pace {
+    /// An operation ended.
+    pub fn ended(&mut self, operation: Operation) {
+        let released = operation.after.0.saturating_sub(operation.before.0);
+        let rest = operation.ended.saturating_sub(operation.began) / 2;
+        self.gathering = None;
+        if released == 0 || rest < REST_MIN {
+            return;
+        }
+        if self.at_once > 0 {
+            self.at_once -= 1;
+            return;
+        }
+        self.gathering = Some(Gathering {
+            half: Seq(operation.durable.0 + released.div_ceil(2)),
+            all: Seq(operation.durable.0 + released),
+            until: operation.ended + rest,
+        });
+    }
+
+    /// How long the next operation is to be held back at the most, now that the frontier `durable`
+    /// is where it is; `None`: it may begin.
+    pub fn rest(&mut self, durable: Seq, now: Duration) -> Option<Duration> {
+        let gathering = self.gathering?;
+        let left = gathering.until.saturating_sub(now);
+        if durable < gathering.all && !left.is_zero() {
+            return Some(left);
+        }
+        self.gathering = None;
+        self.misses = if durable >= gathering.half { 0 } else { self.misses + 1 };
+        if self.misses >= MISSES_MAX {
+            // The next try is one miss from being given up again.
+            self.misses = MISSES_MAX - 1;
+            self.at_once = AT_ONCE;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn operation(ended: u32, before: u64, after: u64, durable: u64) -> Operation {
+        Operation {
+            began: MS * (ended - 1),
+            ended: MS * ended,
+            before: Seq(before),
+            after: Seq(after),
+            durable: Seq(durable),
+        }
+    }
+
+    #[test]
+    fn it_rests_until_the_released_are_back_or_half_an_operation() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.rest(Seq(0), MS), None, "nothing went before");
+        pace.ended(operation(10, 0, 8, 12));
+        assert_eq!(pace.rest(Seq(12), MS * 10), Some(MS / 2));
+        assert_eq!(pace.rest(Seq(19), MS * 10 + MS / 4), Some(MS / 4), "one is missing");
+        assert_eq!(pace.rest(Seq(20), MS * 10 + MS / 4), None);
+        assert_eq!(pace.rest(Seq(20), MS * 10 + MS / 4), None);
+        pace.ended(operation(12, 8, 20, 20));
+        assert!(pace.rest(Seq(31), MS * 12).is_some());
+        assert_eq!(pace.rest(Seq(31), MS * 12 + MS / 2), None, "it does not wait for the last for ever");
+    }
+
+    #[test]
+    fn it_does_not_rest_for_readers_nor_for_a_fast_counter() {
+        let mut pace = Pace::default();
+        pace.ended(operation(10, 8, 8, 12));
+        assert_eq!(pace.rest(Seq(12), MS * 10), None);
+        let fast = Operation { began: MS * 10 - MS / 10, ..operation(10, 0, 8, 8) };
+        pace.ended(fast);
+        assert_eq!(pace.rest(Seq(8), MS * 10), None);
+    }
+
+    #[test]
+    fn it_gives_up_where_the_released_do_not_come_back_and_tries_again() {
+        let mut pace = Pace::default();
+        let (mut rests, mut at) = (0, 0);
+        for n in 1..=100 {
+            pace.ended(operation(2 * n, at, at + 8, at + 8));
+            at += 8;
+            if pace.rest(Seq(at), MS * (2 * n)).is_some() {
+                rests += 1;
+                assert_eq!(pace.rest(Seq(at + 3), MS * (2 * n) + MS / 2), None);
+            }
+        }
+        assert!((5..=8).contains(&rests), "{rests}");
+        // And keeps at it once they do.
+        let (mut kept, last) = (0, 200);
+        for n in 1..=100 {
+            pace.ended(operation(last + 2 * n, at, at + 8, at + 8));
+            at += 8;
+            if pace.rest(Seq(at), MS * (last + 2 * n)).is_some() {
+                kept += 1;
+                assert_eq!(pace.rest(Seq(at + 5), MS * (last + 2 * n) + MS / 2), None);
+            }
+        }
+        assert!(kept >= 80, "{kept}");
+    }
+}

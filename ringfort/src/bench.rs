@@ -1,0 +1,146 @@
+//! The library as the benchmarks see it: [`Ringfort`] opens a store, [`Db`] is an
+//! [`Engine`](ringfort_bench::Engine).
+//!
+//! What is measured is what is shipped: the public calls of [`Db`], its two background workers, the
+//! anchor window (R7), and everything that is read back verified. `ringfort bench db` and the
+//! comparison with other stores use this one adapter.
+
+use crate::{Compression, Db, KeyspaceOptions, Level, Mode, Options, WriteBatch};
+use ringfort_base::limits::ANCHOR_WINDOW_MS;
+use ringfort_bench::{Direction, Engine, Op, Result, Settings, Unsupported, Visit};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a store is opened, besides what all engines are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ringfort {
+    /// The mode of the store.
+    pub mode: Mode,
+    /// How long an operation of the simulated counter takes.
+    pub counter_latency: Duration,
+}
+
+impl Default for Ringfort {
+    fn default() -> Self {
+        Self { mode: Mode::Software, counter_latency: Duration::ZERO }
+    }
+}
+
+impl Ringfort {
+    /// Name, version, and what a reader must know.
+    #[must_use]
+    pub fn about(&self) -> String {
+        format!(
+            "Ringfort {}, AES-256-GCM, mode {}, anchored every {ANCHOR_WINDOW_MS} ms (simulated counter, {} us)",
+            env!("CARGO_PKG_VERSION"),
+            self.mode,
+            self.counter_latency.as_micros()
+        )
+    }
+
+    /// Opens a store with all of its volumes below `dir`: `data`, `platform` and, where the mode needs
+    /// one, `trusted`.
+    pub fn open(&self, dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+        let compression = match settings.compression_type {
+            ringfort_bench::Compression::None => Compression::None,
+            ringfort_bench::Compression::Lz4 => Compression::Lz4,
+            ringfort_bench::Compression::Zstd => Compression::Zstd,
+            ringfort_bench::Compression::Snappy => return Err(Unsupported("compression by snappy").into()),
+        };
+        let keyspace = KeyspaceOptions {
+            write_buffer_bytes: settings.write_buffer_size,
+            block_bytes: settings.block_size,
+            bloom_bits_per_key: settings.bloom_bits,
+            compression,
+            ..KeyspaceOptions::default()
+        };
+        let mut options = Options::new(dir.join("data"))
+            .platform_state(dir.join("platform"))
+            .mode(self.mode)
+            .level(Level::Buffered)
+            .memory_budget(settings.memory_budget)
+            .keyspace_defaults(keyspace)
+            .counter_latency(self.counter_latency);
+        if self.mode.needs_trusted_volume() {
+            options = options.trusted(dir.join("trusted"));
+        }
+        Ok(Arc::new(Db::open(options)?))
+    }
+}
+
+impl Engine for Db {
+    fn put(&self, key: &[u8], value: &[u8], level: Level) -> Result<()> {
+        self.default_keyspace().put_with(key, value, level)?;
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8], level: Level) -> Result<()> {
+        Engine::write(self, &[Op::Delete { key }], level)
+    }
+
+    fn write(&self, batch: &[Op<'_>], level: Level) -> Result<()> {
+        let keyspace = self.default_keyspace().id();
+        let mut writes = WriteBatch::new();
+        for op in batch {
+            match *op {
+                Op::Put { key, value } => writes.put(keyspace, key, value),
+                Op::Delete { key } => writes.delete(keyspace, key),
+            }
+        }
+        self.write_with(writes, level)?;
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<usize>> {
+        Ok(Db::get(self, key)?.map(|value| value.len()))
+    }
+
+    fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        let found = Db::get(self, key)?;
+        value.clear();
+        value.extend_from_slice(found.as_deref().unwrap_or_default());
+        Ok(found.is_some())
+    }
+
+    fn scan(&self, from: Option<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
+        let mut scan = match (direction, from) {
+            (Direction::Forward, None) => Db::scan(self, ..)?,
+            (Direction::Forward, Some(from)) => Db::scan(self, from..)?,
+            (Direction::Reverse, None) => self.scan_rev(..)?,
+            (Direction::Reverse, Some(from)) => self.scan_rev(..=from)?,
+        };
+        while let Some((key, value)) = scan.entry() {
+            if visit(key, value).is_break() {
+                break;
+            }
+            scan.advance()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(Db::flush(self)?)
+    }
+
+    fn settle(&self) -> Result<()> {
+        Db::flush(self)?;
+        Ok(self.wait_for_upkeep()?)
+    }
+
+    fn statistics(&self) -> Result<String> {
+        let mut text = String::new();
+        for (name, value) in Db::statistics(self).entries() {
+            writeln!(text, "{name} COUNT : {value}")?;
+        }
+        for (level, (tables, bytes)) in self.default_keyspace().levels()?.into_iter().enumerate() {
+            writeln!(text, "level {level} : {tables} tables, {bytes} bytes")?;
+        }
+        Ok(text)
+    }
+
+    fn close(&self) -> Result<()> {
+        Ok(Db::close(self)?)
+    }
+}
