@@ -21,7 +21,7 @@ fn tiny(machine: &Machine) -> (KeyspaceId, Rows) {
     let ks = store.create_keyspace("ks", options).unwrap();
     for n in 0..6u8 {
         let mut batch = WriteBatch::new();
-        batch.put(ks, [b'k', n], if n % 2 == 0 { vec![b'v', n] } else { vec![b'v', n, 0, 0, 0, 0] });
+        batch.put(ks, [b'k', n], if n.is_multiple_of(2) { vec![b'v', n] } else { vec![b'v', n, 0, 0, 0, 0] });
         if n == 4 {
             batch.delete_range(ks, [b'k', 1], [b'k', 3]);
         }

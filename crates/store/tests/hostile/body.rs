@@ -33,7 +33,7 @@ fn options(machine: &Machine) -> StoreOptions {
 fn write(store: &Store, ks: KeyspaceId, n: u8, version: u8, level: Level) {
     let mut batch = WriteBatch::new();
     // Every second value is long enough to lie apart.
-    batch.put(ks, [b'k', n], vec![version; if n % 2 == 0 { 40 } else { 39 }]);
+    batch.put(ks, [b'k', n], vec![version; if n.is_multiple_of(2) { 40 } else { 39 }]);
     if n % 5 == 4 {
         batch.delete(ks, [b'k', n - 2]);
     }
