@@ -35,6 +35,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
+
+/// The shortest pause that a thread's timer keeps about.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 
 /// The store and the roles before its steps.
 pub(crate) struct Pump {
@@ -116,15 +120,14 @@ impl Pump {
     /// A writer slows down so that flush and compaction keep up; without workers it does their
     /// work.
     fn hold_back(&self) -> Result<()> {
-        let delay = self.store.write_delay();
-        if delay.is_zero() {
-            return Ok(());
+        match self.store.take_pause(SHORTEST_PAUSE) {
+            None => Ok(()),
+            Some(pause) if self.background => {
+                ringfort_host::door::sleep(pause);
+                Ok(())
+            }
+            Some(_) => self.store.maintenance_step().map(drop),
         }
-        if self.background {
-            ringfort_host::door::sleep(delay);
-            return Ok(());
-        }
-        self.store.maintenance_step().map(drop)
     }
 
     // --- waiting ---------------------------------------------------------------------------------

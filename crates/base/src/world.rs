@@ -72,6 +72,14 @@ pub trait DiskFile: Send + Sync {
     /// reads as zeros. A file system that cannot may do nothing.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
+    /// As [`DiskFile::allocate`], for a file that was just created and is now written in many small
+    /// pieces, one behind the other: an implementation may prepare for that. What is written then is
+    /// seen by who opens the file, also after the process was killed, but may be kept elsewhere until a
+    /// sync. Such a file is not renamed.
+    fn allocate_for_appends(&self, len: u64) -> io::Result<()> {
+        self.allocate(len)
+    }
+
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
 

@@ -26,6 +26,7 @@ mod progress;
 pub mod rng;
 pub mod settings;
 mod tally;
+pub mod text;
 pub mod values;
 pub mod workload;
 

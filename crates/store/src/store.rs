@@ -206,10 +206,18 @@ impl Store {
         self.inner.maintenance_step()
     }
 
-    /// How long writers should pause now, so that flush and compaction keep up; zero if not at all.
+    /// How long writers should pause now for each write, so that flush and compaction keep up; zero if
+    /// not at all. A measure of pressure; [`Store::take_pause`] says when to pause.
     #[must_use]
     pub fn write_delay(&self) -> Duration {
         self.inner.write_delay()
+    }
+
+    /// To be asked around every write: the pause that the writes so far owe, once it is at least
+    /// `least`, the shortest that the caller's timer keeps. Whoever gets it pauses for all.
+    #[must_use]
+    pub fn take_pause(&self, least: Duration) -> Option<Duration> {
+        self.inner.take_pause(least)
     }
 
     /// Registers the callbacks that are called (from any thread; they must not block) whenever there

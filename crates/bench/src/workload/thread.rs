@@ -48,12 +48,12 @@ impl<'a> Thread<'a> {
 
     /// Draws the number by which db_bench chooses among databases; there is one.
     pub(super) fn choose_database(&mut self) {
-        self.rng.next();
+        self.rng.next_u64();
     }
 
     /// A key of the whole range.
     pub(super) fn random_key(&mut self) -> u64 {
-        self.rng.next() % self.workload.num
+        self.rng.next_u64() % self.workload.num
     }
 
     /// A key to read, some more often than others if so asked.
@@ -63,7 +63,7 @@ impl<'a> Thread<'a> {
             return self.random_key();
         }
         const BIG: u64 = 1 << 62;
-        let order = -((self.rng.next() % BIG) as f64) / BIG as f64 * exp_range;
+        let order = -((self.rng.next_u64() % BIG) as f64) / BIG as f64 * exp_range;
         let preferred = (order.exp() * self.workload.num as f64) as u64;
         preferred.wrapping_mul(SCATTER) % self.workload.num
     }

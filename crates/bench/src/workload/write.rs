@@ -22,7 +22,7 @@ impl Thread<'_> {
         let keys = self.range.keys;
         while self.tally.more(self.range.batch) {
             self.choose_database();
-            self.put_batch(|rng| rng.next() % keys)?;
+            self.put_batch(|rng| rng.next_u64() % keys)?;
         }
         Ok(())
     }
@@ -54,7 +54,7 @@ impl Thread<'_> {
         let keys = self.workload.num;
         while self.tally.more(self.range.batch) {
             self.choose_database();
-            self.delete_batch(|rng| rng.next() % keys)?;
+            self.delete_batch(|rng| rng.next_u64() % keys)?;
         }
         Ok(())
     }
@@ -62,7 +62,7 @@ impl Thread<'_> {
     pub(super) fn merge_random(&mut self) -> Result<()> {
         while self.tally.more(1) {
             self.choose_database();
-            let key = self.rng.next() % self.workload.num;
+            let key = self.rng.next_u64() % self.workload.num;
             let (key, operand) = (self.key.of(key), self.values.next(self.workload.value_size));
             self.engine.merge(key, operand, self.range.level)?;
             self.tally.put(key.len() + operand.len());
@@ -109,6 +109,6 @@ impl Thread<'_> {
 /// Fisher and Yates.
 fn shuffle(items: &mut [u64], rng: &mut Mt64) {
     for left in (1..items.len()).rev() {
-        items.swap(left, (rng.next() % (left as u64 + 1)) as usize);
+        items.swap(left, (rng.next_u64() % (left as u64 + 1)) as usize);
     }
 }

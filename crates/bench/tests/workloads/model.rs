@@ -178,11 +178,12 @@ impl Ran {
     /// The results, all benchmarks having been run.
     pub fn measured(&self) -> Vec<&Measured> {
         self.outcome.as_ref().unwrap();
-        let measured = |report| match report {
-            &Report::Measured(ref measured) => &**measured,
-            other => panic!("{other:?}"),
-        };
-        self.reports.iter().map(measured).collect()
+        let mut all = Vec::new();
+        for report in &self.reports {
+            let Report::Measured(measured) = report else { panic!("{report:?}") };
+            all.push(&**measured);
+        }
+        all
     }
 
     /// The only result.

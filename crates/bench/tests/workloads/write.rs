@@ -37,8 +37,8 @@ fn a_random_fill_has_db_benchs_stream_of_keys() {
     let ran = run(&[Benchmark::FillRandom], 1, &small(10_000));
     let mut rng = Mt64::new(1001);
     let expected = (0..10_000).map(|_| {
-        rng.next();
-        (rng.next() % 10_000, Level::Buffered)
+        rng.next_u64();
+        (rng.next_u64() % 10_000, Level::Buffered)
     });
     assert_eq!(puts(&ran), expected.collect::<Vec<_>>());
     let distinct = ran.last().keys().len();

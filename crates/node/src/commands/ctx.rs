@@ -38,6 +38,8 @@ pub const REPLY_BYTES_MAX: usize = 512 << 20;
 pub const INLINE_FIELDS_MAX: u64 = 256;
 /// Entries per visit to the pool.
 const SLICE_ENTRIES: usize = 4096;
+/// The shortest pause that the runtime's timer keeps about.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// A visit ends when it has collected this much, so that it can be charged.
 const SLICE_BYTES: usize = 1 << 20;
 /// What a command holds is charged to the budget from this size on, replies before it included: less
@@ -422,10 +424,9 @@ impl Ctx<'_> {
     /// Waits for latches, after the pause that a write stall asks for; see [`crate::server::pending`]
     /// for why it never waits with others in hand.
     pub(crate) async fn take(&mut self, latches: Acquire) -> LatchGuard {
-        let delay = self.server.store().write_delay();
-        if !delay.is_zero() {
+        if let Some(pause) = self.server.store().take_pause(SHORTEST_PAUSE) {
             self.pending.flush();
-            door::sleep(delay).await;
+            door::sleep(pause).await;
         }
         let mut latches = pin!(latches);
         let at_once = poll_fn(|cx| Poll::Ready(latches.as_mut().poll(cx))).await;

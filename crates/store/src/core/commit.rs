@@ -107,6 +107,7 @@ impl Inner {
             self.wake_maintenance();
             return Err(Error::new(ErrorKind::Exhausted, message));
         }
+        self.owe_pause(queued_bytes(batch));
         Ok(trees)
     }
 

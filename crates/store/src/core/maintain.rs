@@ -1,4 +1,4 @@
-//! Background work, a piece at a time: flush before purge before compaction.
+//! Background work, a piece at a time: flush before compaction before purge, and the writers' pace.
 //!
 //! Crash points: dying before the MANIFEST's edit is synced leaves a table that nothing names and
 //! that the next open removes; dying behind it leaves the new state, and the files it freed are
@@ -7,22 +7,18 @@
 use super::Inner;
 use super::commit::{Log, Segment};
 use super::purge::{Freed, Readers};
-use super::read::{level_source, table_source};
-use crate::engine::lsm::blob::separate::Placing;
-use crate::engine::lsm::blob::{BlobMeta, BlobWriter, Separator, blob_path, gc};
-use crate::engine::lsm::compaction::merge::{Merged, Rules, merge};
-use crate::engine::lsm::compaction::pick::{self, Choice};
+use super::values::{Opening, Written, change_entries};
+use crate::engine::lsm::compaction::merge::{Merge, Rules};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
-use crate::engine::lsm::tombstone::FragmentedTombstones;
-use crate::engine::lsm::tree::{Change, Mem, Tables, Tree, Version};
+use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
-use crate::options::{Compression, KeyspaceOptions};
+use crate::options::KeyspaceOptions;
 use crate::store::Step;
 use crate::{manifest, wal};
 use parking_lot::MutexGuard;
@@ -33,23 +29,43 @@ use ringfort_trust::chain::draw_salt;
 use ringfort_trust::keys::Secret;
 use ringfort_trust::volume::Class;
 use ringfort_trust::{Head, Protection};
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Memtables may take this share of the memory budget before the largest is frozen.
+/// Memtables may take this share of the memory budget. One that is written may take half of it, so
+/// that another can be flushed meanwhile.
 const MEMTABLE_SHARE: usize = 3;
-/// Level 0 is compacted before the next flush when it holds this many times its trigger, unless this
-/// many frozen memtables wait.
-const LEVEL0_PILE: usize = 4;
-const FROZEN_PILE: usize = 4;
 /// However small the memory budget, memtables may hold this much before writes are refused, bytes.
 const MEMTABLE_BYTES_LEAST: usize = 64 << 20;
-/// How often, in commit groups, the memtables' share is looked at.
+/// How often, in commit groups, the memtables' share and the writers' pace are looked at.
 const BUDGET_CHECK_GROUPS: u64 = 64;
-/// The longest pause that writers are asked for, microseconds.
-const WRITE_DELAY_US_MAX: f64 = 10_000.0;
+/// Compaction goes before flushes when level 0 holds this many times its trigger: from here on
+/// writers are slowed down ...
+const LEVEL0_PILE: f64 = 4.0;
+/// ... and at this many times they nearly stand still.
+const LEVEL0_PILE_MAX: f64 = 8.0;
+/// By how much of their share memtables exceed it when writers nearly stand still.
+const MEMTABLE_EXCESS_MAX: f64 = 0.3;
+/// The pause for a write under full pressure, as a power of two of nanoseconds: about 8 ms.
+const WRITE_DELAY_LOG2_NS_MAX: f64 = 23.0;
+/// A write of this size or less owes one pause, a larger one more, bytes.
+const PACED_WRITE_BYTES: usize = 4096;
+/// The longest pause, and the most that writers can owe.
+const PAUSE_NS_MAX: u64 = 100_000_000;
+
+/// A merge, and the files that it has begun.
+pub(crate) struct Writing {
+    merge: Merge,
+    /// Paths.
+    created: Vec<String>,
+}
+
+impl Writing {
+    pub(crate) const fn new(merge: Merge) -> Self {
+        Self { merge, created: Vec::new() }
+    }
+}
 
 impl Inner {
     pub(crate) fn maintenance_step(&self) -> Result<Step> {
@@ -58,44 +74,89 @@ impl Inner {
             self.update_write_delay(); // what was full may have been dropped
         }
         self.limit_log()?;
-        if self.level0_is_piled_up() && self.compact_step()? == Step::Worked {
-            return Ok(Step::Worked);
+        let done = self.most_urgent();
+        let full = done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Exhausted);
+        if full && self.check().is_ok() {
+            self.purge_step()?; // what may go makes room for the next try
         }
-        if self.flush_step()? == Step::Worked || self.purge_step()? == Step::Worked {
-            return Ok(Step::Worked);
-        }
-        self.compact_step()
+        done
     }
 
-    /// Flushes come first, but not for ever: under saturating writes level 0 would only grow.
-    fn level0_is_piled_up(&self) -> bool {
-        self.trees.read().values().any(|tree| {
-            let view = tree.view();
-            let trigger = tree.options().level0_tables;
-            view.version.levels[0].len() > LEVEL0_PILE * trigger && view.frozen.len() < FROZEN_PILE
-        })
+    /// Flushes go before compactions, between two slices of one, but not for ever: under saturating
+    /// writes level 0 would only grow. Files that may be deleted already are; only an idle store
+    /// advances the counter for them.
+    fn most_urgent(&self) -> Result<Step> {
+        let steps: [&dyn Fn() -> Result<Step>; 5] = [
+            &|| if self.level0_goes_first() { self.compact_step() } else { Ok(Step::Idle) },
+            &|| self.flush_step(),
+            &|| self.purge_anchored(),
+            &|| self.compact_step(),
+            &|| self.purge_step(),
+        ];
+        for step in steps {
+            if step()? == Step::Worked {
+                return Ok(Step::Worked);
+            }
+        }
+        Ok(Step::Idle)
     }
 
-    /// Smooth slow-down of writers: from nothing to 10 ms a write as level 0 or the frozen
-    /// memtables pile up.
+    fn level0_goes_first(&self) -> bool {
+        let trees = self.trees.read();
+        let memtables: usize = trees.values().map(|tree| tree.memtable_bytes()).sum();
+        memtables <= self.memtable_share() && trees.values().any(|tree| level0_pile(tree) > LEVEL0_PILE)
+    }
+
+    const fn memtable_share(&self) -> usize {
+        self.options.memory_budget / MEMTABLE_SHARE
+    }
+
+    // --- pace --------------------------------------------------------------------------------------
+
+    /// How long a writer should pause for a write of ordinary size.
     pub(crate) fn write_delay(&self) -> Duration {
-        Duration::from_micros(self.delay_us.load(Ordering::Relaxed))
+        Duration::from_nanos(self.delay_ns.load(Ordering::Relaxed))
     }
 
-    /// Called whenever memtables or versions change.
-    fn update_write_delay(&self) {
-        let mut worst = 0.0f64;
+    /// Notes that `bytes` were submitted: under pressure they owe a pause.
+    #[inline]
+    pub(crate) fn owe_pause(&self, bytes: usize) {
+        let delay = self.delay_ns.load(Ordering::Relaxed);
+        if delay > 0 {
+            let owed = delay.saturating_mul((bytes / PACED_WRITE_BYTES).max(1) as u64);
+            self.owed_ns.fetch_add(owed.min(PAUSE_NS_MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// The pause that the writes so far owe, if it is at least `least`: whoever gets it, pauses for
+    /// all. Small delays add up to pauses that a timer can keep.
+    pub(crate) fn take_pause(&self, least: Duration) -> Option<Duration> {
+        let owed = self.owed_ns.load(Ordering::Relaxed);
+        if owed == 0 || u128::from(owed) < least.as_nanos() {
+            return None;
+        }
+        let pause = self.owed_ns.swap(0, Ordering::Relaxed).min(PAUSE_NS_MAX);
+        Some(Duration::from_nanos(pause)).filter(|pause| *pause >= least)
+    }
+
+    /// Smooth slow-down: the pause doubles with every 23rd of the way from no pressure to the most,
+    /// so that somewhere in between writers and upkeep are in balance. Called whenever memtables or
+    /// versions change, and now and then while memtables grow.
+    pub(crate) fn update_write_delay(&self) {
+        let mut pressure = 0.0f64;
         let mut bytes = 0;
         for tree in self.trees.read().values() {
-            let view = tree.view();
-            let trigger = tree.options().level0_tables.max(1) as f64;
-            let level0 = (view.version.levels[0].len() as f64 / trigger - 4.0) / 5.0;
-            let frozen = (view.frozen.len() as f64 - 3.0) / 4.0;
-            worst = worst.max(level0).max(frozen);
+            pressure = pressure.max((level0_pile(tree) - LEVEL0_PILE) / (LEVEL0_PILE_MAX - LEVEL0_PILE));
             bytes += tree.memtable_bytes();
         }
-        let delay_us = (worst.clamp(0.0, 1.0) * WRITE_DELAY_US_MAX) as u64;
-        self.delay_us.store(delay_us, Ordering::Relaxed);
+        let excess = bytes as f64 / self.memtable_share().max(1) as f64 - 1.0;
+        pressure = pressure.max(excess / MEMTABLE_EXCESS_MAX);
+        let delay_ns =
+            if pressure > 0.0 { (WRITE_DELAY_LOG2_NS_MAX * pressure.min(1.0)).exp2() as u64 } else { 0 };
+        self.delay_ns.store(delay_ns, Ordering::Relaxed);
+        if delay_ns == 0 {
+            self.owed_ns.store(0, Ordering::Relaxed);
+        }
         let most = self.options.memory_budget.max(MEMTABLE_BYTES_LEAST);
         self.memtables_full.store(bytes > most, Ordering::Relaxed);
     }
@@ -113,19 +174,19 @@ impl Inner {
         // The budget over all memtables changes slowly: now and then is enough.
         if frozen || self.stats.groups.load(Ordering::Relaxed).is_multiple_of(BUDGET_CHECK_GROUPS) {
             frozen |= self.freeze_over_budget(position);
+            self.update_write_delay();
         }
         if frozen {
-            self.update_write_delay();
             self.wake_maintenance();
         }
     }
 
-    /// Freezes the largest memtable if all together take more than their share.
+    /// Freezes the largest memtable if all that are written take more than half of their share.
     fn freeze_over_budget(&self, position: Seq) -> bool {
         let trees = self.trees.read();
         let active = trees.values().map(|tree| (tree.active_bytes(), tree));
         let total: usize = active.clone().map(|(bytes, _)| bytes).sum();
-        if total <= self.options.memory_budget / MEMTABLE_SHARE {
+        if total <= self.memtable_share() / 2 {
             return false;
         }
         active.max_by_key(|(bytes, _)| *bytes).is_some_and(|(_, tree)| tree.freeze(position).unwrap_or(false))
@@ -174,9 +235,13 @@ impl Inner {
             self.sync_now()?;
         }
         let rules = self.rules(tree, false, u64::MAX);
-        let tombstones = mem.table.range_tombstones();
         let sources = vec![Source::Memtable(mem.table.cursor())];
-        let new = self.write_tables(tree, &tree.view().version, sources, &tombstones, &rules)?;
+        let tombstones = (*mem.table.range_tombstones()).clone();
+        let separator = self.separator(tree, &tree.view().version, u64::MAX);
+        let mut writing = Writing::new(Merge::new(sources, tombstones, rules, separator));
+        // One slice: nothing is more urgent.
+        let new = self.write_tables(tree.options(), &mut writing, usize::MAX)?.unwrap_or_default();
+        drop(writing);
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
             // Dropped meanwhile: the next open removes what was written.
@@ -248,207 +313,62 @@ impl Inner {
         forgotten
     }
 
-    // --- compaction ----------------------------------------------------------------------------------
-
-    fn compact_step(&self) -> Result<Step> {
-        let Some(_compacting) = self.compacting.try_lock() else { return Ok(Step::Idle) };
-        let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        // Values are collected when no compaction is due: compactions find out what is garbage.
-        for collecting in [false, true] {
-            for tree in &trees {
-                let view = tree.view();
-                let choice = if collecting {
-                    gc::choose(&view.version)
-                } else {
-                    pick::choose(&view.version, tree.options(), &tree.cursors.lock())
-                };
-                if !matches!(choice, Choice::Nothing) {
-                    self.execute(tree, &view.version, choice)?;
-                    return Ok(Step::Worked);
-                }
-            }
-        }
-        Ok(Step::Idle)
-    }
-
-    fn execute(&self, tree: &Tree, version: &Version, choice: Choice) -> Result<()> {
-        match choice {
-            Choice::Nothing => Ok(()),
-            Choice::Move { level, tables } => {
-                self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                let at = |level| tables.iter().map(|table| (level, Arc::clone(table))).collect();
-                self.replace(tree, Change { removed: at(level), added: at(level + 1), values: Vec::new() })
-            }
-            Choice::Rewrite { level, tables } => {
-                self.stats.value_collections.fetch_add(1, Ordering::Relaxed);
-                self.merge_tables(tree, version, (level, tables), (level, Vec::new()))
-            }
-            Choice::Merge { level, inputs, below } => {
-                if let Some(last) = inputs.iter().map(|table| &table.largest).max() {
-                    tree.cursors.lock()[level].clone_from(last);
-                }
-                self.merge_tables(tree, version, (level, inputs), (level + 1, below))
-            }
-        }
-    }
-
-    /// Merges `inputs` of `level` and `below` of `target` into new tables of `target`.
-    fn merge_tables(
-        &self,
-        tree: &Tree,
-        version: &Version,
-        (level, inputs): (usize, Vec<Arc<TableMeta>>),
-        (target, below): (usize, Vec<Arc<TableMeta>>),
-    ) -> Result<()> {
-        let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
-        let rules = self.rules(tree, bottom, tree.options().table_bytes);
-        let mut sources: Vec<Source> = if level == 0 {
-            let newest_first = inputs.iter().rev();
-            newest_first.map(|meta| table_source(meta, &self.tables, false)).collect::<Result<_>>()?
-        } else {
-            vec![level_source(inputs.clone(), &self.tables, false)]
-        };
-        if !below.is_empty() {
-            sources.push(level_source(below.clone(), &self.tables, false));
-        }
-        let mut tombstones = FragmentedTombstones::default();
-        for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
-            tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
-        }
-        let new = self.write_tables(tree, version, sources, &tombstones, &rules)?;
-        let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum::<u64>() + new.moved_bytes;
-        self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
-        self.stats.compaction_bytes_written.fetch_add(new.bytes(), Ordering::Relaxed);
-        self.stats.compactions.fetch_add(1, Ordering::Relaxed);
-        let mut change = new.joining(target);
-        change.removed.extend(inputs.into_iter().map(|table| (level, table)));
-        change.removed.extend(below.into_iter().map(|table| (target, table)));
-        self.replace(tree, change)
-    }
-
-    /// Nothing below `level` touches the keys of `tables`.
-    fn is_bottom<'t>(
-        &self,
-        version: &Version,
-        level: usize,
-        tables: impl Iterator<Item = &'t Arc<TableMeta>> + Clone,
-    ) -> bool {
-        let smallest = tables.clone().map(|table| table.smallest.as_slice()).min();
-        let largest = tables.map(|table| table.largest.as_slice()).max();
-        (level + 1..LEVELS).all(|deeper| version.overlapping(deeper, smallest, largest).is_empty())
-    }
-
-    /// Writes the edit that replaces tables, installs it, and leaves the old files to the purge.
-    fn replace(&self, tree: &Tree, change: Change) -> Result<()> {
-        let mut manifest = self.manifest.lock();
-        if !self.trees.read().contains_key(&tree.id) {
-            return Ok(()); // dropped meanwhile: the next open removes what was written
-        }
-        let (version, dead) = self.next_version(tree, &change)?;
-        let mut entries = change_entries(tree.id, &change, &dead);
-        entries.push(self.counters_entry());
-        let head = self.edit_manifest(&mut manifest, entries)?;
-        tree.install_version(version);
-        drop(manifest);
-        // A table that only moved stays.
-        let stays = |old: &TableMeta| change.added.iter().any(|(_, table)| table.file == old.file);
-        let gone = change.removed.iter().filter(|(_, old)| !stays(old));
-        let tables = gone.map(|(_, old)| self.freed_table(old, head));
-        let freed: Vec<Freed> = tables.chain(dead.iter().map(|meta| self.freed_values(meta, head))).collect();
-        self.purge.lock().files.extend(freed);
-        self.update_write_delay();
-        self.wake_maintenance();
-        Ok(())
-    }
-
-    /// The tree's version after a change. Under the MANIFEST's lock: versions change under it.
-    fn next_version(&self, tree: &Tree, change: &Change) -> Result<(Version, Vec<Arc<BlobMeta>>)> {
-        let next = tree.view().version.with(change);
-        next.map_err(|why| self.stop(Error::new(ErrorKind::Internal, format!("keyspace {}: {why}", tree.id))))
-    }
-
     // --- shared by flush and compaction ----------------------------------------------------------------
 
-    fn rules(&self, tree: &Tree, bottom: bool, table_bytes: u64) -> Rules {
+    pub(crate) fn rules(&self, tree: &Tree, bottom: bool, table_bytes: u64) -> Rules {
         let snapshots = self.snapshots.lock().keys().map(|position| Seq(*position)).collect();
         let anchored = self.frontiers.get(Level::Fresh);
         let filter = self.filter.read().clone();
         Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes }
     }
 
-    /// Merges into new tables and value files, synced with their directory. A full disk changes
-    /// nothing here: the caller may try again. Any other failure stops the store.
-    fn write_tables(
+    /// Goes on with a merge for about `slice_bytes`; when it is done: its files, synced with their
+    /// directory. After a full disk the merge is to be given up, and the caller may try again with a
+    /// new one; nothing was changed. Any other failure stops the store.
+    pub(crate) fn write_tables(
         &self,
-        tree: &Tree,
-        version: &Version,
-        sources: Vec<Source>,
-        tombstones: &FragmentedTombstones,
-        rules: &Rules,
-    ) -> Result<Written> {
-        let options = tree.options();
-        let created = RefCell::new(Vec::new());
-        let create = |path: fn(FileNo) -> String| {
-            let number = self.new_file();
-            created.borrow_mut().push(path(number));
-            number
-        };
-        let (disk, protection) = (&*self.tables.disk, self.tables.protection);
-        let mut open = || self.table_writer(disk, protection, create(table::table_path), options);
-        let mut open_values = || self.blob_writer(disk, protection, create(blob_path), options.compression);
-        let placing = Placing {
-            from_bytes: options.separate_values_from_bytes,
-            file_bytes: rules.table_bytes,
-            victims: gc::victims(&version.blobs),
-            files: &self.tables.values,
-            set: &version.blobs,
-        };
-        let separator = Separator::new(placing, &mut open_values);
-        let written = merge(sources, tombstones, rules, separator, &mut open).and_then(|merged| {
-            if !merged.tables.is_empty() {
-                let synced = disk.sync_dir(table::TABLE_DIR);
+        options: &KeyspaceOptions,
+        writing: &mut Writing,
+        slice_bytes: usize,
+    ) -> Result<Option<Written>> {
+        let Writing { merge, created } = writing;
+        let mut open = Opening { inner: self, options, created };
+        let done = merge.step(slice_bytes, &mut open).and_then(|done| {
+            if !done {
+                return Ok(None);
+            }
+            let written = Written::from(merge.take_files());
+            if !written.tables.is_empty() {
+                let synced = self.tables.disk.sync_dir(table::TABLE_DIR);
                 synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e).with_kind(ErrorKind::Io))?;
             }
-            Ok(merged)
+            self.stats.value_bytes_moved.fetch_add(written.moved_bytes, Ordering::Relaxed);
+            Ok(Some(written))
         });
-        match written {
-            Ok(merged) => {
-                self.stats.value_bytes_moved.fetch_add(merged.moved_bytes, Ordering::Relaxed);
-                Ok(merged.into())
-            }
+        match done {
             Err(error) if error.kind() == ErrorKind::Exhausted => {
-                // Nothing names these files: what was begun goes, so that trying again on a full disk
-                // does not fill it further.
-                for path in created.take() {
-                    let _ = disk.remove(&path);
-                }
+                self.remove_unnamed(writing);
                 Err(error)
             }
             // Anything else stops the store, and nothing more is written.
-            Err(error) => Err(self.stop(error)),
+            done => done.map_err(|error| self.stop(error)),
+        }
+    }
+
+    /// Removes files that no edit names: what was begun goes, so that trying again on a full disk
+    /// does not fill it further. What stays is removed by the next open.
+    pub(crate) fn remove_unnamed(&self, writing: &Writing) {
+        for path in &writing.created {
+            let _ = self.tables.disk.remove(path);
         }
     }
 
     /// Who a new table or value file is: it gets its own random key. The incarnation is mixed in, so
     /// that no two lives share a key even if the host makes them draw the same randomness (R13).
-    fn identity(&self, protection: Protection, file: FileNo) -> Result<TableIdentity> {
+    pub(crate) fn identity(&self, protection: Protection, file: FileNo) -> Result<TableIdentity> {
         let place = Place { store: self.tables.store, file };
         let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
         Ok(TableIdentity { place, protection, key, epoch: self.context.epoch })
-    }
-
-    /// A new value file.
-    pub(crate) fn blob_writer(
-        &self,
-        disk: &dyn Disk,
-        protection: Protection,
-        file: FileNo,
-        codec: Compression,
-    ) -> Result<BlobWriter> {
-        let identity = self.identity(protection, file)?;
-        let path = blob_path(file);
-        let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
-        Ok(BlobWriter::new(file, identity, codec))
     }
 
     /// A new table.
@@ -473,17 +393,6 @@ impl Inner {
             path: table::table_path(meta.file),
             edit: head.position,
             readers: Readers::Table(meta.file, Arc::downgrade(meta)),
-        }
-    }
-
-    /// A value file that the edit at `head` freed: as for tables.
-    pub(crate) fn freed_values(&self, meta: &Arc<BlobMeta>, head: Head) -> Freed {
-        Freed {
-            disk: Arc::clone(&self.tables.disk),
-            dir: table::TABLE_DIR,
-            path: blob_path(meta.file),
-            edit: head.position,
-            readers: Readers::Values(meta.file, Arc::downgrade(meta)),
         }
     }
 
@@ -550,36 +459,6 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn compact_range(
-        &self,
-        keyspace: KeyspaceId,
-        from: Option<&[u8]>,
-        to: Option<&[u8]>,
-    ) -> Result<()> {
-        self.flush(Some(keyspace))?;
-        let tree = self.tree(keyspace)?;
-        let _compacting = self.compacting.lock();
-        let view = tree.view();
-        let deepest = (1..LEVELS).rev().find(|level| !view.version.levels[*level].is_empty()).unwrap_or(1);
-        // Even the deepest level is rewritten, so that what it need not keep goes.
-        for level in 0..=deepest.min(LEVELS - 2) {
-            let version = Arc::clone(&tree.view().version);
-            let inputs =
-                if level == 0 { version.levels[0].clone() } else { version.overlapping(level, from, to) };
-            let last = level == deepest;
-            match pick::plan(&version, level, inputs) {
-                Choice::Move { level, tables } if last => {
-                    let below = Vec::new();
-                    self.or_stop(|| {
-                        self.execute(&tree, &version, Choice::Merge { level, inputs: tables, below })
-                    })?;
-                }
-                choice => self.execute(&tree, &version, choice)?,
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn verify_checksums(&self) -> Result<u64> {
         self.check()?;
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
@@ -640,61 +519,9 @@ impl Inner {
     }
 }
 
-/// What a flush or compaction wrote; nothing names it yet.
-struct Written {
-    tables: Vec<Arc<TableMeta>>,
-    values: Vec<Arc<BlobMeta>>,
-    moved_bytes: u64,
-}
-
-impl From<Merged> for Written {
-    fn from(merged: Merged) -> Self {
-        let Merged { tables, values, moved_bytes } = merged;
-        let tables = tables.into_iter().map(Arc::new).collect();
-        Self { tables, values: values.into_iter().map(Arc::new).collect(), moved_bytes }
-    }
-}
-
-impl Written {
-    fn bytes(&self) -> u64 {
-        let tables: u64 = self.tables.iter().map(|meta| meta.file_bytes).sum();
-        tables + self.values.iter().map(|meta| meta.file_bytes).sum::<u64>()
-    }
-
-    /// The change by which it joins a level.
-    fn joining(self, level: usize) -> Change {
-        let added = self.tables.into_iter().map(|table| (level, table)).collect();
-        Change { removed: Vec::new(), added, values: self.values }
-    }
-}
-
-/// The entries of a change, in the order in which each finds what it refers to; `dead` are the value
-/// files that leave with it.
-fn change_entries(keyspace: KeyspaceId, change: &Change, dead: &[Arc<BlobMeta>]) -> Vec<Entry> {
-    let removed = change.removed.iter().map(|(level, table)| Entry::RemoveTable {
-        keyspace,
-        level: *level as u8,
-        file: table.file,
-    });
-    let values = change.values.iter().map(|meta| Entry::AddValues { keyspace, meta: Arc::clone(meta) });
-    let added = change.added.iter().map(|(level, meta)| Entry::AddTable {
-        keyspace,
-        level: *level as u8,
-        meta: Arc::clone(meta),
-    });
-    let dead = dead.iter().map(|meta| Entry::RemoveValues { keyspace, file: meta.file });
-    removed.chain(values).chain(added).chain(dead).collect()
-}
-
-/// Two lists of range tombstones as one.
-fn merged(one: &FragmentedTombstones, other: &FragmentedTombstones) -> FragmentedTombstones {
-    let mut all = one.clone();
-    for fragment in other.fragments() {
-        for &seq in &fragment.seqs {
-            all = all.with(seq, &fragment.from, &fragment.to);
-        }
-    }
-    all
+/// How many times its trigger level 0 holds, in tables.
+fn level0_pile(tree: &Tree) -> f64 {
+    tree.view().version.levels[0].len() as f64 / tree.options().level0_tables.max(1) as f64
 }
 
 /// About how many bytes of a table lie in `from..=to`.
@@ -705,11 +532,10 @@ fn approximate_bytes(
     tables: &Tables,
 ) -> Result<u64> {
     let table = tables.get(meta)?;
-    let all = meta.file_bytes.max(1);
     let start = from.map_or(Ok(0), |from| table.approximate_offset(from, &tables.blocks))?;
     let end = to.map_or(Ok(meta.file_bytes), |to| table.approximate_offset(to, &tables.blocks))?;
     let bytes = end.saturating_sub(start);
     // Values that it points to: in proportion.
-    let values = u128::from(meta.value_bytes()) * u128::from(bytes) / u128::from(all);
+    let values = u128::from(meta.value_bytes()) * u128::from(bytes) / u128::from(meta.file_bytes.max(1));
     Ok(bytes + values as u64)
 }

@@ -1,5 +1,5 @@
 //! The inside of an open store, by job: [`commit`] (submit, log, sync), [`anchoring`] (counter),
-//! [`maintain`] (flush, compaction, purge), [`read`], [`keyspaces`], [`open`] (create, recover,
+//! [`maintain`] (flush), [`compact`], [`purge`], [`read`], [`keyspaces`], [`open`] (create, recover,
 //! claim), [`rebuild`] (memtables from the log).
 //!
 //! Locks, outermost first:
@@ -14,12 +14,14 @@
 pub(crate) mod anchoring;
 mod claim;
 pub(crate) mod commit;
+mod compact;
 pub(crate) mod keyspaces;
 pub(crate) mod maintain;
 pub(crate) mod open;
 pub(crate) mod purge;
 pub(crate) mod read;
 mod rebuild;
+pub(crate) mod values;
 
 use crate::clock::StoreClock;
 use crate::engine::lsm::tree::{Tables, Tree};
@@ -66,13 +68,15 @@ pub(crate) struct Inner {
     /// One change of the set of keyspaces at a time, from the question whether a name is taken to
     /// the moment when the change shows. Outermost.
     pub(crate) changing_keyspaces: Mutex<()>,
-    /// One maintenance job at a time per kind.
+    /// One flush at a time, and one compaction, which may be between two slices.
     pub(crate) flushing: Mutex<()>,
-    pub(crate) compacting: Mutex<()>,
+    pub(crate) compacting: Mutex<Option<compact::Job>>,
     /// Memtables take more than the whole memory budget: writes are refused until flushes catch up.
     pub(crate) memtables_full: AtomicBool,
-    /// How long writers should pause, microseconds.
-    pub(crate) delay_us: AtomicU64,
+    /// How long writers should pause for each write, nanoseconds.
+    pub(crate) delay_ns: AtomicU64,
+    /// The pauses that nobody made yet, nanoseconds.
+    pub(crate) owed_ns: AtomicU64,
     pub(crate) filter: RwLock<Option<Arc<dyn crate::engine::lsm::compaction::Filter>>>,
     pub(crate) hooks: OnceLock<(Hook, Hook)>,
     pub(crate) recovery: open::Recovery,

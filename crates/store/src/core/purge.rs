@@ -53,6 +53,9 @@ pub(crate) struct PurgeList {
     pub(crate) files: Vec<Freed>,
 }
 
+/// So many files go in one piece of work: deleting a large one takes milliseconds.
+const FILES_PER_STEP: usize = 4;
+
 impl Inner {
     /// Deletes what may be deleted; anchors first if that is what is missing.
     pub(crate) fn purge_step(&self) -> Result<Step> {
@@ -64,13 +67,22 @@ impl Inner {
             self.sync_now()?;
             self.anchor_now()?;
         }
-        let anchored = self.anchor.lock().synced_manifest;
+        self.purge_anchored()
+    }
+
+    /// Deletes some of what may be deleted already.
+    pub(crate) fn purge_anchored(&self) -> Result<Step> {
+        if self.purge.lock().files.is_empty() {
+            return Ok(Step::Idle);
+        }
+        // While the counter is asked, another piece of work is better than waiting.
+        let Some(anchored) = self.anchor.try_lock().map(|anchor| anchor.synced_manifest) else {
+            return Ok(Step::Idle);
+        };
         let ready: Vec<Freed> = {
             let mut list = self.purge.lock();
-            let goes = |file: &Freed| file.edit <= anchored && !file.readers.are_there(&self.tables);
-            let (ready, waiting) = std::mem::take(&mut list.files).into_iter().partition(goes);
-            list.files = waiting;
-            ready
+            let may_go = |file: &mut Freed| file.edit <= anchored && !file.readers.are_there(&self.tables);
+            list.files.extract_if(.., may_go).take(FILES_PER_STEP).collect()
         };
         if ready.is_empty() {
             return Ok(Step::Idle);

@@ -17,9 +17,10 @@ use crate::engine::lsm::key::{Kind, Trailer};
 use ringfort_base::{FileNo, Result};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// How values are placed.
-pub(crate) struct Placing<'a> {
+/// How values are placed. A separator owns it: the value files of its version stay meanwhile.
+pub(crate) struct Placing {
     /// Values of this length or longer go to a value file, bytes; 0: none does.
     pub(crate) from_bytes: usize,
     /// A value file is ended at this size, bytes.
@@ -27,14 +28,16 @@ pub(crate) struct Placing<'a> {
     /// Files that are being emptied.
     pub(crate) victims: BTreeSet<FileNo>,
     /// Where pointers lead.
-    pub(crate) files: &'a BlobFiles,
-    pub(crate) set: &'a BlobSet,
+    pub(crate) files: Arc<BlobFiles>,
+    pub(crate) set: Arc<BlobSet>,
 }
 
+/// Starts a new value file.
+pub(crate) type OpenValues<'o> = &'o mut dyn FnMut() -> Result<BlobWriter>;
+
 /// See the module.
-pub(crate) struct Separator<'a> {
-    placing: Placing<'a>,
-    open: &'a mut dyn FnMut() -> Result<BlobWriter>,
+pub(crate) struct Separator {
+    placing: Placing,
     writer: Option<BlobWriter>,
     done: Vec<BlobMeta>,
     cursors: Cursors,
@@ -42,26 +45,30 @@ pub(crate) struct Separator<'a> {
     moved_bytes: u64,
 }
 
-impl<'a> Separator<'a> {
-    /// A separator that writes files which `open` starts.
-    pub(crate) fn new(placing: Placing<'a>, open: &'a mut dyn FnMut() -> Result<BlobWriter>) -> Self {
+impl Separator {
+    pub(crate) fn new(placing: Placing) -> Self {
         let (done, pointer) = (Vec::new(), Vec::new());
-        Self { placing, open, writer: None, done, cursors: Cursors::default(), pointer, moved_bytes: 0 }
+        Self { placing, writer: None, done, cursors: Cursors::default(), pointer, moved_bytes: 0 }
     }
 
     /// What the table gets for an entry that is kept.
-    pub(crate) fn place<'e>(&'e mut self, trailer: Trailer, value: &'e [u8]) -> Result<(Trailer, &'e [u8])> {
+    pub(crate) fn place<'e>(
+        &'e mut self,
+        trailer: Trailer,
+        value: &'e [u8],
+        open: OpenValues<'_>,
+    ) -> Result<(Trailer, &'e [u8])> {
         let from_bytes = self.placing.from_bytes;
         let placed = match trailer.kind() {
-            Ok(Kind::Put) if from_bytes != 0 && value.len() >= from_bytes => self.writer()?.add(value)?,
+            Ok(Kind::Put) if from_bytes != 0 && value.len() >= from_bytes => self.writer(open)?.add(value)?,
             Ok(Kind::ValuePointer) if !self.placing.victims.is_empty() => {
                 let old = BlobPointer::decode(value).map_err(checked)?;
                 if !self.placing.victims.contains(&old.file) {
                     return Ok((trailer, value));
                 }
-                let payload = self.cursors.payload((self.placing.files, self.placing.set), &old)?;
+                let payload = self.cursors.payload((&self.placing.files, &self.placing.set), &old)?;
                 self.moved_bytes += old.sealed_len();
-                self.writer()?.add_payload(&payload, old.codec)?
+                self.writer(open)?.add_payload(&payload, old.codec)?
             }
             _ => return Ok((trailer, value)),
         };
@@ -76,16 +83,16 @@ impl<'a> Separator<'a> {
             return Ok(Cow::Borrowed(value));
         }
         let pointer = BlobPointer::decode(value).map_err(checked)?;
-        self.cursors.value((self.placing.files, self.placing.set), &pointer).map(Cow::Owned)
+        self.cursors.value((&self.placing.files, &self.placing.set), &pointer).map(Cow::Owned)
     }
 
-    fn writer(&mut self) -> Result<&mut BlobWriter> {
+    fn writer(&mut self, open: OpenValues<'_>) -> Result<&mut BlobWriter> {
         if self.writer.as_ref().is_some_and(|writer| writer.data_bytes() >= self.placing.file_bytes) {
             self.end_file()?;
         }
         Ok(match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert((self.open)()?),
+            none => none.insert(open()?),
         })
     }
 
@@ -94,9 +101,18 @@ impl<'a> Separator<'a> {
         Ok(())
     }
 
-    /// Ends the last file. Returns all that were written, and how many bytes were moved from victims.
-    pub(crate) fn finish(mut self) -> Result<(Vec<BlobMeta>, u64)> {
-        self.end_file()?;
-        Ok((self.done, self.moved_bytes))
+    /// Ends the last file.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.end_file()
+    }
+
+    /// The finished files.
+    pub(crate) fn take_files(&mut self) -> Vec<BlobMeta> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Bytes that were moved out of victims so far.
+    pub(crate) const fn moved_bytes(&self) -> u64 {
+        self.moved_bytes
     }
 }

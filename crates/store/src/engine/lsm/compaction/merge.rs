@@ -1,7 +1,7 @@
-//! Executing a flush or a compaction: one pass over the inputs, in order.
+//! Executing a flush or a compaction: one pass over the inputs, in order, in slices.
 
 use super::Filter;
-use crate::engine::lsm::blob::{BlobMeta, Separator};
+use crate::engine::lsm::blob::{BlobMeta, BlobWriter, Separator};
 use crate::engine::lsm::iter::{MergingIter, Source};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::table::meta::TableMeta;
@@ -42,6 +42,14 @@ impl Rules {
     }
 }
 
+/// Starts the files that a merge writes.
+pub(crate) trait OpenFiles {
+    fn table(&mut self) -> Result<TableWriter>;
+    fn values(&mut self) -> Result<BlobWriter>;
+}
+
+type Open<'o> = &'o mut dyn OpenFiles;
+
 /// What a merge wrote.
 pub(crate) struct Merged {
     pub(crate) tables: Vec<TableMeta>,
@@ -50,42 +58,82 @@ pub(crate) struct Merged {
     pub(crate) moved_bytes: u64,
 }
 
-/// Merges `sources` and `tombstones` into new tables, which `open` starts, and new value files.
-pub(crate) fn merge<'a>(
-    sources: Vec<Source>,
-    tombstones: &'a FragmentedTombstones,
-    rules: &'a Rules,
-    separator: Separator<'a>,
-    open: &'a mut dyn FnMut() -> Result<TableWriter>,
-) -> Result<Merged> {
-    let mut output =
-        Output { rules, open, separator, writer: None, done: Vec::new(), tombstones, from: None };
-    let mut iter = MergingIter::new(sources);
-    iter.seek_to_first()?;
-    // Of the key that is being read: itself, and the stripe of the version that was kept last.
-    let mut key: Vec<u8> = Vec::new();
-    let mut kept_stripe: Option<usize> = None;
-    let mut first = true;
-    while iter.valid() {
-        let trailer = iter.trailer();
-        let new_key = first || iter.key() != key.as_slice();
-        if new_key {
-            first = false;
-            key.clear();
-            key.extend_from_slice(iter.key());
-            kept_stripe = None;
-            output.cut_if_full(&key)?;
-        }
-        let entry = (key.as_slice(), trailer, iter.value());
-        match judge(rules, tombstones, entry, kept_stripe, &mut output.separator)? {
-            Verdict::Keep => output.add(&key, trailer, iter.value())?,
-            Verdict::Bury => output.add(&key, Trailer::new(trailer.seq(), Kind::Delete), &[])?,
-            Verdict::Drop => {}
-        }
-        kept_stripe = Some(rules.stripe(trailer.seq()));
-        iter.next()?;
+/// A merge of sources and range tombstones into new tables and value files, a slice at a time. It owns all that it
+/// needs, so that between two slices other work goes first.
+pub(crate) struct Merge {
+    rules: Rules,
+    tombstones: FragmentedTombstones,
+    iter: MergingIter,
+    separator: Separator,
+    output: Output,
+    /// The key that was read last, and the stripe of its version that was kept last.
+    key: Vec<u8>,
+    kept_stripe: Option<usize>,
+    started: bool,
+}
+
+impl Merge {
+    pub(crate) fn new(
+        sources: Vec<Source>,
+        tombstones: FragmentedTombstones,
+        rules: Rules,
+        separator: Separator,
+    ) -> Self {
+        let (iter, output) = (MergingIter::new(sources), Output::default());
+        let key = Vec::new();
+        Self { rules, tombstones, iter, separator, output, key, kept_stripe: None, started: false }
     }
-    output.finish()
+
+    /// Reads on for about `slice_bytes`; whether that was all. After an error: give it up.
+    pub(crate) fn step(&mut self, slice_bytes: usize, open: Open<'_>) -> Result<bool> {
+        let mut first = !self.started;
+        if first {
+            self.iter.seek_to_first()?;
+            self.started = true;
+        }
+        let mut bytes = 0;
+        let moved = self.separator.moved_bytes();
+        while self.iter.valid() {
+            let trailer = self.iter.trailer();
+            if first || self.iter.key() != self.key.as_slice() {
+                if bytes + (self.separator.moved_bytes() - moved) as usize >= slice_bytes {
+                    return Ok(false);
+                }
+                first = false;
+                self.key.clear();
+                self.key.extend_from_slice(self.iter.key());
+                self.kept_stripe = None;
+                self.output.cut_if_full(&self.key, &self.rules, &self.tombstones, open)?;
+            }
+            let value = self.iter.value();
+            bytes += self.key.len() + value.len() + Trailer::BYTES;
+            let entry = (self.key.as_slice(), trailer, value);
+            match judge(&self.rules, &self.tombstones, entry, self.kept_stripe, &mut self.separator)? {
+                Verdict::Keep => {
+                    let (trailer, value) = self.separator.place(trailer, value, &mut || open.values())?;
+                    self.output.add(&self.key, trailer, value, open)?;
+                }
+                Verdict::Bury => {
+                    let deletion = Trailer::new(trailer.seq(), Kind::Delete);
+                    self.output.add(&self.key, deletion, &[], open)?;
+                }
+                Verdict::Drop => {}
+            }
+            self.kept_stripe = Some(self.rules.stripe(trailer.seq()));
+            self.iter.next()?;
+        }
+        self.output.close(None, &self.rules, &self.tombstones, open)?;
+        self.separator.finish().map(|()| true)
+    }
+
+    /// The finished files, once [`Merge::step`] said that this was all.
+    pub(crate) fn take_files(&mut self) -> Merged {
+        Merged {
+            tables: std::mem::take(&mut self.output.done),
+            values: self.separator.take_files(),
+            moved_bytes: self.separator.moved_bytes(),
+        }
+    }
 }
 
 enum Verdict {
@@ -100,7 +148,7 @@ fn judge(
     tombstones: &FragmentedTombstones,
     (key, trailer, value): (&[u8], Trailer, &[u8]),
     kept_stripe: Option<usize>,
-    separator: &mut Separator<'_>,
+    separator: &mut Separator,
 ) -> Result<Verdict> {
     let seq = trailer.seq();
     if seq > rules.anchored {
@@ -133,7 +181,7 @@ fn judge(
 fn is_garbage(
     rules: &Rules,
     (key, trailer, value): (&[u8], Trailer, &[u8]),
-    separator: &mut Separator<'_>,
+    separator: &mut Separator,
 ) -> Result<bool> {
     let Some(filter) = &rules.filter else { return Ok(false) };
     let value = if filter.needs_value() { separator.value(trailer, value)? } else { Cow::Borrowed(&[][..]) };
@@ -141,48 +189,56 @@ fn is_garbage(
 }
 
 /// The tables being written.
-struct Output<'a> {
-    rules: &'a Rules,
-    open: &'a mut dyn FnMut() -> Result<TableWriter>,
-    separator: Separator<'a>,
+#[derive(Default)]
+struct Output {
     writer: Option<TableWriter>,
     done: Vec<TableMeta>,
-    tombstones: &'a FragmentedTombstones,
     /// Where the present table begins: tombstones are cut there, so that tables stay disjoint.
-    from: Option<Vec<u8>>,
+    from: Vec<u8>,
 }
 
-impl Output<'_> {
-    fn add(&mut self, key: &[u8], trailer: Trailer, value: &[u8]) -> Result<()> {
+impl Output {
+    fn add(&mut self, key: &[u8], trailer: Trailer, value: &[u8], open: Open<'_>) -> Result<()> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert((self.open)()?),
+            none => none.insert(open.table()?),
         };
-        let (trailer, value) = self.separator.place(trailer, value)?;
         writer.add(key, trailer, value)
     }
 
     /// Versions of one key stay in one table: a table is cut only before a new key.
-    fn cut_if_full(&mut self, next: &[u8]) -> Result<()> {
+    fn cut_if_full(
+        &mut self,
+        next: &[u8],
+        rules: &Rules,
+        tombstones: &FragmentedTombstones,
+        open: Open<'_>,
+    ) -> Result<()> {
         let full = |writer: &TableWriter| {
-            writer.approximate_bytes() >= self.rules.table_bytes
-                || writer.value_bytes() >= self.rules.table_bytes.saturating_mul(VALUES_PER_TABLE)
+            writer.approximate_bytes() >= rules.table_bytes
+                || writer.value_bytes() >= rules.table_bytes.saturating_mul(VALUES_PER_TABLE)
         };
         if self.writer.as_ref().is_some_and(full) {
-            self.close(Some(next))?;
-            self.from = Some(next.to_vec());
+            self.close(Some(next), rules, tombstones, open)?;
+            self.from = next.to_vec();
         }
         Ok(())
     }
 
-    fn close(&mut self, to: Option<&[u8]>) -> Result<()> {
-        let clipped = self.clipped(to);
+    fn close(
+        &mut self,
+        to: Option<&[u8]>,
+        rules: &Rules,
+        tombstones: &FragmentedTombstones,
+        open: Open<'_>,
+    ) -> Result<()> {
+        let clipped = clipped(&self.from, to, rules, tombstones);
         if clipped.is_empty() && self.writer.is_none() {
             return Ok(());
         }
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => (self.open)()?,
+            None => open.table()?,
         };
         for fragment in &clipped {
             writer.add_tombstone(fragment)?;
@@ -190,27 +246,20 @@ impl Output<'_> {
         self.done.push(writer.finish()?);
         Ok(())
     }
+}
 
-    /// The range tombstones of the present table that are still needed, cut to its range.
-    fn clipped(&self, to: Option<&[u8]>) -> Vec<Fragment> {
-        let low = self.from.as_deref().unwrap_or_default();
-        let mut clipped = Vec::new();
-        for fragment in self.tombstones.overlapping(low, to) {
-            let from = fragment.from.as_slice().max(low).to_vec();
-            let end = to.map_or(fragment.to.as_slice(), |to| to.min(fragment.to.as_slice())).to_vec();
-            let seqs = needed_seqs(self.rules, &fragment.seqs);
-            if from < end && !seqs.is_empty() {
-                clipped.push(Fragment { from, to: end, seqs });
-            }
+/// The range tombstones that are still needed, cut to `low..to`.
+fn clipped(low: &[u8], to: Option<&[u8]>, rules: &Rules, tombstones: &FragmentedTombstones) -> Vec<Fragment> {
+    let mut clipped = Vec::new();
+    for fragment in tombstones.overlapping(low, to) {
+        let from = fragment.from.as_slice().max(low).to_vec();
+        let end = to.map_or(fragment.to.as_slice(), |to| to.min(fragment.to.as_slice())).to_vec();
+        let seqs = needed_seqs(rules, &fragment.seqs);
+        if from < end && !seqs.is_empty() {
+            clipped.push(Fragment { from, to: end, seqs });
         }
-        clipped
     }
-
-    fn finish(mut self) -> Result<Merged> {
-        self.close(None)?;
-        let (values, moved_bytes) = self.separator.finish()?;
-        Ok(Merged { tables: self.done, values, moved_bytes })
-    }
+    clipped
 }
 
 /// Of each stripe the newest tombstone; none that is settled at the bottom; all above the anchor.
