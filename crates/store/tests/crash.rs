@@ -134,7 +134,7 @@ fn every_cut_of_recovery_itself() {
 /// Values are moved, tables rewritten in place, and emptied value files deleted.
 #[test]
 fn every_cut_of_a_collection() {
-    let steps = [Step::Many, Step::Settle, Step::Both, Step::Both, Step::FlushA];
+    let steps = [Step::Many, Step::Settle, Step::Both, Step::Both, Step::Put(Level::Fresh)];
     for mode in MODES {
         let album = Album::default();
         let mut run = Run::new(Machine::new(mode, 7));
