@@ -167,7 +167,7 @@ impl Options {
         self
     }
 
-    /// Whether two workers (log and maintenance) run in the background; yes if not said. Without
+    /// Whether workers (log, counter and maintenance) run in the background; yes if not said. Without
     /// them the caller has to call [`Db::run_pending`](crate::Db::run_pending), and writers that
     /// outrun flush and compaction do that work themselves.
     #[must_use]
@@ -176,7 +176,9 @@ impl Options {
         self
     }
 
-    /// How long each operation of the simulated counter takes, to see what a real one would cost.
+    /// How long each operation of the simulated counter takes, to see what a real one would cost;
+    /// nothing if not said. Of no effect on any other counter, and none makes a counter that the host
+    /// cannot roll back out of the simulated one: [`Db::platform`](crate::Db::platform) says so.
     #[must_use]
     pub fn counter_latency(mut self, latency: Duration) -> Self {
         self.counter_latency = latency;
@@ -332,6 +334,13 @@ impl Options {
                 ));
             }
         }
+        if !self.counter_latency.is_zero() {
+            warnings.push(format!(
+                "each operation of the simulated counter is made to take {} us (--counter-latency): it costs what a real \
+                 one would, and protects no better than without",
+                self.counter_latency.as_micros()
+            ));
+        }
         Ok(warnings)
     }
 }
@@ -416,5 +425,13 @@ mod tests {
         std::fs::create_dir_all(&data).unwrap();
         let warnings = below.warnings().unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("lies under the data directory"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_slowed_counter_is_not_mistaken_for_a_real_one() {
+        let dir = crate::temporary::TempDir::new().unwrap();
+        let options = Options::new(dir.path().join("data")).platform_state(dir.path().join("platform"));
+        let warnings = options.counter_latency(Duration::from_millis(1)).warnings().unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("simulated counter"), "{warnings:?}");
     }
 }

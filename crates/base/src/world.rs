@@ -103,6 +103,14 @@ pub trait Clock: Send + Sync {
 pub trait Entropy: Send + Sync {
     /// Fills `buf`. Failing to is fatal to the operation that asked.
     fn fill(&self, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Bits for a nonce, which need not be secret: drawn now, so that two machines that were resumed
+    /// from one snapshot do not draw the same (R13). Kept nowhere before.
+    fn fresh(&self) -> io::Result<[u8; 8]> {
+        let mut bits = [0; 8];
+        self.fill(&mut bits)?;
+        Ok(bits)
+    }
 }
 
 /// A piece of platform hardware that answers requests: a TPM, a security processor, or the

@@ -61,8 +61,8 @@ counters! {
     value_bytes_moved,
     /// Files deleted.
     files_deleted,
-    /// Point reads.
+    /// Point reads. (Counted with the handles of readers, not here.)
     gets,
-    /// Iterators opened.
+    /// Iterators opened. (As point reads.)
     iterators,
 }

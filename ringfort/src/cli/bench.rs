@@ -9,14 +9,15 @@ use crate::serve::say;
 use crate::serve::stop::EXIT_AT_ONCE;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use ringfort::Mode;
 use ringfort::bench::Ringfort;
-use ringfort_bench::{Benchmark, Plan, Report, Settings, Target, Workload, machine, text};
+use ringfort::{Db, Level, Mode};
+use ringfort_bench::{Benchmark, Engine, Plan, Report, Settings, Target, Workload, machine, text};
 use ringfort_fault::tempdir::TempDir;
 use ringfort_host::door;
 use serde_json::json;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,6 +58,9 @@ pub(crate) struct DbArgs {
     /// The mode of the store: software, hardware or twin.
     #[arg(long, value_name = "MODE", default_value_t = Mode::Software)]
     mode: Mode,
+    /// What everything that a read shows must have: buffered, durable or fresh.
+    #[arg(long, value_name = "LEVEL", default_value_t = Level::Buffered)]
+    read_level: Level,
     /// How long an operation of the simulated counter takes, milliseconds.
     #[arg(long, alias = "counter-latency", value_name = "MS", default_value_t = 0.0)]
     counter_latency: f64,
@@ -92,7 +96,10 @@ pub(crate) fn db(args: &DbArgs) -> Result<(), Failure> {
         settings: args.settings.clone(),
     };
     introduce(args, &store, &dir);
-    let open = |dir: &Path, settings: &Settings| store.open(dir, settings);
+    let open = |dir: &Path, settings: &Settings| -> ringfort_bench::Result<Arc<dyn Engine>> {
+        let options = store.options(dir, settings)?.read_level(args.read_level);
+        Ok(Arc::new(Db::open(options)?))
+    };
     let target = Target { name: &name, dir: &dir, open: &open };
     let outcome = ringfort_bench::run(&target, &plan, &mut |report| {
         show(args, &report)?;
@@ -137,7 +144,7 @@ fn directory(args: &DbArgs) -> Result<(PathBuf, Option<TempDir>), Failure> {
 }
 
 /// An interrupted process drops nothing: a thread waits for the signals and removes the directory.
-fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
+pub(super) fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
     const ATTEMPTS: usize = 10;
     let dir = dir.to_owned();
     let runtime = Builder::new_current_thread().enable_io().build()?;
@@ -169,7 +176,8 @@ fn introduce(args: &DbArgs, store: &Ringfort, dir: &Path) {
     if cfg!(debug_assertions) {
         about += "WARNING: a debug build; benchmarks are unnecessarily slow (cargo run --release)\n";
     }
-    if machine::is_in_memory(dir.parent().unwrap_or(dir)) {
+    // The directory itself may not be there yet.
+    if dir.ancestors().find(|dir| dir.exists()).is_some_and(machine::is_in_memory) {
         about +=
             &format!("WARNING: {} is in memory: the disk costs nothing here (--db DIR)\n", dir.display());
     }

@@ -1,6 +1,7 @@
 //! The commands, and which function carries each out.
 
 pub(crate) mod bench;
+mod freshness;
 pub(crate) mod offline;
 pub(crate) mod report;
 pub(crate) mod settings;
@@ -62,6 +63,8 @@ pub(crate) struct DemoArgs {
 enum BenchCommand {
     /// Run db_bench's benchmarks, by its names, flags and definitions.
     Db(Box<bench::DbArgs>),
+    /// Measure what freshness costs with a counter as slow as asked.
+    Fresh(freshness::FreshArgs),
 }
 
 #[derive(Args)]
@@ -107,6 +110,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(given) => crate::serve::run(&Config::load(&given.0)?),
         Command::Demo(args) => crate::demo::run(&args),
         Command::Bench(BenchCommand::Db(args)) => bench::db(&args),
+        Command::Bench(BenchCommand::Fresh(args)) => freshness::fresh(&args),
         Command::Destroy(args) => offline::destroy(&Config::load(&args.given.0)?, &args.confirm),
         Command::Keyspace(KeyspaceCommand::List(given)) => offline::keyspaces(&Config::load(&given.0)?),
         Command::Counter(CounterCommand::Status(given)) => offline::counter(&Config::load(&given.0)?),

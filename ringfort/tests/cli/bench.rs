@@ -160,6 +160,16 @@ fn modes_levels_and_codecs() {
     // A counter that takes 2 ms takes them for every write that waits for it.
     let slow = ["--benchmarks=fillrandom", "--num=20", "--level=fresh", "--counter-latency=2"];
     assert!(json(&dir, &slow)[0]["p50_us"].as_f64().unwrap() >= 2000.0);
+    // Not so if many are under way: they wait for the same one.
+    let many = ["--benchmarks=fillrandom", "--num=1000", "--in_flight=500", "--level=fresh", "--statistics"];
+    let lines = json(&dir, &many);
+    assert_eq!(lines[0]["operations"], 1000);
+    let counted = lines[1]["statistics"].as_str().unwrap();
+    let advances = counted.lines().find_map(|line| line.strip_prefix("advances COUNT : ")).unwrap();
+    assert!(advances.parse::<u32>().unwrap() < 200, "{counted}");
+    // Nor is a read fresh without asking the counter.
+    let fresh = ["--benchmarks=fillseq,readrandom", "--num=20", "--read_level=fresh", "--counter_latency=2"];
+    assert!(json(&dir, &fresh)[1]["p50_us"].as_f64().unwrap() >= 2000.0);
     let packed = [
         "--benchmarks=fillseq",
         "--num=20000",
@@ -223,4 +233,34 @@ fn an_interrupt_removes_what_was_made() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(dir.path("tmp")).unwrap().count(), 0);
+}
+
+/// `ringfort bench fresh` measures what it says: every run a line, the goals behind them.
+#[test]
+fn the_cost_of_freshness_is_measured() {
+    let dir = Dir::new();
+    std::fs::create_dir_all(dir.path("tmp")).unwrap();
+    let words = "bench fresh --writers 2 --handles 4 --time 60ms --repeats 2 --counter-latency 500us --json";
+    let words: Vec<&str> = words.split(' ').collect();
+    let output = dir.command(&words).env("TMPDIR", dir.path("tmp")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("simulated counter, 500 us"), "{}", stderr(&output));
+    assert!(std::fs::read_dir(dir.path("tmp")).unwrap().next().is_none(), "nothing stays behind");
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let runs: Vec<&Value> = lines.iter().filter(|line| line["benchmark"] == "fresh").collect();
+    let kinds: Vec<_> = runs.iter().map(|run| (run["level"].as_str().unwrap(), &run["writers"])).collect();
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    for run in runs {
+        assert_eq!(run["runs"].as_array().unwrap().len(), 2);
+        assert!(run["median"]["ops_per_sec"].as_f64().unwrap() > 0.0, "{run}");
+        if run["level"] == "fresh" {
+            // No commit is anchored before an operation of the counter that takes so long (to 3 %).
+            assert!(run["median"]["p50_us"].as_f64().unwrap() >= 480.0, "{run}");
+            assert!(run["median"]["rounds_per_million"].as_f64().unwrap() > 0.0, "{run}");
+        }
+    }
+    let goals: Vec<_> = lines.iter().filter_map(|line| line["goal"].as_str()).collect();
+    assert_eq!(goals, ["fresh_against_durable", "closed_loop", "closed_loop", "closed_loop"]);
+    let wrong = dir.command(&["bench", "fresh", "--handles", "0"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
 }

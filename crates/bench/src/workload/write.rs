@@ -74,21 +74,45 @@ impl Thread<'_> {
     /// Puts as many keys as a batch has, in one call.
     fn put_batch(&mut self, mut draw: impl FnMut(&mut Mt64) -> u64) -> Result<()> {
         let (value_size, level) = (self.workload.value_size, self.range.level);
-        if self.range.batch == 1 {
+        if self.range.batch == 1 && self.workload.in_flight == 1 {
             let key = self.key.of(draw(&mut self.rng));
             self.engine.put(key, self.values.next(value_size), level)?;
-        } else {
-            let keys: Vec<Vec<u8>> =
-                (0..self.range.batch).map(|_| self.key.of(draw(&mut self.rng)).to_vec()).collect();
-            let windows: Vec<_> = keys.iter().map(|_| self.values.window(value_size)).collect();
-            let puts = keys.iter().zip(windows);
-            let batch: Vec<Op<'_>> =
-                puts.map(|(key, window)| Op::Put { key, value: self.values.bytes(window) }).collect();
-            self.engine.write(&batch, level)?;
+            return self.has_put();
         }
-        self.tally.put(self.range.batch as usize * (self.range.key_size + value_size));
+        let keys: Vec<Vec<u8>> =
+            (0..self.range.batch).map(|_| self.key.of(draw(&mut self.rng)).to_vec()).collect();
+        let windows: Vec<_> = keys.iter().map(|_| self.values.window(value_size)).collect();
+        let puts = keys.iter().zip(windows);
+        let batch: Vec<Op<'_>> =
+            puts.map(|(key, window)| Op::Put { key, value: self.values.bytes(window) }).collect();
+        if self.workload.in_flight == 1 {
+            self.engine.write(&batch, level)?;
+            return self.has_put();
+        }
+        let begun = self.engine.begin(&batch, level)?;
+        self.under_way.push_back((self.tally.begun(), begun));
+        self.wait_for_all_but(self.workload.in_flight - 1)
+    }
+
+    /// Waits for the oldest writes that are under way, until only so many are.
+    pub(super) fn wait_for_all_but(&mut self, rest: usize) -> Result<()> {
+        while self.under_way.len() > rest {
+            let Some((begun, write)) = self.under_way.pop_front() else { break };
+            write.wait()?;
+            self.tally.put(self.batch_bytes());
+            self.tally.finished_since(begun, Kind::Write, self.range.batch);
+        }
+        Ok(())
+    }
+
+    fn has_put(&mut self) -> Result<()> {
+        self.tally.put(self.batch_bytes());
         self.tally.finished(Kind::Write, self.range.batch);
         Ok(())
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.range.batch as usize * (self.range.key_size + self.workload.value_size)
     }
 
     /// Deletes as many keys as a batch has, in one call.

@@ -14,7 +14,7 @@ use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
-use crate::engine::lsm::tree::{Mem, Tables, Tree, Version};
+use crate::engine::lsm::tree::{Change, Mem, Tables, Tree};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
@@ -245,7 +245,7 @@ impl Inner {
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
             // Dropped meanwhile: the next open removes what was written.
-            tree.install_flush(mem, Version::clone(&tree.view().version));
+            tree.install_flush(mem, self.next_version(tree, &Change::default())?.0);
             return Ok(());
         }
         let (written, change) = (new.bytes(), new.joining(0));

@@ -28,6 +28,7 @@
 use parking_lot::Mutex;
 use ringfort_base::Result;
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -114,6 +115,23 @@ impl<T: Cached> Slot<T> {
     /// Empties it: bytes and blocks to subtract.
     fn end(&mut self) -> (usize, usize) {
         self.0.get_mut().take().map_or((0, 0), |value| (charge(&*value), 1))
+    }
+}
+
+/// Something borrowed from where it is pinned, or shared.
+pub(crate) enum Ref<'a, T> {
+    Pinned(&'a Arc<T>),
+    Shared(Arc<T>),
+}
+
+impl<T> Deref for Ref<'_, T> {
+    type Target = Arc<T>;
+    #[inline]
+    fn deref(&self) -> &Arc<T> {
+        match self {
+            Self::Pinned(value) => value,
+            Self::Shared(value) => value,
+        }
     }
 }
 

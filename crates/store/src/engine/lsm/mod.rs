@@ -25,6 +25,7 @@ pub mod filter;
 pub mod fuzzing;
 pub mod iter;
 pub mod key;
+pub mod level;
 pub mod memtable;
 pub mod table;
 pub mod table_cache;

@@ -4,12 +4,12 @@ use super::block::{Block, BlockCursor, Content};
 use super::format::{BlockHandle, BlockKind, Footer, PartitionHandles, Place, SealedFile};
 use super::index::Index;
 use super::meta::TableMeta;
-use super::part::{Guide, Part, PartRef, Parts};
+use super::part::{Guide, Part, Parts};
 use super::properties::Properties;
 use super::readahead::Readahead;
 use super::table_path;
 use crate::engine::lsm::blob::{BlobPointer, Uses};
-use crate::engine::lsm::cache::{BlockCache, PinnedBytes};
+use crate::engine::lsm::cache::{BlockCache, PinnedBytes, Ref};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
@@ -157,21 +157,25 @@ impl Table {
         if part.filter.as_ref().is_some_and(|filter| !filter.may_contain(hash)) {
             return Ok(Lookup::Absent);
         }
-        let number = part.index.seek(key, target);
-        let Some(slot) = part.blocks.get(number) else { return Ok(Lookup::Absent) };
-        let block = if resident_only {
-            let Some(block) = slot.resident() else { return Ok(Lookup::NeedsIo) };
-            block
-        } else {
-            cache.fetch(slot, (&*part, number), || self.load_block(&part, number))?
-        };
-        Ok(match block.seek_entry(key, target) {
-            Some(found) if found.same_key => {
-                let kind = found.trailer.kind().map_err(checked)?;
-                Lookup::Found(found.trailer.seq(), kind, Value::in_block(block, found.value))
+        let mut number = part.index.seek_near(key, target);
+        loop {
+            let Some(slot) = part.blocks.get(number) else { return Ok(Lookup::Absent) };
+            let block = if resident_only {
+                let Some(block) = slot.resident() else { return Ok(Lookup::NeedsIo) };
+                block
+            } else {
+                cache.fetch(slot, (&*part, number), || self.load_block(&part, number))?
+            };
+            match block.seek_entry(key, target) {
+                Some(found) if found.same_key => {
+                    let kind = found.trailer.kind().map_err(checked)?;
+                    let value = Value::in_block(block, found.value);
+                    return Ok(Lookup::Found(found.trailer.seq(), kind, value));
+                }
+                Some(_) => return Ok(Lookup::Absent),
+                None => number += 1,
             }
-            _ => Lookup::Absent,
-        })
+        }
     }
 
     /// A guess at where `key` would lie in the file, bytes from its start; for size estimates.
@@ -240,7 +244,7 @@ impl Table {
     }
 
     /// A part.
-    pub(super) fn part(&self, at: usize, cache: &BlockCache) -> Result<PartRef<'_>> {
+    pub(super) fn part(&self, at: usize, cache: &BlockCache) -> Result<Ref<'_, Part>> {
         let part = self.parts.get(at, cache, || self.load_part(at, cache))?;
         part.ok_or_else(|| Error::new(ErrorKind::Internal, format!("{} has no part {at}", self.file.name)))
     }

@@ -1,13 +1,17 @@
 //! A version: an immutable set of tables, by level.
 
+use super::handles::Handles;
 use crate::engine::lsm::blob::{BlobFiles, BlobMeta, BlobSet};
 use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::key::key_prefix;
+use crate::engine::lsm::level::Level;
 use crate::engine::lsm::table::{Table, TableMeta};
-use crate::engine::lsm::table_cache::TableCache;
+use crate::engine::lsm::table_cache::{TableCache, TableSlot};
 use ringfort_base::StoreId;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
 use ringfort_trust::Protection;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Most tables that are kept open.
@@ -21,6 +25,7 @@ pub(crate) struct Tables {
     pub(crate) blocks: Arc<BlockCache>,
     pub(crate) open: Arc<TableCache>,
     pub(crate) values: Arc<BlobFiles>,
+    pub(crate) handles: Arc<Handles>,
 }
 
 impl Tables {
@@ -42,7 +47,7 @@ impl Tables {
             share / 2,
         ));
         let values = Arc::new(BlobFiles::new(store, Arc::clone(&disk), Arc::clone(&blocks)));
-        Self { disk, protection, store, blocks, open, values }
+        Self { disk, protection, store, blocks, open, values, handles: Arc::default() }
     }
 
     /// A table: its footer is the one that the MANIFEST names.
@@ -69,9 +74,10 @@ pub(crate) fn insert_in_level(tables: &mut Vec<Arc<TableMeta>>, level: usize, ta
 
 /// The tables of a tree at one moment. Level 0: oldest first, overlapping. Deeper levels: sorted
 /// and disjoint.
-#[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
+    /// The same tables as readers want them.
+    read: [Arc<Level>; LEVELS],
     /// The value files that the tables point into.
     pub(crate) blobs: Arc<BlobSet>,
 }
@@ -88,12 +94,29 @@ pub(crate) struct Change {
 }
 
 impl Version {
+    /// A version of these tables.
+    pub(crate) fn new(levels: [Vec<Arc<TableMeta>>; LEVELS], blobs: Arc<BlobSet>) -> Self {
+        let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &HashMap::new())));
+        Self { levels, read, blobs }
+    }
+
+    /// The tables of a level as readers want them.
+    pub(crate) fn read(&self, level: usize) -> &Arc<Level> {
+        &self.read[level]
+    }
+
     /// The tables that may hold `key`, newest first.
-    pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<TableMeta>> {
-        let level0 = self.levels[0].iter().rev().filter(move |table| table.contains(key));
-        let deeper = self.levels[1..].iter().filter_map(move |tables| {
-            let at = tables.partition_point(|table| table.is_before(key));
-            tables.get(at).filter(|table| table.contains(key))
+    #[inline]
+    pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<TableSlot>> {
+        let prefix = key_prefix(key);
+        let [level0, deeper @ ..] = &self.read;
+        let newest_first = (0..level0.slots().len()).rev();
+        let level0 =
+            newest_first.filter(move |at| level0.contains(*at, key, prefix)).map(|at| &level0.slots()[at]);
+        let deeper = deeper.iter().filter_map(move |level| {
+            let at = level.first_not_before(key, prefix);
+            let slot = level.slots().get(at)?;
+            level.contains(at, key, prefix).then_some(slot)
         });
         level0.chain(deeper)
     }
@@ -113,29 +136,36 @@ impl Version {
     }
 
     /// The version after `change`, and the value files that leave with it: nothing points into them
-    /// any more.
+    /// any more. Tables that stay stay open.
     ///
     /// # Errors
     /// Why tables and value files contradict each other.
     pub(crate) fn with(&self, change: &Change) -> Result<(Self, Vec<Arc<BlobMeta>>), String> {
-        let mut new = self.clone();
-        for tables in &mut new.levels {
+        let mut levels = self.levels.clone();
+        for tables in &mut levels {
             tables.retain(|table| !change.removed.iter().any(|(_, gone)| gone.file == table.file));
         }
         for (level, table) in &change.added {
-            insert_in_level(&mut new.levels[*level], *level, Arc::clone(table));
+            insert_in_level(&mut levels[*level], *level, Arc::clone(table));
         }
-        let tables = || change.removed.iter().chain(&change.added);
-        if change.values.is_empty() && tables().all(|(_, table)| table.values.is_empty()) {
-            return Ok((new, Vec::new()));
+        let slots = self.read.iter().flat_map(|level| level.slots().iter());
+        let known = slots.map(|slot| (slot.meta().file, slot)).collect();
+        let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &known)));
+        let (blobs, dead) = self.blobs_with(change)?;
+        Ok((Self { levels, read, blobs }, dead))
+    }
+
+    fn blobs_with(&self, change: &Change) -> Result<(Arc<BlobSet>, Vec<Arc<BlobMeta>>), String> {
+        let mut tables = change.removed.iter().chain(&change.added);
+        if change.values.is_empty() && tables.all(|(_, table)| table.values.is_empty()) {
+            return Ok((Arc::clone(&self.blobs), Vec::new()));
         }
         let mut blobs = BlobSet::clone(&self.blobs);
         change.removed.iter().for_each(|(_, table)| blobs.remove_uses(&table.values));
         change.values.iter().for_each(|meta| blobs.add_file(Arc::clone(meta)));
         change.added.iter().try_for_each(|(_, table)| blobs.add_uses(&table.values))?;
         let dead = blobs.take_dead();
-        new.blobs = Arc::new(blobs);
-        Ok((new, dead))
+        Ok((Arc::new(blobs), dead))
     }
 
     /// Bytes of a level.
