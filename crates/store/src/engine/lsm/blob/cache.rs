@@ -55,8 +55,9 @@ type Key = (FileNo, u64);
 
 #[derive(Default)]
 struct Places {
-    by_key: HashMap<Key, usize, FixedHash>,
-    places: Vec<Option<(Key, Arc<ApartValue>)>>,
+    /// A value with its place.
+    by_key: HashMap<Key, (usize, Arc<ApartValue>), FixedHash>,
+    places: Vec<Option<Key>>,
     free: Vec<usize>,
 }
 
@@ -68,14 +69,13 @@ impl Shelf for Shard {
         let Some(mut held) = self.0.try_lock() else { return Swept::Kept };
         let Places { by_key, places, free } = &mut *held;
         let Some(place) = places.get_mut(number) else { return Swept::Gone };
-        let Some((key, value)) = place else { return Swept::Gone };
+        let Some((_, value)) = place.as_ref().and_then(|key| by_key.get(key)) else { return Swept::Gone };
         // What somebody is reading would free nothing now.
         if Arc::strong_count(value) > 1 || value.heat().cool() {
             return Swept::Kept;
         }
         let bytes = charge(&**value);
-        by_key.remove(key);
-        *place = None;
+        place.take().and_then(|key| by_key.remove(&key));
         free.push(number);
         Swept::Freed(bytes)
     }
@@ -103,7 +103,7 @@ impl ValueCache {
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<Arc<ApartValue>> {
         let held = self.shard(key).0.lock();
-        let (_, value) = held.places.get(*held.by_key.get(&key)?)?.as_ref()?;
+        let (_, value) = held.by_key.get(&key)?;
         value.heat().warm();
         Some(Arc::clone(value))
     }
@@ -124,8 +124,8 @@ impl ValueCache {
             if number == held.places.len() {
                 held.places.push(None);
             }
-            held.places[number] = Some((key, Arc::clone(value)));
-            held.by_key.insert(key, number);
+            held.places[number] = Some(key);
+            held.by_key.insert(key, (number, Arc::clone(value)));
             number
         };
         self.blocks.filled((shard, number), bytes);
