@@ -11,8 +11,8 @@ use super::table::index::Index;
 use super::table::meta::TableMeta;
 use super::table::properties::Properties;
 use super::table::reader::{collect_tombstones, decode_handle};
-use ringfort_base::FileNo;
 use ringfort_base::codec::Reader;
+use ringfort_base::{FileNo, Seq};
 use std::sync::Arc;
 
 /// A data block or, by the first byte, one of tombstones: both walks meet the same ordered
@@ -26,6 +26,11 @@ pub fn block(data: &[u8]) {
         && let Ok(block) = Block::parse(Plain::pretend(data.to_vec()), content)
     {
         collect_tombstones(block);
+    }
+    if content == Content::Data
+        && let Ok(loaded) = Block::parse(Plain::pretend(data.to_vec()), content).and_then(|b| b.as_of(Seq(7)))
+    {
+        walk(&Arc::new(loaded));
     }
 }
 

@@ -18,6 +18,7 @@
 )]
 
 pub mod blob;
+pub(crate) mod buffers;
 pub mod cache;
 pub mod compaction;
 pub mod filter;

@@ -48,6 +48,10 @@ impl Cached for ApartValue {
     fn heat(&self) -> &Heat {
         &self.heat
     }
+
+    fn into_buffer(self) -> Option<Vec<u8>> {
+        Some(self.bytes)
+    }
 }
 
 /// A file and the offset of a value in it.
@@ -75,9 +79,10 @@ impl Shelf for Shard {
             return Swept::Kept;
         }
         let bytes = charge(&**value);
-        place.take().and_then(|key| by_key.remove(&key));
+        let gone = place.take().and_then(|key| by_key.remove(&key));
         free.push(number);
-        Swept::Freed(bytes)
+        let value = gone.and_then(|(_, value)| Arc::into_inner(value));
+        Swept::Freed { bytes, buffer: value.and_then(ApartValue::into_buffer) }
     }
 }
 
@@ -91,6 +96,11 @@ pub(crate) struct ValueCache {
 impl ValueCache {
     pub(crate) fn new(blocks: Arc<BlockCache>) -> Self {
         Self { shards: Default::default(), blocks, hash: FixedHash::default() }
+    }
+
+    /// The cache whose budget and clock it shares.
+    pub(crate) const fn blocks(&self) -> &Arc<BlockCache> {
+        &self.blocks
     }
 
     fn shard(&self, key: Key) -> &Arc<Shard> {

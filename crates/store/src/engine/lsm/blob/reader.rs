@@ -38,7 +38,7 @@ impl BlobFile {
     /// # Errors
     /// Evidence: a missing or truncated file, a bad seal, a footer that contradicts the MANIFEST. Or
     /// the disk's error.
-    pub fn open(disk: &dyn Disk, store: StoreId, meta: &Arc<BlobMeta>) -> Result<Self> {
+    pub fn open(disk: &dyn Disk, store: StoreId, meta: &Arc<BlobMeta>, cache: &BlockCache) -> Result<Self> {
         let name = blob_path(meta.file);
         let file = disk.open(&name).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::evidence(
@@ -50,7 +50,8 @@ impl BlobFile {
             _ => Error::io("open", &name, &e),
         })?;
         let sealer = Sealer::new(meta.protection, &meta.key);
-        let file = SealedFile { file, name, place: Place { store, file: meta.file }, sealer };
+        let place = Place { store, file: meta.file };
+        let file = SealedFile { file, name, place, sealer, buffers: Arc::clone(cache.buffers()) };
         let root = (&meta.footer, meta.footer_tag);
         let footer = file.open_footer(BlockKind::ValueFooter, root, BlobFooter::decode)?;
         if footer.values != meta.values || footer.index.offset != meta.data_bytes {
@@ -84,7 +85,7 @@ impl BlobFile {
                 Some(window) => window.read(&self.file, piece)?,
                 None => {
                     let len = piece.sealed_len as usize;
-                    self.file.read(Vec::with_capacity(len), piece.offset, len)?
+                    self.file.read(self.file.buffers.take(len), piece.offset, len)?
                 }
             };
             Ok(self.file.open_sealed(BlockKind::Value, piece, sealed)?.into_inner())
@@ -99,7 +100,7 @@ impl BlobFile {
     }
 
     fn unpack(&self, pointer: &BlobPointer, payload: Vec<u8>) -> Result<Vec<u8>> {
-        decompress(payload, pointer.codec).map_err(|e| self.inconsistent(pointer, e))
+        decompress(payload, pointer.codec, &self.file.buffers).map_err(|e| self.inconsistent(pointer, e))
     }
 
     /// Pointers to all values, live or not, in the order of the file.
@@ -160,21 +161,21 @@ impl Window {
         if len >= WINDOW_BYTES {
             return file.read(Vec::with_capacity(len), piece.offset, len);
         }
-        if let Some(sealed) = self.cut(piece) {
+        if let Some(sealed) = self.cut(file, piece) {
             return Ok(sealed);
         }
         let buf = std::mem::take(&mut self.bytes).recycle();
         (self.start, self.bytes) = (piece.offset, file.read(buf, piece.offset, WINDOW_BYTES)?);
-        match self.cut(piece) {
+        match self.cut(file, piece) {
             Some(sealed) => Ok(sealed),
             // The host's file is shorter: read alone, the piece says so.
             None => file.read(Vec::with_capacity(len), piece.offset, len),
         }
     }
 
-    fn cut(&self, piece: &BlockHandle) -> Option<Untrusted<Vec<u8>>> {
+    fn cut(&self, file: &SealedFile, piece: &BlockHandle) -> Option<Untrusted<Vec<u8>>> {
         let at = usize::try_from(piece.offset.checked_sub(self.start)?).ok()?;
-        self.bytes.piece(at, piece.sealed_len as usize)
+        self.bytes.piece(at, piece.sealed_len as usize, |len| file.buffers.take(len))
     }
 }
 
@@ -261,7 +262,7 @@ impl BlobFiles {
     /// # Errors
     /// See [`BlobFile::open`].
     pub fn reopen(&self, meta: &Arc<BlobMeta>) -> Result<Arc<BlobFile>> {
-        BlobFile::open(&*self.disk, self.store, meta).map(Arc::new)
+        BlobFile::open(&*self.disk, self.store, meta, self.values.blocks()).map(Arc::new)
     }
 
     /// Forgets a file that is about to be deleted.

@@ -20,7 +20,8 @@ use ringfort_trust::{Protection, Tag};
 const VERSION: u8 = 1;
 const PARTITIONED: u8 = 1;
 const LARGEST_EXCLUDED: u8 = 2;
-const HAS_VALUES: u8 = 4;
+const LOADED: u8 = 4;
+const HAS_VALUES: u8 = 8;
 
 /// A table's record in the MANIFEST. It holds the table's key: it is written sealed, never shown.
 #[derive(Clone, PartialEq)]
@@ -58,11 +59,20 @@ pub struct TableMeta {
     pub partitioned: bool,
     /// The key epoch in which the table was written (R14).
     pub epoch: Epoch,
+    /// Written by a bulk load, before its position was known: entries carry sequence number 0 in the
+    /// file, and all of them are as of `largest_seq`.
+    pub loaded: bool,
     /// The value files that its entries point into, by number, and how much of each.
     pub values: Vec<BlobUse>,
 }
 
 impl TableMeta {
+    /// The record of a table whose entries, all of them puts with sequence number 0, are as of `seq`.
+    #[must_use]
+    pub fn as_loaded(self, seq: Seq) -> Self {
+        Self { loaded: true, smallest_seq: seq, largest_seq: seq, ..self }
+    }
+
     /// Whether an entry or range tombstone of the table may concern `key`.
     #[inline]
     #[must_use]
@@ -114,6 +124,7 @@ impl TableMeta {
         out.put_u8(
             flag(self.partitioned, PARTITIONED)
                 | flag(self.largest_excluded, LARGEST_EXCLUDED)
+                | flag(self.loaded, LOADED)
                 | flag(!self.values.is_empty(), HAS_VALUES),
         );
         out.put_bytes(&self.smallest);
@@ -146,7 +157,7 @@ impl TableMeta {
         let footer = BlockHandle::decode(r)?;
         let footer_tag = Tag(r.array()?);
         let flags = r.u8()?;
-        if flags & !(PARTITIONED | LARGEST_EXCLUDED | HAS_VALUES) != 0 {
+        if flags & !(PARTITIONED | LARGEST_EXCLUDED | LOADED | HAS_VALUES) != 0 {
             return Err(DecodeError::Variant(flags));
         }
         let meta = Self {
@@ -166,6 +177,7 @@ impl TableMeta {
             deletes: r.varint()?,
             range_tombstones: r.varint()?,
             epoch: Epoch(r.u32()?),
+            loaded: flags & LOADED != 0,
             values: if flags & HAS_VALUES == 0 { Vec::new() } else { decode_uses(r)? },
         };
         meta.validate().map(|()| meta).map_err(DecodeError::Meaning)
@@ -186,6 +198,10 @@ impl TableMeta {
         }
         if self.deletes > self.entries || (self.entries == 0 && self.range_tombstones == 0) {
             return Err("a table's counts contradict each other");
+        }
+        let only_puts = self.deletes == 0 && self.range_tombstones == 0;
+        if self.loaded && !(only_puts && self.smallest_seq == self.largest_seq) {
+            return Err("a loaded table holds puts of one sequence number");
         }
         Ok(())
     }

@@ -404,6 +404,7 @@ impl TableWriter {
             partitioned,
             epoch: self.identity.epoch,
             values: self.uses.take(),
+            loaded: false,
         })
     }
 
