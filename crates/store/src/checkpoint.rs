@@ -1,13 +1,14 @@
 //! # Checkpoints: a consistent copy that says what it is (R21)
 //!
-//! A checkpoint is a directory with the store's key file, tables and a MANIFEST that carries an
+//! A checkpoint is a directory with the store's key file, tables, value files and a MANIFEST that carries an
 //! authenticated marker. It is sealed whatever volume its source lives on. It opens read-only, with
 //! [`Checkpoint::open`], and never as a store: no counter anchors its MANIFEST, so putting it in
 //! the place of a store is refused like any older state. It says nothing about freshness.
 
 use crate::core::Inner;
-use crate::core::read::{merged, sources};
-use crate::engine::lsm::iter::VisibleIter;
+use crate::core::read::{merged, sources, values_of};
+use crate::engine::lsm::blob::{BlobMeta, blob_path};
+use crate::engine::lsm::iter::{Entries, VisibleIter};
 use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::{self, TableCursor};
@@ -16,7 +17,7 @@ use crate::manifest::reader;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
 use crate::merge::MergeOperators;
-use crate::options::World;
+use crate::options::{Compression, World};
 use crate::value::Value;
 use crate::wal::writer::LogContext;
 use parking_lot::RwLock;
@@ -45,6 +46,9 @@ impl Inner {
         let (at, mut state, versions) = self.consistent_cut()?;
         for (id, version) in &versions {
             let Some(keyspace) = state.keyspaces.get_mut(id) else { continue };
+            for meta in keyspace.values.values_mut() {
+                *meta = self.copy_values(meta, to)?;
+            }
             for (metas, tables) in keyspace.levels.iter_mut().zip(&version.levels) {
                 *metas = tables.iter().map(|table| self.copy_table(table, to)).collect::<Result<_>>()?;
             }
@@ -110,6 +114,23 @@ impl Inner {
         for fragment in table.range_tombstones().fragments() {
             writer.add_tombstone(fragment)?;
         }
+        writer.finish().map(Arc::new)
+    }
+}
+
+impl Inner {
+    /// Copies a sealed value file as it is; seals one that is not. Each value stays where it is in the
+    /// file, so pointers stay as they are.
+    fn copy_values(&self, meta: &Arc<BlobMeta>, to: &Arc<dyn Disk>) -> Result<Arc<BlobMeta>> {
+        if meta.protection == SEALED {
+            copy_opaque(&*self.tables.disk, &**to, &blob_path(meta.file))?;
+            return Ok(Arc::clone(meta));
+        }
+        let mut writer = self.blob_writer(&**to, SEALED, meta.file, Compression::None)?;
+        self.tables
+            .values
+            .get(meta)?
+            .for_each(|pointer, payload| writer.add_payload(&payload, pointer.codec).map(drop))?;
         writer.finish().map(Arc::new)
     }
 }
@@ -182,9 +203,9 @@ impl Checkpoint {
     pub fn iter(&self, keyspace: KeyspaceId, from: &[u8], to: Option<&[u8]>) -> Result<CheckpointIter> {
         let view = self.tree(keyspace)?.view();
         let sources = sources(&view, from, to, &self.tables)?;
-        let mut iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?.with_merger(view.merger.as_ref());
-        iter.seek_to_first()?;
-        Ok(CheckpointIter(iter))
+        let iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?
+            .with_merger(view.merger.as_ref(), values_of(&view, &self.tables));
+        Entries::new(iter, (false, false), values_of(&view, &self.tables)).map(CheckpointIter)
     }
 
     fn tree(&self, keyspace: KeyspaceId) -> Result<&Arc<Tree>> {
@@ -195,16 +216,14 @@ impl Checkpoint {
 }
 
 /// Entries of a checkpoint, in order.
-pub struct CheckpointIter(VisibleIter);
+pub struct CheckpointIter(Entries);
 
 impl Iterator for CheckpointIter {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.0.valid() {
-            return None;
-        }
-        let entry = (self.0.key().to_vec(), self.0.value().to_vec());
-        Some(self.0.next().map(|()| entry))
+        let (key, value) = self.0.entry()?;
+        let entry = (key.to_vec(), value.to_vec());
+        Some(self.0.advance().map(|()| entry))
     }
 }

@@ -35,7 +35,7 @@ fn arbitrary_changes_to_a_directory_give_the_same_data_or_a_typed_error() {
     }
     println!("same, tail lost, refused: {seen:?}");
     let [same, tail_lost, refused] = seen;
-    assert!(same > 60 && tail_lost > 10 && refused > 1000, "the inputs reach every outcome: {seen:?}");
+    assert!(same > 60 && tail_lost > 5 && refused > 1000, "the inputs reach every outcome: {seen:?}");
     assert_eq!(body::hostile(&[]), body::hostile(&[0; 8]), "an empty input is one of zeros");
     let _ = [Verdict::Same, Verdict::TailLost, Verdict::Refused];
 }
@@ -88,7 +88,7 @@ fn whatever_a_verified_manifest_says_the_store_opens_or_refuses() {
         let mut input = vec![0; rng.below(60) as usize];
         rng.fill(&mut input);
         if let Some(kind) = input.first_mut() {
-            *kind = if rng.chance(90) { 1 + rng.below(13) as u8 } else { 255 };
+            *kind = if rng.chance(90) { 1 + rng.below(15) as u8 } else { 255 };
         }
         // Ids that exist, small numbers: edits that mean something.
         if rng.chance(70) {

@@ -96,6 +96,8 @@ fn options(keyspace: usize) -> KeyspaceOptions {
             }
             .to_owned(),
         ),
+        // In one of the keyspaces every value lies apart, in one the longer ones, in one none.
+        separate_values_from_bytes: [0, 1, 20][keyspace % 3],
         ..small()
     }
 }

@@ -20,6 +20,8 @@ pub enum Step {
     Put(Level),
     /// A batch over both keyspaces, with merges, a delete and a count.
     Both,
+    /// Every key of keyspace b, in one batch: one value file.
+    Many,
     /// A range delete over what keyspace a holds.
     DeleteRange,
     /// Keyspace a becomes a table; b stays in the log.
@@ -57,7 +59,8 @@ pub const ALPHABET: [Step; 9] = [
 pub fn any_step(rng: &mut SplitMix64) -> Step {
     let level = Level::ALL[rng.below(3) as usize];
     match rng.below(21) {
-        0..=6 => Step::Put(level),
+        0..=5 => Step::Put(level),
+        6 => Step::Many,
         7..=9 => Step::Both,
         10 => Step::DeleteRange,
         11 => Step::FlushA,
@@ -80,6 +83,8 @@ pub fn tiny() -> KeyspaceOptions {
         level0_tables: 2,
         level1_bytes: 8192,
         merge_operator: Some("append:2c".to_owned()),
+        // What `Both` puts into b and what `Rotate` puts lies in value files.
+        separate_values_from_bytes: 30,
         ..KeyspaceOptions::default()
     }
 }
@@ -232,6 +237,10 @@ impl Run {
                     Change::Count(0, 1),
                 ];
                 self.commit(batch, Level::Buffered)
+            }
+            Step::Many => {
+                let put = |key| Change::Put(1, format!("key {key}").into_bytes(), value(40));
+                self.commit((0..7).map(put).collect(), Level::Buffered)
             }
             Step::DeleteRange => self
                 .commit(vec![Change::DeleteRange(0, b"key 2".to_vec(), b"key 5".to_vec())], Level::Buffered),

@@ -19,8 +19,8 @@ use ringfort_base::codec::DecodeError;
 use ringfort_base::limits::SEQ_MAX;
 use std::cmp::Ordering;
 
-/// What an entry says. The numbers are final: formats store them. 4 (single delete) and 5 (value
-/// pointer) are reserved; meeting one is a typed error.
+/// What an entry says. The numbers are final: formats store them. 4 (single delete) is reserved;
+/// meeting it is a typed error.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Kind {
@@ -32,6 +32,9 @@ pub enum Kind {
     RangeDelete = 2,
     /// The key's value is what the keyspace's merge operator makes of the older one and this operand.
     Merge = 3,
+    /// The key has a value that lies in a value file; the entry holds its
+    /// [pointer](super::blob::BlobPointer). Only in tables: memtables and the log hold values.
+    ValuePointer = 5,
 }
 
 impl Kind {
@@ -46,6 +49,7 @@ impl Kind {
             1 => Ok(Self::Put),
             2 => Ok(Self::RangeDelete),
             3 => Ok(Self::Merge),
+            5 => Ok(Self::ValuePointer),
             other => Err(DecodeError::Variant(other)),
         }
     }
@@ -100,7 +104,7 @@ impl Trailer {
     }
 
     /// Whether it removes a single key. Reserved kinds never pass a block's check, so that what is
-    /// neither this nor [`Trailer::is_merge`] is a value.
+    /// neither this nor [`Trailer::is_merge`] is a value, here or behind a pointer.
     #[must_use]
     #[inline]
     pub const fn is_delete(self) -> bool {
@@ -121,8 +125,16 @@ impl Trailer {
         match self.0 as u8 {
             0 => Kind::Delete,
             3 => Kind::Merge,
+            5 => Kind::ValuePointer,
             _ => Kind::Put,
         }
+    }
+
+    /// Whether the value lies in a value file.
+    #[must_use]
+    #[inline]
+    pub const fn is_pointer(self) -> bool {
+        self.0 as u8 == Kind::ValuePointer as u8
     }
 }
 
@@ -200,10 +212,10 @@ mod tests {
 
     #[test]
     fn reserved_kinds_are_refused() {
-        for code in 4..=255u8 {
+        for code in (4..=255u8).filter(|code| *code != 5) {
             assert_eq!(Kind::from_code(code), Err(DecodeError::Variant(code)));
         }
-        for kind in [Kind::Delete, Kind::Put, Kind::RangeDelete, Kind::Merge] {
+        for kind in [Kind::Delete, Kind::Put, Kind::RangeDelete, Kind::Merge, Kind::ValuePointer] {
             assert_eq!(Kind::from_code(kind as u8), Ok(kind));
         }
     }

@@ -11,7 +11,7 @@
 //! the newest one's sequence number: a reply that shows it waits for what it always waited for (R6).
 //! If the operator fails, or is not registered, every entry stays as it is; readers hear of it.
 
-use super::merge::Rules;
+use super::merge::{Rules, Sink};
 use crate::engine::lsm::iter::MergingIter;
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::tombstone::FragmentedTombstones;
@@ -36,51 +36,50 @@ enum Base {
     Nothing,
     /// A deletion.
     Deleted(Trailer),
-    /// A value.
+    /// A value, or the pointer to one.
     Value(Trailer, Vec<u8>),
 }
 
-/// From an operand of `key`, which stays: writes what becomes of the run that it begins, and leaves
+/// From an operand of `out`'s key, which stays: writes what becomes of the run that it begins, and leaves
 /// `iter` behind the run.
 pub(super) fn fold(
     iter: &mut MergingIter,
-    key: &[u8],
     rules: &Rules,
     tombstones: &FragmentedTombstones,
-    out: &mut dyn FnMut(Trailer, &[u8]) -> Result<()>,
+    out: &mut Sink<'_>,
 ) -> Result<Folded> {
+    let key = out.key;
     let stripe = rules.stripe(iter.trailer().seq());
     let mut run: Vec<(Trailer, Vec<u8>)> = Vec::new();
     let base = read_run(iter, key, (rules, stripe), tombstones, &mut run)?;
     let bytes_read = run.iter().map(|(_, operand)| key.len() + operand.len() + Trailer::BYTES).sum();
-    let hidden_stripe = write_run(key, (rules, stripe), &run, &base, out)?;
+    let hidden_stripe = write_run((rules, stripe), &run, &base, out)?;
     Ok(Folded { hidden_stripe, bytes_read })
 }
 
 /// Writes what becomes of a run; the stripe whose older versions it hides.
 fn write_run(
-    key: &[u8],
     (rules, stripe): (&Rules, usize),
     run: &[(Trailer, Vec<u8>)],
     base: &Base,
-    out: &mut dyn FnMut(Trailer, &[u8]) -> Result<()>,
+    out: &mut Sink<'_>,
 ) -> Result<usize> {
-    let keep = |out| keep(run, base, (rules, stripe), out);
+    let keep = |out: &mut Sink<'_>| keep(run, base, (rules, stripe), out);
     let Some((newest, _)) = run.first() else { return keep(out) };
     let operands: Vec<&[u8]> = run.iter().rev().map(|(_, operand)| operand.as_slice()).collect();
     let Some(merger) = &rules.merger else { return keep(out) };
     let existing = match base {
         Base::Elsewhere => {
-            return match merger.partial(key, &operands) {
-                Some(operand) => out(*newest, &operand).map(|()| HIDES_NOTHING),
+            return match merger.partial(out.key, &operands) {
+                Some(operand) => out.write(*newest, &operand).map(|()| HIDES_NOTHING),
                 None => keep(out),
             };
         }
         Base::Nothing | Base::Deleted(_) => None,
-        Base::Value(_, value) => Some(value.as_slice()),
+        Base::Value(trailer, value) => Some(out.value(*trailer, value)?),
     };
-    match merger.full(key, existing, &operands) {
-        Ok(value) => out(Trailer::new(newest.seq(), Kind::Put), &value).map(|()| stripe),
+    match merger.full(out.key, existing.as_deref(), &operands) {
+        Ok(value) => out.write(Trailer::new(newest.seq(), Kind::Put), &value).map(|()| stripe),
         Err(_) => keep(out),
     }
 }
@@ -107,7 +106,7 @@ fn read_run(
                 iter.next()?;
                 continue;
             }
-            Ok(Kind::Put) => Base::Value(trailer, iter.value().to_vec()),
+            Ok(Kind::Put | Kind::ValuePointer) => Base::Value(trailer, iter.value().to_vec()),
             Ok(Kind::Delete) => Base::Deleted(trailer),
             _ => return Ok(Base::Elsewhere),
         };
@@ -124,17 +123,17 @@ fn keep(
     run: &[(Trailer, Vec<u8>)],
     base: &Base,
     (rules, stripe): (&Rules, usize),
-    out: &mut dyn FnMut(Trailer, &[u8]) -> Result<()>,
+    out: &mut Sink<'_>,
 ) -> Result<usize> {
     for (trailer, operand) in run {
-        out(*trailer, operand)?;
+        out.write(*trailer, operand)?;
     }
     match base {
         Base::Elsewhere => return Ok(HIDES_NOTHING),
         Base::Nothing => {}
         Base::Deleted(trailer) if rules.bottom && rules.is_settled(trailer.seq()) => {}
-        Base::Deleted(trailer) => out(*trailer, &[])?,
-        Base::Value(trailer, value) => out(*trailer, value)?,
+        Base::Deleted(trailer) => out.write(*trailer, &[])?,
+        Base::Value(trailer, value) => out.write(*trailer, value)?,
     }
     Ok(stripe)
 }

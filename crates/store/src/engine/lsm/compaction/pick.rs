@@ -14,6 +14,9 @@ pub(crate) enum Choice {
     Move { level: usize, tables: Vec<Arc<TableMeta>> },
     /// `inputs` of `level` and `below` of `level + 1` become new tables of `level + 1`.
     Merge { level: usize, inputs: Vec<Arc<TableMeta>>, below: Vec<Arc<TableMeta>> },
+    /// `tables` of `level` become new tables of the same level: values are moved out of value files
+    /// that are mostly garbage.
+    Rewrite { level: usize, tables: Vec<Arc<TableMeta>> },
 }
 
 /// The target size of a level, bytes.

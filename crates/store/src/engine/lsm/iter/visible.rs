@@ -5,11 +5,32 @@
 use super::merging::MergingIter;
 use super::source::Source;
 use super::tombstones::VisibleTombstones;
+use crate::engine::lsm::blob::{BlobFiles, BlobSet};
 use crate::engine::lsm::key::Trailer;
 use crate::merge::{Merger, no_operator};
 use crate::value::Value;
 use ringfort_base::{Result, Seq};
 use std::sync::Arc;
+
+/// What merging needs: the operator, and the values that operands are merged with.
+struct Merging {
+    merger: Arc<Merger>,
+    files: Arc<BlobFiles>,
+    set: Arc<BlobSet>,
+}
+
+impl Merging {
+    /// `existing` is a value, or a pointer to one.
+    fn merge(&self, key: &[u8], existing: Option<(Value, bool)>, operands: &[Value]) -> Result<Value> {
+        let existing = match existing {
+            Some((pointer, true)) => self.files.value(&self.set, &pointer, false)?,
+            Some((value, false)) => Some(value),
+            None => None,
+        };
+        let operands: Vec<&[u8]> = operands.iter().map(|operand| &**operand).collect();
+        self.merger.full(key, existing.as_deref(), &operands).map(Value::from)
+    }
+}
 
 /// The visible entries of `from..to`, in one direction chosen by the first move:
 /// [`VisibleIter::seek_to_first`], [`VisibleIter::seek`] or [`VisibleIter::seek_to_last`],
@@ -32,7 +53,9 @@ pub struct VisibleIter {
     held: Option<Value>,
     /// Going forward: whether the value was merged, so that the merge has moved on.
     passed: bool,
-    merger: Option<Arc<Merger>>,
+    /// Whether `held` is a pointer.
+    held_pointer: bool,
+    merging: Option<Merging>,
     newest: Seq,
 }
 
@@ -64,14 +87,19 @@ impl VisibleIter {
             key: Vec::new(),
             held: None,
             passed: false,
-            merger: None,
+            held_pointer: false,
+            merging: None,
             newest,
         })
     }
 
-    /// With the keyspace's merge operator, if it has one.
-    pub(crate) fn with_merger(mut self, merger: Option<&Arc<Merger>>) -> Self {
-        self.merger = merger.cloned();
+    /// With the keyspace's merge operator, if it has one, and where the pointers of the view lead.
+    pub(crate) fn with_merger(
+        mut self,
+        merger: Option<&Arc<Merger>>,
+        (files, set): (Arc<BlobFiles>, Arc<BlobSet>),
+    ) -> Self {
+        self.merging = merger.map(|merger| Merging { merger: Arc::clone(merger), files, set });
         self
     }
 
@@ -89,7 +117,14 @@ impl VisibleIter {
         &self.key
     }
 
-    /// The value.
+    /// Whether [`VisibleIter::value`] is the pointer to the value, which lies in a value file.
+    #[inline]
+    #[must_use]
+    pub fn is_pointer(&self) -> bool {
+        self.valid && if self.held.is_some() { self.held_pointer } else { self.merge.trailer().is_pointer() }
+    }
+
+    /// The value, or its pointer.
     #[inline]
     #[must_use]
     pub fn value(&self) -> &[u8] {
@@ -100,7 +135,7 @@ impl VisibleIter {
         }
     }
 
-    /// The value, without a copy, for as long as it is wanted.
+    /// The value or its pointer, without a copy, for as long as it is wanted.
     #[must_use]
     pub fn pin_value(&self) -> Option<Value> {
         if self.held.is_some() { self.held.clone() } else { self.merge.pin_value().filter(|_| self.valid) }
@@ -214,6 +249,7 @@ impl VisibleIter {
         self.reverse = reverse;
         self.valid = false;
         self.held = None;
+        self.held_pointer = false;
         self.passed = false;
     }
 
@@ -275,29 +311,25 @@ impl VisibleIter {
                 break;
             }
             if !trailer.is_merge() {
-                existing = self.merge.pin_value();
+                existing = self.merge.pin_value().map(|value| (value, trailer.is_pointer()));
                 break;
             }
             operands.extend(self.merge.pin_value());
             self.merge.next()?;
         }
         operands.reverse();
-        self.held = Some(self.merged(existing.as_deref(), &operands)?);
+        self.held = Some(self.merged(existing, &operands)?);
         self.passed = true;
         Ok(())
     }
 
     /// The value of `key`, from its operands, oldest first. An error ends the iteration.
-    fn merged(&mut self, existing: Option<&[u8]>, operands: &[Value]) -> Result<Value> {
-        let operands: Vec<&[u8]> = operands.iter().map(|operand| &**operand).collect();
-        let merged = match &self.merger {
-            Some(merger) => merger.full(&self.key, existing, &operands),
+    fn merged(&mut self, existing: Option<(Value, bool)>, operands: &[Value]) -> Result<Value> {
+        let merged = match &self.merging {
+            Some(merging) => merging.merge(&self.key, existing, operands),
             None => Err(no_operator()),
         };
-        match merged {
-            Ok(value) => Ok(value.into()),
-            Err(error) => self.merge.fail(error),
-        }
+        merged.or_else(|error| self.merge.fail(error))
     }
 
     /// From the merge's place, which is the oldest entry of a user key (or inside it), to the next
@@ -328,6 +360,7 @@ impl VisibleIter {
                     } else {
                         operands.clear();
                         self.held = if trailer.is_delete() { None } else { self.merge.pin_value() };
+                        self.held_pointer = trailer.is_pointer();
                     }
                 }
                 self.merge.prev()?;
@@ -335,8 +368,9 @@ impl VisibleIter {
             let Some(newest) = newest else { continue };
             self.note(newest.seq());
             if newest.is_merge() {
-                let existing = self.held.take();
-                self.held = Some(self.merged(existing.as_deref(), &operands)?);
+                let existing = self.held.take().map(|held| (held, self.held_pointer));
+                self.held_pointer = false;
+                self.held = Some(self.merged(existing, &operands)?);
             }
             if !newest.is_delete() {
                 self.valid = true;

@@ -52,6 +52,10 @@ impl View {
             covered = covered.max(table.max_covering_seq(key, snapshot).unwrap_or_default());
             match table.get_hashed(key, hash, snapshot, &tables.blocks, resident_only)? {
                 table::Lookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
+                table::Lookup::Found(seq, Kind::ValuePointer, pointer) if seq > covered => {
+                    let value = tables.values.value(&self.version.blobs, &pointer, resident_only)?;
+                    return Ok(value.map_or(GetOutcome::NeedsIo, |value| GetOutcome::Found(value, seq)));
+                }
                 table::Lookup::Found(seq, kind, value) => {
                     return Ok(decide(seq, kind, covered, value));
                 }

@@ -12,8 +12,9 @@ mod version;
 
 pub(crate) use get::GetOutcome;
 pub(crate) use handles::{Handle, Handles, Reads};
-pub(crate) use version::{Tables, Version, insert_in_level};
+pub(crate) use version::{Change, Tables, Version, insert_in_level};
 
+use super::blob::BlobSet;
 use super::key::{Kind, Trailer};
 use super::memtable::Memtable;
 use crate::batch::{Op, Span};
@@ -21,7 +22,7 @@ use crate::manifest::state::KeyspaceState;
 use crate::merge::{MergeOperators, Merger};
 use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
-use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
+use ringfort_base::{Error, ErrorKind, EvidenceKind, KeyspaceId, Result, Seq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -80,6 +81,20 @@ impl View {
     }
 }
 
+/// The value files of a keyspace: opening proves each one's footer, as it does for tables.
+fn open_values(state: &KeyspaceState, tables: &Tables) -> Result<Arc<BlobSet>> {
+    let mut set = BlobSet::default();
+    for meta in state.values.values() {
+        tables.values.get(meta)?;
+        set.add_file(Arc::clone(meta));
+    }
+    for table in state.levels.iter().flatten() {
+        let added = set.add_uses(&table.values);
+        added.map_err(|why| Error::evidence(EvidenceKind::Inconsistent, "MANIFEST", 0, why))?;
+    }
+    Ok(Arc::new(set))
+}
+
 /// A keyspace's tree.
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
@@ -112,7 +127,7 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version::new(state.levels.clone()));
+        let version = Arc::new(Version::new(state.levels.clone(), open_values(state, tables)?));
         let merger = state.options.merge_operator.as_deref();
         let merger = merger.map(|name| Arc::new(Merger::new(&state.name, name, operators)));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
