@@ -337,6 +337,7 @@ impl Options {
                 OsDisk::create(path).map_err(|e| Error::io("open", &path.display().to_string(), &e))?;
             Ok(Arc::new(disk))
         };
+        ringfort_host::door::use_large_pages();
         let data = disk(&self.path)?;
         let trusted = match &self.trusted {
             None => None,

@@ -42,6 +42,10 @@ impl Cached for Part {
     fn heat(&self) -> &Heat {
         &self.heat
     }
+
+    fn into_buffer(self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 impl Shelf for Part {

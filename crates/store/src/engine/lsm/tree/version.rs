@@ -13,6 +13,8 @@ use ringfort_trust::Protection;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// One part of so many of the memory budget is left to buffers.
+const BUFFERS_SHARE: usize = 16;
 /// Most tables that are kept open.
 const OPEN_TABLES_MAX: usize = 4096;
 
@@ -27,15 +29,16 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// `memory_budget` is the store's: memtables get a third of it (see `core::maintain`), the
-    /// block cache the rest; what open tables pin is taken off the cache's share.
+    /// `memory_budget` is the store's. The block cache keeps within it together with what open tables
+    /// pin and what memtables take ([`BlockCache::set_reserved`]); a part is left for buffers, and for
+    /// what the allocator loses between blocks.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         protection: Protection,
         store: StoreId,
         memory_budget: usize,
     ) -> Self {
-        let share = memory_budget / 3 * 2;
+        let share = memory_budget - memory_budget / BUFFERS_SHARE;
         let blocks = Arc::new(BlockCache::new(share));
         let open = Arc::new(TableCache::new(
             store,
@@ -58,11 +61,12 @@ impl Tables {
     }
 }
 
-/// Inserts a table where its level's order wants it. Level 0: oldest first, by file number. Deeper
-/// levels: by smallest key; they are disjoint.
+/// Inserts a table where its level's order wants it. Level 0: oldest first, by the newest sequence
+/// number in it: two that overlap were written one after the other. Deeper levels: by smallest key;
+/// they are disjoint.
 pub(crate) fn insert_in_level(tables: &mut Vec<Arc<TableMeta>>, level: usize, table: Arc<TableMeta>) {
     let at = if level == 0 {
-        tables.partition_point(|t| t.file < table.file)
+        tables.partition_point(|t| (t.largest_seq, t.file) < (table.largest_seq, table.file))
     } else {
         tables.partition_point(|t| t.smallest < table.smallest)
     };
