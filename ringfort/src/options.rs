@@ -17,7 +17,7 @@ use ringfort_base::world::{Disk, Entropy};
 use ringfort_base::{Error, ErrorKind};
 use ringfort_host::disk::OsDisk;
 use ringfort_host::door::{self, OsClock, OsEntropy};
-use ringfort_store::{KeyspaceOptions, Store, StoreOptions, World};
+use ringfort_store::{KeyspaceOptions, MergeOperator, Store, StoreOptions, World};
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
 use ringfort_trust::platform::{Known, Platform};
 use std::path::{Path, PathBuf};
@@ -188,6 +188,14 @@ impl Options {
     #[must_use]
     pub fn keyspace_defaults(mut self, options: KeyspaceOptions) -> Self {
         self.keyspace = options;
+        self
+    }
+
+    /// Registers a merge operator besides the built-in ones ([`crate::merge`]), by its name: what a
+    /// keyspace with that name in its [`KeyspaceOptions::merge_operator`] needs to be merged and read.
+    #[must_use]
+    pub fn merge_operator(mut self, operator: Arc<dyn MergeOperator>) -> Self {
+        self.store.merge_operators.register(operator);
         self
     }
 

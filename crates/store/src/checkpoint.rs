@@ -6,7 +6,7 @@
 //! the place of a store is refused like any older state. It says nothing about freshness.
 
 use crate::core::Inner;
-use crate::core::read::sources;
+use crate::core::read::{merged, sources};
 use crate::engine::lsm::iter::VisibleIter;
 use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
@@ -15,6 +15,7 @@ use crate::engine::lsm::tree::{GetOutcome, Tables, Tree, Version};
 use crate::manifest::reader;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
+use crate::merge::MergeOperators;
 use crate::options::World;
 use crate::value::Value;
 use crate::wal::writer::LogContext;
@@ -124,9 +125,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint on `world.data`. Verifies everything that it reads; that it is the newest
+    /// Opens the checkpoint on `world.data`; `operators` are those that its keyspaces may be bound to
+    /// besides the built-in ones. Verifies everything that it reads; that it is the newest
     /// checkpoint, nobody can know.
-    pub fn open(world: &World, memory_budget: usize) -> Result<Self> {
+    pub fn open(world: &World, memory_budget: usize, operators: &MergeOperators) -> Result<Self> {
         let key_file = KeyFile::open_unanchored(&*world.data, &*world.platform)?;
         let context = LogContext {
             disk: Arc::clone(&world.data),
@@ -149,7 +151,8 @@ impl Checkpoint {
         })?;
         let tables = Arc::new(Tables::new(Arc::clone(&world.data), SEALED, key_file.store, memory_budget));
         let live = state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none());
-        let trees = live.map(|(&id, keyspace)| Ok((id, Arc::new(Tree::open(id, keyspace, &tables)?))));
+        let trees =
+            live.map(|(&id, keyspace)| Ok((id, Arc::new(Tree::open(id, keyspace, &tables, operators)?))));
         Ok(Self { trees: trees.collect::<Result<_>>()?, tables, at })
     }
 
@@ -167,16 +170,19 @@ impl Checkpoint {
 
     /// Reads a key.
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>> {
-        match self.tree(keyspace)?.view().get(key, Seq(SEQ_MAX), &self.tables, false)? {
+        let view = self.tree(keyspace)?.view();
+        match view.get(key, Seq(SEQ_MAX), &self.tables, false)? {
             GetOutcome::Found(value, _) => Ok(Some(value)),
+            GetOutcome::Merge => Ok(merged(&view, key, Seq(SEQ_MAX), &self.tables)?.value),
             _ => Ok(None),
         }
     }
 
     /// All entries of `from..to`, in order.
     pub fn iter(&self, keyspace: KeyspaceId, from: &[u8], to: Option<&[u8]>) -> Result<CheckpointIter> {
-        let sources = sources(&self.tree(keyspace)?.view(), from, to, &self.tables)?;
-        let mut iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?;
+        let view = self.tree(keyspace)?.view();
+        let sources = sources(&view, from, to, &self.tables)?;
+        let mut iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?.with_merger(view.merger.as_ref());
         iter.seek_to_first()?;
         Ok(CheckpointIter(iter))
     }

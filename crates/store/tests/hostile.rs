@@ -68,9 +68,9 @@ fn whatever_verified_log_records_say_the_store_opens_or_refuses() {
 fn shape_ops(payload: &mut Vec<u8>, rng: &mut SplitMix64) {
     payload.truncate(rng.below(6) as usize);
     let mut run = vec![1 + rng.below(3) as u8, rng.below(128) as u8, 12 + rng.below(4) as u8];
-    for offset in 0..rng.below(4) {
-        let kind = [0, 1, 2, 16, rng.below(256) as u8][rng.below(5) as usize];
-        run.extend([offset as u8, kind, 1, b'k']);
+    for _ in 0..rng.below(4) {
+        let kind = [0, 1, 2, 3, 16, rng.below(256) as u8][rng.below(6) as usize];
+        run.extend([kind, 1, b'k']);
         if kind != 0 {
             run.extend([1, rng.below(256) as u8]);
         }

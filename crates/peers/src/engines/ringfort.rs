@@ -74,3 +74,8 @@ fn open(mode: Mode, dir: &Path, settings: &Settings, emulation: &Emulation) -> R
     let counter_latency = Duration::from_micros(emulation.counter_latency);
     Ringfort { mode, counter_latency }.open(dir, settings)
 }
+
+/// Mode software, as a user gets it.
+pub fn open_software(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+    Ringfort::default().open(dir, settings)
+}

@@ -94,7 +94,7 @@ pub(super) fn claim(
     clock.logged(claim.time_ms);
     let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
     let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
-    let inner = Arc::new(assemble(
+    Ok(Arc::new(assemble(
         basis,
         Parts {
             context,
@@ -110,11 +110,7 @@ pub(super) fn claim(
             recovery,
             built,
         },
-    ));
-    if let Some(built) = built {
-        inner.catch_up(built)?;
-    }
-    Ok(inner)
+    )))
 }
 
 /// Segments that every keyspace has flushed past are not needed any more (R10).

@@ -38,7 +38,10 @@ impl Inner {
             *next_keyspace = id.next();
         }
         // Before the edit: what fails here leaves no keyspace behind that only the MANIFEST knows.
-        let tree = Tree::open(id, &state, &self.tables)?;
+        let tree = Tree::open(id, &state, &self.tables, &self.options.merge_operators)?;
+        if let Some(merger) = &tree.view().merger {
+            merger.operator()?;
+        }
         self.edit_manifest(&mut manifest, vec![create, counters])?;
         drop(manifest);
         self.anchor_now()?;

@@ -316,7 +316,8 @@ impl Inner {
         let snapshots = self.snapshots.lock().keys().map(|position| Seq(*position)).collect();
         let anchored = self.frontiers.get(Level::Fresh);
         let filter = self.filter.read().clone();
-        Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes }
+        let merger = tree.view().merger.clone();
+        Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes, merger }
     }
 
     /// Goes on with a merge for about `slice_bytes`; when it is done: its tables, synced with their

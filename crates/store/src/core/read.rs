@@ -64,6 +64,11 @@ impl Inner {
             GetOutcome::Found(value, depends) => Some(Answer { value: Some(value), depends }),
             GetOutcome::Absent(depends) => Some(Answer { value: None, depends }),
             GetOutcome::NeedsIo => None,
+            GetOutcome::Merge if resident_only => None, // its older entries may be anywhere
+            GetOutcome::Merge => {
+                let merged = merged(&view, key, at, &self.tables);
+                Some(merged.map_err(|error| self.refuse(error))?)
+            }
         })
     }
 
@@ -78,7 +83,8 @@ impl Inner {
         self.check()?;
         let open = || {
             let view = self.view(keyspace, |reads| reads.iterators += 1)?;
-            let mut iter = VisibleIter::new(sources(&view, from, to, &self.tables)?, at, from, to)?;
+            let sources = sources(&view, from, to, &self.tables)?;
+            let mut iter = VisibleIter::new(sources, at, from, to)?.with_merger(view.merger.as_ref());
             if reverse {
                 iter.seek_to_last()?
             } else {
@@ -93,6 +99,15 @@ impl Inner {
     pub(crate) fn refuse(&self, error: ringfort_base::Error) -> ringfort_base::Error {
         if error.proof().is_some() { self.stop(error) } else { error }
     }
+}
+
+/// The value of a key whose newest entry is an operand.
+pub(crate) fn merged(view: &View, key: &[u8], at: Seq, tables: &Tables) -> Result<Answer<Option<Value>>> {
+    let behind = [key, &[0]].concat();
+    let sources = sources(view, key, Some(&behind), tables)?;
+    let mut iter = VisibleIter::new(sources, at, key, Some(&behind))?.with_merger(view.merger.as_ref());
+    iter.seek_to_first()?;
+    Ok(Answer { value: iter.pin_value(), depends: iter.depends() })
 }
 
 /// All sources of a view that may touch `from..to`, newest first.

@@ -16,6 +16,7 @@
 //!          | 12 | at varint                                                                checkpoint marker (R21)
 //! options := write buffer varint | block varint | restart varint | bloom varint | codec u8
 //!          | table bytes varint | level 0 tables varint | level 1 bytes varint
+//!          | name of the merge operator bytes (empty: none)
 //! ```
 
 use crate::engine::lsm::table::meta::TableMeta;
@@ -219,6 +220,7 @@ fn encode_options(out: &mut Vec<u8>, o: &KeyspaceOptions) {
     out.put_varint(o.table_bytes);
     out.put_varint(o.level0_tables as u64);
     out.put_varint(o.level1_bytes);
+    out.put_bytes(o.merge_operator.as_deref().unwrap_or_default().as_bytes());
 }
 
 fn decode_options(r: &mut Reader<'_>) -> Result<KeyspaceOptions, DecodeError> {
@@ -237,6 +239,7 @@ fn decode_options(r: &mut Reader<'_>) -> Result<KeyspaceOptions, DecodeError> {
         table_bytes: r.varint()?,
         level0_tables: size(r.varint()?)?,
         level1_bytes: r.varint()?,
+        merge_operator: Some(r.str(NAME_BYTES_MAX)?.to_owned()).filter(|name| !name.is_empty()),
     };
     check_options(&options).map_err(DecodeError::Meaning)?;
     Ok(options)
@@ -258,6 +261,9 @@ pub(crate) fn check_options(o: &KeyspaceOptions) -> Result<(), &'static str> {
     }
     if !(1..=1000).contains(&o.level0_tables) {
         return Err("level0_tables must be between 1 and 1000");
+    }
+    if o.merge_operator.as_ref().is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+        return Err("the name of a merge operator has 1 to 255 bytes");
     }
     Ok(())
 }

@@ -273,6 +273,7 @@ impl Edits {
         for _ in 0..3 {
             r.varint().unwrap();
         }
+        r.bytes(255).unwrap();
     }
 }
 

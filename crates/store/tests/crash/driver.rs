@@ -1,7 +1,7 @@
 //! Runs steps on a store and keeps the book of what was acknowledged.
 
 use crate::common::{self, Machine};
-use crate::model::{self, Change, End, History};
+use crate::model::{self, Change, End, History, Operator};
 use crate::power::Power;
 use parking_lot::Mutex;
 use ringfort_base::{KeyspaceId, Level, Result, Seq};
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 pub enum Step {
     /// One put in keyspace a, awaited at a level.
     Put(Level),
-    /// A batch over both keyspaces, with a delete and a count.
+    /// A batch over both keyspaces, with merges, a delete and a count.
     Both,
     /// A range delete over what keyspace a holds.
     DeleteRange,
@@ -79,6 +79,7 @@ pub fn tiny() -> KeyspaceOptions {
         table_bytes: 4096,
         level0_tables: 2,
         level1_bytes: 8192,
+        merge_operator: Some("append:2c".to_owned()),
         ..KeyspaceOptions::default()
     }
 }
@@ -223,7 +224,9 @@ impl Run {
                 let other = format!("key {}", (n + 3) % 7).into_bytes();
                 let batch = vec![
                     Change::Put(0, key.clone(), value(20)),
-                    Change::Put(1, key, value(30)),
+                    Change::Put(1, key.clone(), value(30)),
+                    Change::Merge(0, other.clone(), value(10), Operator::Append),
+                    Change::Merge(1, key, value(10), Operator::Append),
                     Change::Delete(1, other),
                     Change::Count(1, i64::from(n % 5) - 1),
                     Change::Count(0, 1),

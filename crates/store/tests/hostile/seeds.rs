@@ -75,7 +75,14 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut record = vec![2];
     table.meta.encode(&mut record);
     seeds.push(("sst_footer", "record".to_owned(), record));
-    let run = [1, 9, 12, 0, 1, 1, b'k', 1, b'v', 1, 0, 1, b'k', 2, 2, 1, b'a', 1, b'z', 3, 16, 4];
+    let ops: [&[u8]; 5] = [
+        &[1, 1, b'k', 1, b'v'],
+        &[0, 1, b'k'],
+        &[2, 1, b'a', 1, b'z'],
+        &[0x83, 1, 1, b'k', 1, b'x'],
+        &[16, 4],
+    ];
+    let run = [&[1, 9, 12][..], &ops.concat()].concat();
     seeds.push(("wal_segment", "run".to_owned(), [&[0, 20, run.len() as u8][..], &run].concat()));
     seeds.push((
         "wal_segment",

@@ -1,11 +1,13 @@
 //! Executing a flush or a compaction: one pass over the inputs, in order, in slices.
 
 use super::Filter;
+use super::fold::{HIDES_NOTHING, fold};
 use crate::engine::lsm::iter::{MergingIter, Source};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::table::meta::TableMeta;
 use crate::engine::lsm::table::writer::TableWriter;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
+use crate::merge::Merger;
 use ringfort_base::{KeyspaceId, Result, Seq};
 use std::sync::Arc;
 
@@ -21,18 +23,28 @@ pub(crate) struct Rules {
     pub(crate) filter: Option<Arc<dyn Filter>>,
     /// Output tables are cut at this size, bytes.
     pub(crate) table_bytes: u64,
+    /// How operands are merged.
+    pub(crate) merger: Option<Arc<Merger>>,
 }
 
 impl Rules {
     /// The stripe of a sequence number: how many snapshots are below it. Entries of one stripe
     /// are indistinguishable for every reader but by their newest.
-    fn stripe(&self, seq: Seq) -> usize {
+    pub(super) fn stripe(&self, seq: Seq) -> usize {
         self.snapshots.partition_point(|snapshot| *snapshot < seq)
     }
 
     /// No snapshot is below it, and it is anchored: it may be forgotten if nothing needs it.
-    fn is_settled(&self, seq: Seq) -> bool {
+    pub(super) fn is_settled(&self, seq: Seq) -> bool {
         seq <= self.anchored && self.stripe(seq) == 0
+    }
+
+    /// Whether a range tombstone hides what `key` had at `seq` from everybody who sees that stripe.
+    pub(super) fn covers(&self, tombstones: &FragmentedTombstones, key: &[u8], seq: Seq) -> bool {
+        let stripe = self.stripe(seq);
+        tombstones
+            .covering(key)
+            .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && self.stripe(*t) == stripe))
     }
 }
 
@@ -46,7 +58,8 @@ pub(crate) struct Merge {
     tombstones: FragmentedTombstones,
     iter: MergingIter,
     output: Output,
-    /// The key that was read last, and the stripe of its version that was kept last.
+    /// The key that was read last, and the stripe whose older versions of it are hidden by a newer one
+    /// (none: the newest was not met yet).
     key: Vec<u8>,
     kept_stripe: Option<usize>,
     started: bool,
@@ -81,7 +94,12 @@ impl Merge {
             }
             let value = self.iter.value();
             bytes += self.key.len() + value.len() + Trailer::BYTES;
-            match judge(&self.rules, &self.tombstones, &self.key, trailer, value, self.kept_stripe) {
+            let verdict = judge(&self.rules, &self.tombstones, &self.key, trailer, value, self.kept_stripe);
+            match verdict {
+                Verdict::Keep if trailer.is_merge() && trailer.seq() <= self.rules.anchored => {
+                    bytes += self.fold(open)?;
+                    continue;
+                }
                 Verdict::Keep => self.output.add(&self.key, trailer, value, open)?,
                 Verdict::Bury => {
                     let deletion = Trailer::new(trailer.seq(), Kind::Delete);
@@ -89,10 +107,22 @@ impl Merge {
                 }
                 Verdict::Drop => {}
             }
-            self.kept_stripe = Some(self.rules.stripe(trailer.seq()));
+            let hides = !(trailer.is_merge() && matches!(verdict, Verdict::Keep));
+            self.kept_stripe = Some(if hides { self.rules.stripe(trailer.seq()) } else { HIDES_NOTHING });
             self.iter.next()?;
         }
         self.output.close(None, &self.rules, &self.tombstones, open).map(|()| true)
+    }
+
+    /// From an operand of the present key: what it and the operands below it become. How many bytes
+    /// were read.
+    fn fold(&mut self, open: OpenTable<'_>) -> Result<usize> {
+        let (key, rules, tombstones) = (&self.key, &self.rules, &self.tombstones);
+        let output = &mut self.output;
+        let mut out = |trailer, value: &[u8]| output.add(key, trailer, value, open);
+        let folded = fold(&mut self.iter, key, rules, tombstones, &mut out)?;
+        self.kept_stripe = Some(folded.hidden_stripe);
+        Ok(folded.bytes_read)
     }
 
     /// The finished tables, once [`Merge::step`] said that this was all.
@@ -124,10 +154,7 @@ fn judge(
     if kept_stripe == Some(stripe) {
         return Verdict::Drop; // a newer version hides it from everybody
     }
-    let covered = tombstones
-        .covering(key)
-        .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && rules.stripe(*t) == stripe));
-    if covered {
+    if rules.covers(tombstones, key, seq) {
         return Verdict::Drop;
     }
     if !rules.is_settled(seq) {

@@ -1,19 +1,23 @@
 //! What a snapshot sees: of each key the newest version at or below it, unless that is a deletion
-//! or a range tombstone covers it.
+//! or a range tombstone covers it. If that version is an operand of a merge: what the keyspace's
+//! operator makes of it and of all older ones down to a value, a deletion or a tombstone.
 
 use super::merging::MergingIter;
 use super::source::Source;
 use super::tombstones::VisibleTombstones;
 use crate::engine::lsm::key::Trailer;
+use crate::merge::{Merger, no_operator};
 use crate::value::Value;
 use ringfort_base::{Result, Seq};
+use std::sync::Arc;
 
 /// The visible entries of `from..to`, in one direction chosen by the first move:
 /// [`VisibleIter::seek_to_first`], [`VisibleIter::seek`] or [`VisibleIter::seek_to_last`],
 /// [`VisibleIter::seek_before`], and changed by [`VisibleIter::next`] and [`VisibleIter::prev`].
 ///
 /// # Invariants
-/// - On an entry, going forward: the merge stands on it; its key is in `key`.
+/// - On an entry, going forward: the merge stands on it; its key is in `key`. If its value was merged,
+///   it is in `held`, and the merge stands on an older version of the key or `passed` it.
 /// - On an entry, going backward: the merge stands on the newest entry of the next smaller user
 ///   key (or on none); key and value of the entry are in `key` and `held`.
 pub struct VisibleIter {
@@ -26,6 +30,9 @@ pub struct VisibleIter {
     valid: bool,
     key: Vec<u8>,
     held: Option<Value>,
+    /// Going forward: whether the value was merged, so that the merge has moved on.
+    passed: bool,
+    merger: Option<Arc<Merger>>,
     newest: Seq,
 }
 
@@ -56,8 +63,16 @@ impl VisibleIter {
             valid: false,
             key: Vec::new(),
             held: None,
+            passed: false,
+            merger: None,
             newest,
         })
+    }
+
+    /// With the keyspace's merge operator, if it has one.
+    pub(crate) fn with_merger(mut self, merger: Option<&Arc<Merger>>) -> Self {
+        self.merger = merger.cloned();
+        self
     }
 
     /// Whether it stands on an entry. The accessors mean something only then.
@@ -168,7 +183,11 @@ impl VisibleIter {
             return self.find_forward(true);
         }
         self.valid = false;
-        self.merge.next()?;
+        if self.passed {
+            (self.passed, self.held) = (false, None);
+        } else {
+            self.merge.next()?;
+        }
         self.find_forward(true)
     }
 
@@ -195,6 +214,7 @@ impl VisibleIter {
         self.reverse = reverse;
         self.valid = false;
         self.held = None;
+        self.passed = false;
     }
 
     fn note(&mut self, seq: Seq) {
@@ -234,11 +254,50 @@ impl VisibleIter {
                 self.merge.next()?;
                 continue;
             }
+            if trailer.is_merge() {
+                self.merge_forward()?;
+            }
             self.valid = true;
             return Ok(());
         }
         self.valid = false;
         Ok(())
+    }
+
+    /// From an operand, the newest visible version of `key`, down to what it is merged with.
+    fn merge_forward(&mut self) -> Result<()> {
+        let covered = self.tombstones.covering(&self.key).map_or(Seq::ZERO, |range| range.seq);
+        let mut operands: Vec<Value> = Vec::new();
+        let mut existing = None;
+        while self.merge.valid() && self.merge.key() == self.key.as_slice() {
+            let trailer = self.merge.trailer();
+            if trailer.is_delete() || trailer.seq() < covered {
+                break;
+            }
+            if !trailer.is_merge() {
+                existing = self.merge.pin_value();
+                break;
+            }
+            operands.extend(self.merge.pin_value());
+            self.merge.next()?;
+        }
+        operands.reverse();
+        self.held = Some(self.merged(existing.as_deref(), &operands)?);
+        self.passed = true;
+        Ok(())
+    }
+
+    /// The value of `key`, from its operands, oldest first. An error ends the iteration.
+    fn merged(&mut self, existing: Option<&[u8]>, operands: &[Value]) -> Result<Value> {
+        let operands: Vec<&[u8]> = operands.iter().map(|operand| &**operand).collect();
+        let merged = match &self.merger {
+            Some(merger) => merger.full(&self.key, existing, &operands),
+            None => Err(no_operator()),
+        };
+        match merged {
+            Ok(value) => Ok(value.into()),
+            Err(error) => self.merge.fail(error),
+        }
     }
 
     /// From the merge's place, which is the oldest entry of a user key (or inside it), to the next
@@ -259,16 +318,26 @@ impl VisibleIter {
                 None => Seq::ZERO,
             };
             let mut newest: Option<Trailer> = None;
+            let mut operands: Vec<Value> = Vec::new();
             while self.merge.valid() && self.merge.key() == self.key.as_slice() {
                 let trailer = self.merge.trailer();
                 if trailer.seq() <= self.snapshot && trailer.seq() >= covered {
                     newest = Some(trailer);
-                    self.held = if trailer.is_delete() { None } else { self.merge.pin_value() };
+                    if trailer.is_merge() {
+                        operands.extend(self.merge.pin_value());
+                    } else {
+                        operands.clear();
+                        self.held = if trailer.is_delete() { None } else { self.merge.pin_value() };
+                    }
                 }
                 self.merge.prev()?;
             }
             let Some(newest) = newest else { continue };
             self.note(newest.seq());
+            if newest.is_merge() {
+                let existing = self.held.take();
+                self.held = Some(self.merged(existing.as_deref(), &operands)?);
+            }
             if !newest.is_delete() {
                 self.valid = true;
                 return Ok(());

@@ -117,7 +117,7 @@ impl Memtable {
     #[must_use]
     pub fn get(&self, key: &[u8], snapshot: Seq) -> Option<(Seq, Kind, &[u8])> {
         let (trailer, value) = self.list.get(key, hash_key(key), Trailer::seek(snapshot))?;
-        let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
+        let kind = trailer.point_kind();
         Some((trailer.seq(), kind, value))
     }
 
@@ -138,7 +138,7 @@ impl Memtable {
         snapshot: Seq,
     ) -> Option<(Seq, Kind, PinnedValue)> {
         let (trailer, value) = PinnedValue::find(self, key, hash, Trailer::seek(snapshot))?;
-        let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
+        let kind = trailer.point_kind();
         Some((trailer.seq(), kind, value))
     }
 

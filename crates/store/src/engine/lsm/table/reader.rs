@@ -167,7 +167,7 @@ impl Table {
             };
             match block.seek_entry(key, target) {
                 Some(found) if found.same_key => {
-                    let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
+                    let kind = found.trailer.point_kind();
                     let value = Value::in_block(block, found.value);
                     return Ok(Lookup::Found(found.trailer.seq(), kind, value));
                 }

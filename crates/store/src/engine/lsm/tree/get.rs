@@ -11,6 +11,8 @@ use ringfort_base::{Result, Seq};
 pub(crate) enum GetOutcome {
     /// A value, and the sequence number that put it.
     Found(Value, Seq),
+    /// The newest entry is an operand: the value has to be merged ([`crate::engine::lsm::iter`]).
+    Merge,
     /// Nothing, and the newest tombstone that says so (zero if there is none): absence depends on
     /// it (R6).
     Absent(Seq),
@@ -63,6 +65,7 @@ impl View {
 fn decide(seq: Seq, kind: Kind, covered: Seq, value: Value) -> GetOutcome {
     match kind {
         Kind::Put if seq > covered => GetOutcome::Found(value, seq),
+        Kind::Merge if seq > covered => GetOutcome::Merge,
         _ => GetOutcome::Absent(seq.max(covered)),
     }
 }

@@ -143,7 +143,7 @@ mod tests {
 
     fn view() -> Arc<View> {
         let version = Arc::new(Version::new(Default::default()));
-        Arc::new(View { active: Mem::new(1, 0).unwrap(), frozen: Vec::new(), version })
+        Arc::new(View { active: Mem::new(1, 0).unwrap(), frozen: Vec::new(), version, merger: None })
     }
 
     #[test]
