@@ -54,7 +54,7 @@ impl Inner {
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
         for tree in trees {
             let view = tree.view();
-            let choice = pick::choose(&view.version, tree.options(), &tree.cursors.lock());
+            let choice = pick::choose(&view.version, tree.options());
             if !matches!(choice, Choice::Nothing) {
                 *job = self.begin(&tree, &view.version, choice)?;
                 self.go_on(&mut job, SLICE_BYTES)?;
@@ -116,9 +116,6 @@ impl Inner {
         let written = tables.iter().map(|meta| meta.file_bytes).sum();
         self.stats.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
         self.stats.compactions.fetch_add(1, Ordering::Relaxed);
-        if let Some(last) = inputs.iter().map(|table| &table.largest).max() {
-            tree.cursors.lock()[*level].clone_from(last);
-        }
         self.replace(tree, &[(*level, inputs), (level + 1, below)], level + 1, tables)
     }
 

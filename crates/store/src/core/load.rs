@@ -39,6 +39,9 @@ use std::sync::atomic::Ordering;
 /// into its range.
 const FLUSHES_MAX: usize = 8;
 
+/// Takes one entry.
+pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
 /// The tables of a load, which no edit names yet.
 struct Loading<'a> {
     inner: &'a Inner,
@@ -92,7 +95,7 @@ impl Inner {
     pub(crate) fn bulk_load(
         &self,
         keyspace: KeyspaceId,
-        entries: &mut dyn FnMut(&mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>,
+        entries: &mut dyn FnMut(Sink<'_>) -> Result<()>,
     ) -> Result<Ticket> {
         self.check()?;
         let tree = self.tree(keyspace)?;
