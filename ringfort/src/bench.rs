@@ -5,9 +5,9 @@
 //! anchor window (R7), and everything that is read back verified. `ringfort bench db` and the
 //! comparison with other stores use this one adapter.
 
-use crate::{Compression, Db, KeyspaceOptions, Level, Mode, Options, WriteBatch};
+use crate::{Commit, Compression, Db, KeyspaceOptions, Level, Mode, Options, WriteBatch};
 use ringfort_base::limits::ANCHOR_WINDOW_MS;
-use ringfort_bench::{Direction, Engine, Op, Result, Settings, Unsupported, Visit};
+use ringfort_bench::{Begun, Direction, Engine, Op, Result, Settings, Unsupported, Visit};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +43,11 @@ impl Ringfort {
     /// Opens a store with all of its volumes below `dir`: `data`, `platform` and, where the mode needs
     /// one, `trusted`.
     pub fn open(&self, dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+        Ok(Arc::new(Db::open(self.options(dir, settings)?)?))
+    }
+
+    /// What [`Ringfort::open`] opens the store with, for a caller who changes some of it.
+    pub fn options(&self, dir: &Path, settings: &Settings) -> Result<Options> {
         let compression = match settings.compression_type {
             ringfort_bench::Compression::None => Compression::None,
             ringfort_bench::Compression::Lz4 => Compression::Lz4,
@@ -66,7 +71,7 @@ impl Ringfort {
         if self.mode.needs_trusted_volume() {
             options = options.trusted(dir.join("trusted"));
         }
-        Ok(Arc::new(Db::open(options)?))
+        Ok(options)
     }
 }
 
@@ -81,16 +86,13 @@ impl Engine for Db {
     }
 
     fn write(&self, batch: &[Op<'_>], level: Level) -> Result<()> {
-        let keyspace = self.default_keyspace().id();
-        let mut writes = WriteBatch::new();
-        for op in batch {
-            match *op {
-                Op::Put { key, value } => writes.put(keyspace, key, value),
-                Op::Delete { key } => writes.delete(keyspace, key),
-            }
-        }
-        self.write_with(writes, level)?;
+        self.write_with(writes(self, batch), level)?;
         Ok(())
+    }
+
+    fn begin(&self, batch: &[Op<'_>], level: Level) -> Result<Box<dyn Begun>> {
+        let commit = self.submit(writes(self, batch), level)?;
+        Ok(Box::new(UnderWay { commit, level }))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<usize>> {
@@ -142,5 +144,28 @@ impl Engine for Db {
 
     fn close(&self) -> Result<()> {
         Ok(Db::close(self)?)
+    }
+}
+
+fn writes(db: &Db, batch: &[Op<'_>]) -> WriteBatch {
+    let keyspace = db.default_keyspace().id();
+    let mut writes = WriteBatch::new();
+    for op in batch {
+        match *op {
+            Op::Put { key, value } => writes.put(keyspace, key, value),
+            Op::Delete { key } => writes.delete(keyspace, key),
+        }
+    }
+    writes
+}
+
+struct UnderWay {
+    commit: Commit,
+    level: Level,
+}
+
+impl Begun for UnderWay {
+    fn wait(self: Box<Self>) -> Result<()> {
+        Ok(self.commit.wait(self.level)?)
     }
 }

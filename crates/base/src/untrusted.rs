@@ -44,11 +44,13 @@ impl Untrusted<Vec<u8>> {
         self.0.drain(..n);
     }
 
-    /// A copy of `len` bytes from `from` on; `None` if there are fewer.
+    /// A copy of `len` bytes from `from` on, in an empty buffer from `buffer`; `None` if there are fewer.
     #[must_use]
-    pub fn piece(&self, from: usize, len: usize) -> Option<Self> {
+    pub fn piece(&self, from: usize, len: usize, buffer: impl FnOnce(usize) -> Vec<u8>) -> Option<Self> {
         let piece = self.0.get(from..from.checked_add(len)?)?;
-        Some(Self(piece.to_vec()))
+        let mut copy = buffer(len);
+        copy.extend_from_slice(piece);
+        Some(Self(copy))
     }
 
     /// The buffer, emptied, to read into again.

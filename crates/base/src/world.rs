@@ -72,6 +72,14 @@ pub trait DiskFile: Send + Sync {
     /// reads as zeros. A file system that cannot may do nothing.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
+    /// As [`DiskFile::allocate`], for a file that was just created and is now written in many small
+    /// pieces, one behind the other: an implementation may prepare for that. What is written then is
+    /// seen by who opens the file, also after the process was killed, but may be kept elsewhere until a
+    /// sync. Such a file is not renamed.
+    fn allocate_for_appends(&self, len: u64) -> io::Result<()> {
+        self.allocate(len)
+    }
+
     /// Hints that these bytes were written for good: the system may begin to write them to the medium,
     /// so that the next sync waits for less. Promises nothing.
     fn write_back(&self, _offset: u64, _len: u64) {}
@@ -99,6 +107,14 @@ pub trait Clock: Send + Sync {
 pub trait Entropy: Send + Sync {
     /// Fills `buf`. Failing to is fatal to the operation that asked.
     fn fill(&self, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Bits for a nonce, which need not be secret: drawn now, so that two machines that were resumed
+    /// from one snapshot do not draw the same (R13). Kept nowhere before.
+    fn fresh(&self) -> io::Result<[u8; 8]> {
+        let mut bits = [0; 8];
+        self.fill(&mut bits)?;
+        Ok(bits)
+    }
 }
 
 /// A piece of platform hardware that answers requests: a TPM, a security processor, or the

@@ -32,8 +32,11 @@ pub struct Target<'a> {
     /// Where it is; empty or missing, unless an existing store is used.
     pub dir: &'a Path,
     /// Opens the store in its directory, which exists.
-    pub open: &'a dyn Fn(&Path, &Settings) -> Result<Arc<dyn Engine>>,
+    pub open: &'a Open<'a>,
 }
+
+/// Opens a store in a directory that exists.
+pub type Open<'a> = dyn Fn(&Path, &Settings) -> Result<Arc<dyn Engine>> + 'a;
 
 /// What is run on it.
 #[derive(Clone, Debug)]

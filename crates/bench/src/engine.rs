@@ -71,6 +71,12 @@ pub trait Engine: Send + Sync {
         Err(Unsupported("batch write").into())
     }
 
+    /// Begins to carry out a batch, and returns before it has its level. A thread may have many under
+    /// way.
+    fn begin(&self, _batch: &[Op<'_>], _level: Level) -> Result<Box<dyn Begun>> {
+        Err(Unsupported("writes in flight").into())
+    }
+
     /// Merges an operand into a key's value, by whatever operator the store has.
     fn merge(&self, _key: &[u8], _operand: &[u8], _level: Level) -> Result<()> {
         Err(Unsupported("merge").into())
@@ -108,6 +114,12 @@ pub trait Engine: Send + Sync {
     fn memory_used(&self) -> Result<u64> {
         Err(Unsupported("memory used").into())
     }
+}
+
+/// A write that is under way.
+pub trait Begun {
+    /// Waits until it has its level.
+    fn wait(self: Box<Self>) -> Result<()>;
 }
 
 /// The store has no such call; by the name of it.

@@ -26,11 +26,12 @@ mod progress;
 pub mod rng;
 pub mod settings;
 mod tally;
+pub mod text;
 pub mod values;
 pub mod workload;
 
 pub use driver::{Plan, Report, Target, run};
-pub use engine::{Direction, Engine, Op, Unsupported, Visit};
+pub use engine::{Begun, Direction, Engine, Op, Unsupported, Visit};
 pub use measured::{Latency, Measured};
 pub use settings::{Compression, Settings};
 pub use tally::Kind;

@@ -23,6 +23,8 @@ pub struct Measured {
     pub num: u64,
     /// What writes waited for: `buffered`, `durable` or `fresh`.
     pub level: String,
+    /// Writes of one thread that were under way at once.
+    pub in_flight: usize,
     /// Operations of all threads; keys of a batch count each.
     pub operations: u64,
     /// Keys that were looked for.
@@ -104,6 +106,7 @@ impl Measured {
             value_size: workload.value_size,
             num: workload.num,
             level: if benchmark.writes() { range.level } else { Level::Buffered }.name().to_owned(),
+            in_flight: workload.in_flight,
             operations: outcome.operations,
             reads: outcome.reads,
             found: outcome.found,

@@ -26,7 +26,7 @@ impl Mt64 {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         if self.at == WORDS {
             self.turn();
         }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn mt64_gives_the_number_that_the_standard_names() {
         let mut rng = Mt64::new(5489);
-        let last = (0..10_000).map(|_| rng.next()).last();
+        let last = (0..10_000).map(|_| rng.next_u64()).last();
         assert_eq!(last, Some(9_981_545_732_273_789_042));
     }
 

@@ -167,8 +167,18 @@ impl<'a> Tally<'a> {
 
     /// A call that did `n` operations is over.
     pub(crate) fn finished(&mut self, kind: Kind, n: u64) {
+        self.finished_since(self.before, kind, n);
+    }
+
+    /// When the last operation ended, and the next one began.
+    pub(crate) fn begun(&self) -> Duration {
+        self.before
+    }
+
+    /// As [`Tally::finished`], of a call that began before others did.
+    pub(crate) fn finished_since(&mut self, begun: Duration, kind: Kind, n: u64) {
         let now = self.clock.monotonic();
-        let nanos = (now - self.before).as_nanos() as u64;
+        let nanos = (now - begun).as_nanos() as u64;
         self.outcome.latencies[kind as usize].get_or_insert_default().record(nanos);
         self.before = now;
         self.outcome.operations += n;

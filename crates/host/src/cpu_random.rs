@@ -3,6 +3,8 @@
 //! In a TEE the operating system belongs to the attacker and the instruction does not; outside,
 //! nobody has to trust the processor's maker. Mixed by XOR, either alone suffices.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// Mixes bits of the processor into `buf`; does nothing where there is no such instruction or it
 /// does not answer. Returns whether all of `buf` was covered.
 pub fn mix_into(buf: &mut [u8]) -> bool {
@@ -13,6 +15,14 @@ pub fn mix_into(buf: &mut [u8]) -> bool {
         }
     }
     true
+}
+
+/// A word that the processor draws now. `None` where there is no such instruction, and where it gives
+/// what broken ones were seen to give: one bit pattern over and over, all ones above all.
+pub fn fresh_word() -> Option<u64> {
+    static BEFORE: AtomicU64 = AtomicU64::new(0);
+    let word = random_word()?;
+    (BEFORE.swap(word, Ordering::Relaxed) != word && word != u64::MAX).then_some(word)
 }
 
 /// How often the instruction may be out of bits in a row (Intel's advice is ten).
@@ -42,7 +52,7 @@ fn random_word() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::mix_into;
+    use super::{fresh_word, mix_into};
 
     #[test]
     fn covers_all_or_says_so() {
@@ -59,5 +69,6 @@ mod tests {
     #[test]
     fn a_processor_that_has_the_instruction_is_asked() {
         assert_eq!(mix_into(&mut [0; 8]), std::arch::is_x86_feature_detected!("rdrand"));
+        assert_eq!(fresh_word().is_some(), std::arch::is_x86_feature_detected!("rdrand"));
     }
 }

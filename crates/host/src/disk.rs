@@ -5,12 +5,14 @@
 //!   and a pipe or device in place of a file is refused rather than waited for.
 //! - [`DiskFile::sync`] is `fdatasync`, which covers the length; [`Disk::sync_dir`] is `fsync` of the
 //!   directory. A call that a signal interrupts is repeated; reads and writes go on until done.
+//! - A file that is reserved for appends has its newest bytes in a file beside it; see [`tail`].
 //! - Locks are `flock`: they belong to the open file, so two [`OsDisk`]s of one process conflict as
 //!   those of two processes do, and the kernel frees them when the process dies.
 //!
 //! An error is what the system said; that of a sync is never retried (after a failed `fsync` the
 //! kernel may have dropped the data, R11).
 
+use crate::tail::{self, Overlay, Tail};
 use ringfort_base::Untrusted;
 use ringfort_base::world::{Disk, DiskFile, DiskLock, is_plain_path};
 use rustix::buffer::spare_capacity;
@@ -20,11 +22,11 @@ use rustix::io::{Errno, retry_on_intr};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A [`Disk`] on the file system; see the module.
 pub struct OsDisk {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -39,7 +41,7 @@ impl OsDisk {
     pub fn open(path: &Path) -> Result<Self> {
         let root = retry_on_intr(|| rustix::fs::openat(CWD, path, DIR_FLAGS, Mode::empty()))
             .map_err(|e| named(&path.display().to_string(), e))?;
-        Ok(Self { root, path: path.to_owned() })
+        Ok(Self { root: Arc::new(root), path: path.to_owned() })
     }
 
     /// The directory `path`, created with its parents if needed.
@@ -60,7 +62,7 @@ impl OsDisk {
 
     fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
         check(path)?;
-        let fd = retry_on_intr(|| rustix::fs::openat(&self.root, path, flags | FILE_FLAGS, FILE_MODE))
+        let fd = retry_on_intr(|| rustix::fs::openat(&*self.root, path, flags | FILE_FLAGS, FILE_MODE))
             .map_err(|e| named(path, e))?;
         let stat = rustix::fs::fstat(&fd).map_err(|e| named(path, e))?;
         match FileType::from_raw_mode(stat.st_mode) {
@@ -75,7 +77,7 @@ impl OsDisk {
             check(dir)?;
         }
         let dir = shown(dir);
-        retry_on_intr(|| rustix::fs::openat(&self.root, dir, DIR_FLAGS, Mode::empty()))
+        retry_on_intr(|| rustix::fs::openat(&*self.root, dir, DIR_FLAGS, Mode::empty()))
             .map_err(|e| named(dir, e))
     }
 
@@ -89,11 +91,15 @@ impl OsDisk {
 impl Disk for OsDisk {
     fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
         let fd = self.open_file(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
-        Ok(Arc::new(OsFile { fd }))
+        let place = Some((Arc::clone(&self.root), path.to_owned()));
+        Ok(Arc::new(OsFile { fd, place, tail: OnceLock::new(), overlay: None }))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OsFile { fd: self.open_file(path, OFlags::RDONLY)? }))
+        let fd = self.open_file(path, OFlags::RDONLY)?;
+        let mut file = OsFile { fd, place: None, tail: OnceLock::new(), overlay: None };
+        file.overlay = Overlay::load(&self.root, path, |offset, len| file.read(Vec::new(), offset, len));
+        Ok(Arc::new(file))
     }
 
     fn list(&self, dir: &str) -> Result<Vec<String>> {
@@ -115,7 +121,7 @@ impl Disk for OsDisk {
         let ends = dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]);
         for end in ends {
             let part = &dir[..end];
-            match rustix::fs::mkdirat(&self.root, part, Mode::from_raw_mode(DIR_MODE)) {
+            match rustix::fs::mkdirat(&*self.root, part, Mode::from_raw_mode(DIR_MODE)) {
                 Ok(()) => {}
                 // It must be a directory then, not a file.
                 Err(Errno::EXIST) => drop(self.open_dir(part)?),
@@ -128,13 +134,14 @@ impl Disk for OsDisk {
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         check(from)?;
         check(to)?;
-        rustix::fs::renameat(&self.root, from, &self.root, to)
+        rustix::fs::renameat(&*self.root, from, &*self.root, to)
             .map_err(|e| named(&format!("{from} to {to}"), e))
     }
 
     fn remove(&self, path: &str) -> Result<()> {
         check(path)?;
-        rustix::fs::unlinkat(&self.root, path, AtFlags::empty()).map_err(|e| named(path, e))
+        tail::remove(&self.root, path);
+        rustix::fs::unlinkat(&*self.root, path, AtFlags::empty()).map_err(|e| named(path, e))
     }
 
     fn sync_dir(&self, dir: &str) -> Result<()> {
@@ -164,10 +171,17 @@ impl DiskLock for OsLock {}
 
 struct OsFile {
     fd: OwnedFd,
+    /// Of a file that was created: where, for the name of its tail.
+    place: Option<(Arc<OwnedFd>, String)>,
+    /// Of a file that is reserved for appends.
+    tail: OnceLock<Tail>,
+    /// Of a file that was opened: what a killed process left in its tail.
+    overlay: Option<Overlay>,
 }
 
-impl DiskFile for OsFile {
-    fn read_at(&self, mut buf: Vec<u8>, offset: u64, len: usize) -> Result<Untrusted<Vec<u8>>> {
+impl OsFile {
+    /// Reads from the file alone.
+    fn read(&self, mut buf: Vec<u8>, offset: u64, len: usize) -> Result<Vec<u8>> {
         buf.clear();
         buf.reserve_exact(len);
         // A buffer that fits is filled as it is; one that is much larger would make the kernel read
@@ -192,10 +206,11 @@ impl DiskFile for OsFile {
             }
             buf.truncate(done);
         }
-        Ok(Untrusted::new(buf))
+        Ok(buf)
     }
 
-    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+    /// Writes to the file itself.
+    fn write(&self, data: &[u8], offset: u64) -> Result<()> {
         let mut done = 0;
         while done < data.len() {
             let at = beyond(offset, done)?;
@@ -207,15 +222,53 @@ impl DiskFile for OsFile {
         Ok(())
     }
 
-    fn allocate(&self, len: u64) -> Result<()> {
+    /// Whether the space is reserved now: a help, not a promise; without it the file grows as it is
+    /// written.
+    fn reserve(&self, len: u64) -> Result<bool> {
         if len == 0 {
-            return Ok(());
+            return Ok(false);
         }
         match retry_on_intr(|| rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), 0, len)) {
-            // Reserving is a help, not a promise: without it the file grows as it is written.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// All that was written is in the file itself from here on.
+    fn flush_tail(&self) -> Result<()> {
+        self.tail.get().map_or(Ok(()), |tail| tail.flush(|data, offset| self.write(data, offset)))
+    }
+}
+
+impl DiskFile for OsFile {
+    fn read_at(&self, buf: Vec<u8>, offset: u64, len: usize) -> Result<Untrusted<Vec<u8>>> {
+        self.flush_tail()?;
+        let mut read = self.read(buf, offset, len)?;
+        if let Some(overlay) = &self.overlay {
+            overlay.cover(&mut read, offset);
+        }
+        Ok(Untrusted::new(read))
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        match self.tail.get() {
+            Some(tail) => tail.append(data, offset, |data, offset| self.write(data, offset)),
+            None => self.write(data, offset),
+        }
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        self.reserve(len).map(drop)
+    }
+
+    fn allocate_for_appends(&self, len: u64) -> Result<()> {
+        if let (true, Some((root, path))) = (self.reserve(len)?, &self.place)
+            && let Some(tail) = Tail::create(root, path, len)
+        {
+            self.tail.get_or_init(|| tail);
+        }
+        Ok(())
     }
 
     fn write_back(&self, offset: u64, len: u64) {
@@ -224,17 +277,32 @@ impl DiskFile for OsFile {
     }
 
     fn truncate(&self, len: u64) -> Result<()> {
+        self.flush_tail()?;
         Ok(retry_on_intr(|| rustix::fs::ftruncate(&self.fd, len))?)
     }
 
     fn sync(&self) -> Result<()> {
+        self.flush_tail()?;
         Ok(rustix::fs::fdatasync(&self.fd)?)
     }
 
     fn len(&self) -> Result<Untrusted<u64>> {
+        self.flush_tail()?;
         let size = rustix::fs::fstat(&self.fd)?.st_size;
         // A negative size is nonsense of the host's; it is shown as one that nothing can match.
         Ok(Untrusted::new(u64::try_from(size).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Drop for OsFile {
+    fn drop(&mut self) {
+        // A tail that cannot be written into the file stays, for who opens it next.
+        if self.tail.get().is_some()
+            && self.flush_tail().is_ok()
+            && let Some((root, path)) = &self.place
+        {
+            tail::remove(root, path);
+        }
     }
 }
 

@@ -58,6 +58,23 @@ impl Entropy for OsEntropy {
         cpu_random::mix_into(buf);
         Ok(())
     }
+
+    /// The processor's bits alone, where it gives any: a call of the system costs several times what
+    /// sealing a small record does, and would add nothing. A nonce must not repeat; it may be known, so
+    /// who made the processor does not matter. Within one run of one machine the record's index keeps
+    /// nonces apart, whatever is drawn here. What is left is a machine that is resumed twice: there the
+    /// system's generator is part of what is resumed, and goes on alike in both until it is seeded
+    /// again; the processor's is not, and its instruction is executed anew for each record.
+    fn fresh(&self) -> io::Result<[u8; 8]> {
+        match cpu_random::fresh_word() {
+            Some(word) => Ok(word.to_le_bytes()),
+            None => {
+                let mut bits = [0; 8];
+                self.fill(&mut bits)?;
+                Ok(bits)
+            }
+        }
+    }
 }
 
 /// Starts a thread with a name that tools show (15 bytes of it on Linux).
@@ -71,6 +88,11 @@ pub fn spawn<T: Send + 'static>(
 /// Waits.
 pub fn sleep(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// From now on the process's large structures ask for large pages.
+pub fn use_large_pages() {
+    ringfort_base::memory::advise_by(crate::large_pages::advise);
 }
 
 /// The processor time that this process has used, all threads together, in microseconds.
@@ -143,6 +165,12 @@ mod tests {
         assert_ne!(one, two);
         assert!(one[56..].iter().any(|&b| b != 0));
         OsEntropy.fill(&mut []).unwrap();
+    }
+
+    #[test]
+    fn fresh_bits_do_not_repeat() {
+        let drawn: std::collections::BTreeSet<_> = (0..10_000).map(|_| OsEntropy.fresh().unwrap()).collect();
+        assert_eq!(drawn.len(), 10_000);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! `sync` and `anchor` are two workers, so that the next group is synced while the counter, which may
 //! be slow, is being advanced over the one before. The anchor worker syncs what is wanted before it
 //! begins a round: a round over less than its waiters need would release none of them, and be
-//! begun again and again. Nothing polls: a [`Signal`] counts wake-ups, so none between a
+//! begun again and again. And it gives those whom the last round released a moment to come back
+//! ([`Pace`]), so that they do not wait for two. Nothing polls: a [`Signal`] counts wake-ups, so none between a
 //! step that found nothing and the wait is lost.
 //!
 //! What becomes of a worker whose step fails:
@@ -30,6 +31,7 @@ use crate::server::Server;
 use parking_lot::{Condvar, Mutex};
 use ringfort_base::{Error, Level, Result};
 use ringfort_store::Store;
+use ringfort_store::pace::{Operation, Pace};
 use ringfort_store::store::Step;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -147,10 +149,17 @@ impl Jobs {
         let reaper_signal = Arc::clone(server.reaper_signal());
         let store = server.store().clone();
         let (s, a, m) = (Arc::clone(&sync), Arc::clone(&anchor), Arc::clone(&maintenance));
+        // The store keeps the callback: it must not keep the store.
+        let of = Arc::downgrade(server);
         store.on_work(
             Box::new(move || {
-                s.raise();
-                a.raise();
+                let Some(server) = of.upgrade() else { return };
+                if server.store().log_wanted() {
+                    s.raise();
+                }
+                if server.store().round_wanted() {
+                    a.raise();
+                }
             }),
             Box::new(move || m.raise()),
         );
@@ -285,10 +294,20 @@ fn sync(store: &Store, syncing: &Mutex<()>) -> Result<Step> {
 pub fn anchor_worker(server: &Server, signal: &Signal, window: Duration, syncing: &Mutex<()>) -> Result<()> {
     let store = server.store();
     let mut ends: Option<Duration> = None;
+    let mut pace = Pace::default();
     while !signal.is_stopped() {
+        if let Some(rest) = pace.rest(store.frontier(Level::Durable), server.monotonic()) {
+            if signal.wait(Some(rest)) == Woken::TimedOut {
+                pace.over(store.frontier(Level::Durable));
+            }
+            continue;
+        }
         // A round that begins before the sync that its waiters need would release nobody.
         sync(store, syncing)?;
+        let (began, before) = (server.monotonic(), store.frontier(Level::Fresh));
         if store.anchor_step()? == Step::Worked {
+            let (after, durable) = (store.frontier(Level::Fresh), store.frontier(Level::Durable));
+            pace.ended(Operation { began, ended: server.monotonic(), before, after, durable });
             ends = None;
             continue;
         }

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// A shorter rest is not worth a timer.
 const REST_MIN: Duration = Duration::from_micros(100);
+/// Nobody is held back for longer, however slow the counter (or however its clock may jump).
+const REST_MAX: Duration = Duration::from_millis(50);
 /// After so many rests in vain ...
 const MISSES_MAX: u32 = 2;
 /// ... so many operations begin at once.
@@ -76,7 +78,7 @@ impl Pace {
         self.gathering = Some(Gathering {
             half: Seq(operation.durable.0 + released.div_ceil(2)),
             all: Seq(operation.durable.0 + released),
-            until: operation.ended + rest,
+            until: operation.ended + rest.min(REST_MAX),
         });
     }
 
@@ -88,14 +90,19 @@ impl Pace {
         if durable < gathering.all && !left.is_zero() {
             return Some(left);
         }
-        self.gathering = None;
+        self.over(durable);
+        None
+    }
+
+    /// The rest has ended, whatever the clock says: its timer did.
+    pub fn over(&mut self, durable: Seq) {
+        let Some(gathering) = self.gathering.take() else { return };
         self.misses = if durable >= gathering.half { 0 } else { self.misses + 1 };
         if self.misses >= MISSES_MAX {
             // The next try is one miss from being given up again.
             self.misses = MISSES_MAX - 1;
             self.at_once = AT_ONCE;
         }
-        None
     }
 }
 
@@ -137,6 +144,16 @@ mod tests {
         let fast = Operation { began: MS * 10 - MS / 10, ..operation(10, 0, 8, 8) };
         pace.ended(fast);
         assert_eq!(pace.rest(Seq(8), MS * 10), None);
+    }
+
+    #[test]
+    fn no_clock_makes_it_rest_for_long() {
+        let mut pace = Pace::default();
+        pace.ended(Operation { began: Duration::ZERO, ..operation(3_600_000, 0, 8, 8) });
+        assert_eq!(pace.rest(Seq(8), MS * 3_600_000), Some(REST_MAX));
+        // The clock stands still, and the timer ran out.
+        pace.over(Seq(8));
+        assert_eq!(pace.rest(Seq(8), MS * 3_600_000), None);
     }
 
     #[test]

@@ -57,8 +57,8 @@ counters! {
     compaction_bytes_written,
     /// Files deleted.
     files_deleted,
-    /// Point reads.
+    /// Point reads. (Counted with the handles of readers, not here.)
     gets,
-    /// Iterators opened.
+    /// Iterators opened. (As point reads.)
     iterators,
 }

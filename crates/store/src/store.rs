@@ -6,6 +6,7 @@ use crate::core::open::Recovery;
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
 use crate::engine::lsm::iter::VisibleIter;
+use crate::engine::lsm::tree::Reads;
 use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
@@ -388,7 +389,8 @@ impl Store {
     /// What the store counts about itself.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.inner.stats.read()
+        let Reads { gets, iterators } = self.inner.tables.handles.reads();
+        Statistics { gets, iterators, ..self.inner.stats.read() }
     }
 
     /// Tables and bytes of each level of a keyspace.

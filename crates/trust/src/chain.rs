@@ -34,7 +34,6 @@ pub use reader::{Ahead, ChainReader, EndReason, Record};
 use crate::aead::{NONCE_BYTES, Tag};
 use crate::anchor::{Head, sha256};
 use crate::defence::{self, Defence};
-use crate::keys::fill;
 use crate::seal::Sealer;
 use ringfort_base::codec::{DecodeError, Reader, Write};
 use ringfort_base::limits::{RECORD_BYTES_MAX, SEGMENT_RECORDS_MAX, TAG_BYTES};
@@ -175,8 +174,9 @@ impl ChainWriter {
         }
         let index = self.index;
         self.index += 1;
-        let mut random = [0; 8];
-        fill(entropy, &mut random)?;
+        let random = entropy
+            .fresh()
+            .map_err(|error| Error::io("draw random bits from", "the entropy source", &error))?;
 
         let flags = if last { FLAG_LAST } else { 0 };
         let frame = Frame { len: len as u32, index, random, domain: domain.0, flags };

@@ -1,5 +1,7 @@
 //! The commands, and which function carries each out.
 
+pub(crate) mod bench;
+mod freshness;
 pub(crate) mod offline;
 pub(crate) mod report;
 pub(crate) mod settings;
@@ -28,6 +30,9 @@ enum Command {
     Serve(Given<true>),
     /// Load, kill, verify and attack a store, and show what is noticed.
     Demo(DemoArgs),
+    /// Measure how fast a store is here.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Give a store up: remove its files and have the platform forget it.
     Destroy(DestroyArgs),
     /// Show the keyspaces of a store that is not running.
@@ -52,6 +57,14 @@ pub(crate) struct DemoArgs {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Run db_bench's benchmarks, by its names, flags and definitions.
+    Db(Box<bench::DbArgs>),
+    /// Measure what freshness costs with a counter as slow as asked.
+    Fresh(freshness::FreshArgs),
 }
 
 #[derive(Args)]
@@ -96,6 +109,8 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(given) => crate::serve::run(&Config::load(&given.0)?),
         Command::Demo(args) => crate::demo::run(&args),
+        Command::Bench(BenchCommand::Db(args)) => bench::db(&args),
+        Command::Bench(BenchCommand::Fresh(args)) => freshness::fresh(&args),
         Command::Destroy(args) => offline::destroy(&Config::load(&args.given.0)?, &args.confirm),
         Command::Keyspace(KeyspaceCommand::List(given)) => offline::keyspaces(&Config::load(&given.0)?),
         Command::Counter(CounterCommand::Status(given)) => offline::counter(&Config::load(&given.0)?),

@@ -93,6 +93,8 @@ settings! {
         "What nobody waits for is anchored by the trusted counter within this time.";
     store "clock-step" clock_step: Span = "24h", "TIME",
         "The furthest that the host's clock may jump ahead and still be believed.";
+    serve "counter-latency" counter_latency: Span = "0ms", "TIME",
+        "Each operation of the simulated platform's counter takes this long, as a real one's would; it protects no better.";
     serve "resp" resp: Address = "127.0.0.1:6379", "ADDR",
         "Where Redis clients connect.";
     serve "admin" admin: Address = "127.0.0.1:7379", "ADDR",
@@ -239,6 +241,7 @@ impl Config {
             .max_total_wal_size(self.max_total_wal_size.0)
             .anchor_window(self.anchor_window.0)
             .clock_step_max(self.clock_step.0)
+            .counter_latency(self.counter_latency.0)
             .level(self.level)
             .keyspace_defaults(self.keyspace_options());
         if let Some(trusted) = &self.trusted {

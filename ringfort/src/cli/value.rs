@@ -51,17 +51,18 @@ impl Value for Bytes {
 
 impl Value for Span {
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a time; write 250ms, 30s, 10m or 24h");
+        let wrong = || format!("'{text}' is not a time; write 500us, 250ms, 30s, 10m or 24h");
         let (number, unit) = split(text).ok_or_else(wrong)?;
-        let ms_each = match unit.to_ascii_lowercase().as_str() {
-            "ms" => 1,
-            "" | "s" => 1000,
-            "m" | "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
+        let us_each = match unit.to_ascii_lowercase().as_str() {
+            "us" => 1,
+            "ms" => 1_000,
+            "" | "s" => 1_000_000,
+            "m" | "min" => 60_000_000,
+            "h" => 3_600_000_000,
+            "d" => 86_400_000_000,
             _ => return Err(wrong()),
         };
-        number.checked_mul(ms_each).map(|ms| Self(Duration::from_millis(ms))).ok_or_else(wrong)
+        number.checked_mul(us_each).map(|us| Self(Duration::from_micros(us))).ok_or_else(wrong)
     }
 }
 
@@ -185,6 +186,7 @@ mod tests {
         for (text, ms) in [("250ms", 250), ("30", 30_000), ("10m", 600_000), ("24h", 86_400_000)] {
             assert_eq!(Span::parse(text), Ok(Span(Duration::from_millis(ms))), "{text}");
         }
+        assert_eq!(Span::parse("500us"), Ok(Span(Duration::from_micros(500))));
         assert!(Span::parse("soon").is_err() && Span::parse("5 weeks").is_err());
         assert_eq!(Seconds::parse("2000ms"), Ok(Seconds(Duration::from_secs(2))));
         assert_eq!(Seconds::parse("0"), Ok(Seconds(Duration::ZERO)));

@@ -8,7 +8,7 @@ fn help_names_every_command() {
     for words in [&["help"][..], &["--help"]] {
         let output = dir.command(words).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
-        for command in ["serve", "demo", "destroy", "keyspace", "counter", "scrub", "help"] {
+        for command in ["serve", "demo", "bench", "destroy", "keyspace", "counter", "scrub", "help"] {
             assert!(stdout(&output).lines().any(|line| line.trim_start().starts_with(command)), "{command}");
         }
     }

@@ -264,6 +264,30 @@ fn without_workers_the_callers_do_the_work() {
 
 /// R11: a counter that cannot be reached leaves an applied batch in doubt, never undone.
 #[test]
+fn upkeep_can_be_waited_for_with_workers_and_without() {
+    for background in [true, false] {
+        let small = ringfort::KeyspaceOptions { write_buffer_bytes: 64 << 10, ..Default::default() };
+        let options = quiet().background(background).level(Level::Buffered).keyspace_defaults(small);
+        let db = Db::open_temporary_with(options).unwrap();
+        for n in 0..5_000u32 {
+            db.put(n.to_be_bytes().repeat(4), vec![7; 200]).unwrap();
+        }
+        db.flush().unwrap();
+        db.wait_for_upkeep().unwrap();
+        let before = db.statistics();
+        assert!(before.flushes > 5, "{before:?}");
+        let (level0, _) = db.default_keyspace().levels().unwrap()[0];
+        assert!(level0 < 4, "the debt is paid: {level0}");
+        assert!(!db.run_pending().unwrap(), "and nothing is left to do");
+        door::sleep(Duration::from_millis(20));
+        let after = db.statistics();
+        assert_eq!((after.flushes, after.compactions), (before.flushes, before.compactions));
+        db.close().unwrap();
+        assert!(db.wait_for_upkeep().is_err(), "a closed store has no upkeep");
+    }
+}
+
+#[test]
 fn r11_a_failure_of_the_counter_is_an_unknown_outcome() {
     // Once only the counter's answer is missing, once nobody knows whether it advanced.
     for anchored_before in [true, false] {

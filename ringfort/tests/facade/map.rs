@@ -54,6 +54,24 @@ fn ranges_forward_in_reverse_and_by_prefix() {
 }
 
 #[test]
+fn a_scan_lends_its_entries() -> Result<()> {
+    let db = Db::open_temporary()?;
+    for key in ["a", "b", "c"] {
+        db.put(key, [key, key].concat())?;
+    }
+    let mut scan = db.scan_rev(..="b")?;
+    assert_eq!(scan.entry(), Some((&b"b"[..], &b"bb"[..])));
+    assert_eq!(scan.entry(), Some((&b"b"[..], &b"bb"[..])), "it stays until the scan moves on");
+    scan.advance()?;
+    assert_eq!(scan.entry(), Some((&b"a"[..], &b"aa"[..])));
+    scan.advance()?;
+    assert_eq!(scan.entry(), None);
+    scan.advance()?;
+    assert!(scan.entry().is_none() && scan.next().is_none(), "behind the end is the end");
+    Ok(())
+}
+
+#[test]
 fn a_snapshot_stays_what_it_was() -> Result<()> {
     let db = Db::open_temporary()?;
     db.put("k", "1")?;

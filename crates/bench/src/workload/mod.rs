@@ -185,6 +185,11 @@ impl Benchmark {
 impl Thread<'_> {
     /// One counted thread's part of a benchmark.
     pub(crate) fn run(&mut self, benchmark: Benchmark) -> Result<()> {
+        self.run_to_the_last_call(benchmark)?;
+        self.wait_for_all_but(0)
+    }
+
+    fn run_to_the_last_call(&mut self, benchmark: Benchmark) -> Result<()> {
         match benchmark {
             Benchmark::FillSeq | Benchmark::FillBatch => self.fill_sequential(),
             Benchmark::FillRandom | Benchmark::FillSync | Benchmark::Overwrite => self.fill_random(),

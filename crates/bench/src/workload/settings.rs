@@ -19,13 +19,13 @@ pub struct Workload {
     /// Keys are drawn from 0..num; operations per thread where nothing else says.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub num: u64,
-    /// Reads per thread.
+    /// Reads per thread; -1 for as many as --num.
     #[arg(long, value_name = "N", default_value_t = -1)]
     pub reads: i64,
-    /// Writes per thread.
+    /// Writes per thread; -1 for as many as --num.
     #[arg(long, value_name = "N", default_value_t = -1)]
     pub writes: i64,
-    /// Deletes per thread.
+    /// Deletes per thread; -1 for as many as --num.
     #[arg(long, value_name = "N", default_value_t = -1)]
     pub deletes: i64,
     /// Bytes of a key.
@@ -61,6 +61,9 @@ pub struct Workload {
     #[arg(long, value_name = "LEVEL", default_value_t = Level::Buffered)]
     #[serde(with = "level_by_name")]
     pub level: Level,
+    /// Fills and overwrites: so many writes of each thread are under way at once; it waits for the oldest.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub in_flight: usize,
     /// Above 0, benchmarks with random keys run for so many seconds instead of by count.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub duration: u64,
@@ -86,6 +89,7 @@ impl Default for Workload {
             read_random_exp_range: 0.0,
             sync: false,
             level: Level::Buffered,
+            in_flight: 1,
             duration: 0,
             seed: 1000,
         }
@@ -112,8 +116,8 @@ pub struct Range {
 impl Workload {
     /// Refuses what cannot be run.
     pub fn check(&self) -> Result<()> {
-        if self.num == 0 || self.key_size == 0 || self.batch_size == 0 {
-            return Err("--num, --key_size and --batch_size must be above 0".into());
+        if self.num == 0 || self.key_size == 0 || self.batch_size == 0 || self.in_flight == 0 {
+            return Err("--num, --key_size, --batch_size and --in_flight must be above 0".into());
         }
         if !(0.0..=1.0).contains(&self.compression_ratio) {
             return Err("--compression_ratio is a share: between 0 and 1".into());
@@ -249,6 +253,7 @@ mod tests {
         for wrong in [
             Workload { num: 0, ..base.clone() },
             Workload { batch_size: 0, ..base.clone() },
+            Workload { in_flight: 0, ..base.clone() },
             Workload { compression_ratio: 1.5, ..base.clone() },
             Workload { readwritepercent: 101, ..base.clone() },
             Workload { read_random_exp_range: f64::NAN, ..base },

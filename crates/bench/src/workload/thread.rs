@@ -2,11 +2,13 @@
 
 use super::settings::{Range, Workload};
 use crate::Result;
-use crate::engine::Engine;
+use crate::engine::{Begun, Engine};
 use crate::keys::Key;
 use crate::rng::Mt64;
 use crate::tally::Tally;
 use crate::values::Values;
+use std::collections::VecDeque;
+use std::time::Duration;
 
 /// db_bench's factor that scatters the preferred keys of a skewed read.
 const SCATTER: u64 = 0x5bd1_e995;
@@ -20,6 +22,8 @@ pub(crate) struct Thread<'a> {
     pub(super) key: Key,
     pub(super) values: Values,
     pub(crate) tally: Tally<'a>,
+    /// Writes that were begun and not waited for, each with its time; the oldest first.
+    pub(super) under_way: VecDeque<(Duration, Box<dyn Begun>)>,
     /// Values have the length that is written here; not so where something merged them.
     pub(super) lengths_known: bool,
 }
@@ -42,18 +46,19 @@ impl<'a> Thread<'a> {
             key: Key::new(range.key_size),
             values: Values::new(workload.compression_ratio, workload.value_size),
             tally,
+            under_way: VecDeque::new(),
             lengths_known,
         }
     }
 
     /// Draws the number by which db_bench chooses among databases; there is one.
     pub(super) fn choose_database(&mut self) {
-        self.rng.next();
+        self.rng.next_u64();
     }
 
     /// A key of the whole range.
     pub(super) fn random_key(&mut self) -> u64 {
-        self.rng.next() % self.workload.num
+        self.rng.next_u64() % self.workload.num
     }
 
     /// A key to read, some more often than others if so asked.
@@ -63,7 +68,7 @@ impl<'a> Thread<'a> {
             return self.random_key();
         }
         const BIG: u64 = 1 << 62;
-        let order = -((self.rng.next() % BIG) as f64) / BIG as f64 * exp_range;
+        let order = -((self.rng.next_u64() % BIG) as f64) / BIG as f64 * exp_range;
         let preferred = (order.exp() * self.workload.num as f64) as u64;
         preferred.wrapping_mul(SCATTER) % self.workload.num
     }

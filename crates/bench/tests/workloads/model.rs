@@ -3,7 +3,8 @@
 use parking_lot::Mutex;
 use ringfort_base::Level;
 use ringfort_bench::{
-    Benchmark, Direction, Engine, Measured, Op, Plan, Report, Result, Settings, Target, Visit, Workload,
+    Begun, Benchmark, Direction, Engine, Measured, Op, Plan, Report, Result, Settings, Target, Visit,
+    Workload,
 };
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -17,6 +18,9 @@ pub enum Call {
     Put(Vec<u8>, Level),
     Delete(Vec<u8>, Level),
     Batch(Vec<Vec<u8>>, Level),
+    /// The nth begun write, by its first key.
+    Begin(u64, Vec<u8>, Level),
+    Wait(u64),
     Merge(Vec<u8>),
     Get(Vec<u8>),
     Read(Vec<u8>),
@@ -32,10 +36,21 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Default)]
 pub struct Model {
     pub map: Mutex<Map>,
-    pub calls: Mutex<Vec<Call>>,
+    pub calls: Arc<Mutex<Vec<Call>>>,
     /// Calls of `put` from this one on fail; 0 for none.
     pub fail_from: AtomicU64,
     puts: AtomicU64,
+    begun: AtomicU64,
+}
+
+/// A write that was begun: what it is, and where it says that it was waited for.
+struct UnderWay(u64, Arc<Mutex<Vec<Call>>>);
+
+impl Begun for UnderWay {
+    fn wait(self: Box<Self>) -> Result<()> {
+        self.1.lock().push(Call::Wait(self.0));
+        Ok(())
+    }
 }
 
 impl Model {
@@ -89,6 +104,13 @@ impl Engine for Model {
         Ok(())
     }
 
+    fn begin(&self, batch: &[Op<'_>], level: Level) -> Result<Box<dyn Begun>> {
+        let nth = self.begun.fetch_add(1, Ordering::Relaxed);
+        let Op::Put { key, .. } = batch[0] else { return Err("only puts are begun".into()) };
+        self.log(Call::Begin(nth, key.to_vec(), level));
+        Ok(Box::new(UnderWay(nth, Arc::clone(&self.calls))))
+    }
+
     fn merge(&self, key: &[u8], operand: &[u8], _level: Level) -> Result<()> {
         self.log(Call::Merge(key.to_vec()));
         self.map.lock().entry(key.to_vec()).or_default().extend(operand);
@@ -117,7 +139,7 @@ impl Engine for Model {
     }
 
     fn scan(&self, from: Option<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
-        let map = self.map.lock().clone();
+        let map = self.map.lock();
         let mut visited = Vec::new();
         let mut each = |(key, value): (&Vec<u8>, &Vec<u8>)| -> ControlFlow<()> {
             visited.push(key.clone());
@@ -178,11 +200,12 @@ impl Ran {
     /// The results, all benchmarks having been run.
     pub fn measured(&self) -> Vec<&Measured> {
         self.outcome.as_ref().unwrap();
-        let measured = |report| match report {
-            &Report::Measured(ref measured) => &**measured,
-            other => panic!("{other:?}"),
-        };
-        self.reports.iter().map(measured).collect()
+        let mut all = Vec::new();
+        for report in &self.reports {
+            let Report::Measured(measured) = report else { panic!("{report:?}") };
+            all.push(&**measured);
+        }
+        all
     }
 
     /// The only result.

@@ -37,8 +37,8 @@ fn a_random_fill_has_db_benchs_stream_of_keys() {
     let ran = run(&[Benchmark::FillRandom], 1, &small(10_000));
     let mut rng = Mt64::new(1001);
     let expected = (0..10_000).map(|_| {
-        rng.next();
-        (rng.next() % 10_000, Level::Buffered)
+        rng.next_u64();
+        (rng.next_u64() % 10_000, Level::Buffered)
     });
     assert_eq!(puts(&ran), expected.collect::<Vec<_>>());
     let distinct = ran.last().keys().len();
@@ -121,4 +121,29 @@ fn merges_make_values_whose_length_nobody_knows() {
     assert_eq!(measured[0].operations, 100);
     assert!(measured[1].found > 0, "and reading them is fine");
     assert!(ran.last().map.lock().values().any(|value| value.len() > 10));
+}
+
+#[test]
+fn writes_in_flight_are_waited_for_oldest_first_and_all_of_them() {
+    let workload = Workload { in_flight: 4, level: Level::Fresh, ..small(10) };
+    let ran = run(&[Benchmark::FillSeq], 1, &workload);
+    let (mut under_way, mut begun, mut waited) = (0, 0, 0);
+    for call in ran.last().take() {
+        match call {
+            Call::Begin(nth, key, Level::Fresh) => {
+                assert_eq!((nth, number(&key)), (begun, begun));
+                (begun, under_way) = (begun + 1, under_way + 1);
+            }
+            Call::Wait(nth) => {
+                assert_eq!(nth, waited);
+                (waited, under_way) = (waited + 1, under_way - 1);
+            }
+            Call::Settle | Call::Close => assert_eq!(waited, 10, "before the end"),
+            other => panic!("{other:?}"),
+        }
+        assert!(under_way <= 4);
+    }
+    let only = ran.only();
+    assert_eq!((begun, only.operations, only.in_flight, only.user_bytes), (10, 10, 4, 260));
+    assert_eq!(only.latencies[0].calls, 10);
 }

@@ -60,6 +60,7 @@ impl Inner {
                 let tree = id.and_then(|id| trees.remove(&id));
                 tree.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'")))?
             };
+            self.tables.handles.forget(tree.id);
             // What is queued for it is skipped from now on; its key stays while the log holds records of it.
             let at = Seq(self.queue.lock().next_seq.0 - 1);
             let head = self.edit_manifest(&mut manifest, vec![Entry::DropKeyspace { id: tree.id, at }])?;

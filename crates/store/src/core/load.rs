@@ -256,7 +256,7 @@ fn placed(
         let hidden_by_none = (0..LEVELS).take_while(free).last().unwrap_or(0);
         hidden_by_none.min(deepest.max(roomy))
     };
-    let loaded = |meta: &TableMeta| Arc::new(meta.clone().as_loaded(position));
+    let loaded = |meta: &TableMeta| Arc::new(meta.clone().into_loaded(position));
     tables.iter().map(|meta| (place(meta), loaded(meta))).collect()
 }
 

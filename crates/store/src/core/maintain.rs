@@ -147,6 +147,7 @@ impl Inner {
             pressure = pressure.max((level0_pile(tree) - LEVEL0_PILE) / (LEVEL0_PILE_MAX - LEVEL0_PILE));
             bytes += tree.memtable_bytes();
         }
+        self.tables.blocks.set_reserved(bytes);
         let excess = bytes as f64 / self.memtable_share().max(1) as f64 - 1.0;
         pressure = pressure.max(excess / MEMTABLE_EXCESS_MAX);
         let delay_ns =

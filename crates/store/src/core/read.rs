@@ -3,12 +3,12 @@
 use super::Inner;
 use crate::engine::lsm::iter::{LevelCursor, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
-use crate::engine::lsm::tree::{GetOutcome, Tables, View};
+use crate::engine::lsm::tree::{GetOutcome, Handle, Reads, Tables, View};
 use crate::store::{Answer, Snapshot};
 use crate::value::Value;
+use ringfort_base::limits::LEVELS;
 use ringfort_base::{KeyspaceId, Level, Result, Seq};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl Inner {
     /// The newest visible position.
@@ -41,6 +41,12 @@ impl Inner {
         }
     }
 
+    /// The present view of a keyspace, for a read by this thread.
+    #[inline]
+    fn view(&self, keyspace: KeyspaceId, count: impl FnOnce(&mut Reads)) -> Result<Arc<Handle>> {
+        self.tables.handles.get(keyspace, count, || Ok(self.tree(keyspace)?.view()))
+    }
+
     /// `None`: it needs I/O and `resident_only` was asked for.
     pub(crate) fn get(
         &self,
@@ -50,10 +56,8 @@ impl Inner {
         resident_only: bool,
     ) -> Result<Option<Answer<Option<Value>>>> {
         self.check()?;
-        self.stats.gets.fetch_add(1, Ordering::Relaxed);
-        let tree = self.tree(keyspace)?;
         // The view first: a version that a later view lacks may be the one that an earlier position needs.
-        let view = tree.view();
+        let view = self.view(keyspace, |reads| reads.gets += 1)?;
         let at = at.unwrap_or_else(|| self.visible());
         let outcome = view.get(key, at, &self.tables, resident_only).map_err(|error| self.refuse(error))?;
         Ok(match outcome {
@@ -72,10 +76,9 @@ impl Inner {
         at: Seq,
     ) -> Result<VisibleIter> {
         self.check()?;
-        self.stats.iterators.fetch_add(1, Ordering::Relaxed);
-        let tree = self.tree(keyspace)?;
         let open = || {
-            let mut iter = VisibleIter::new(sources(&tree.view(), from, to, &self.tables)?, at, from, to)?;
+            let view = self.view(keyspace, |reads| reads.iterators += 1)?;
+            let mut iter = VisibleIter::new(sources(&view, from, to, &self.tables)?, at, from, to)?;
             if reverse {
                 iter.seek_to_last()?
             } else {
@@ -95,16 +98,16 @@ impl Inner {
 /// All sources of a view that may touch `from..to`, newest first.
 pub(crate) fn sources(view: &View, from: &[u8], to: Option<&[u8]>, tables: &Tables) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = view.memtables().map(|mem| Source::Memtable(mem.table.cursor())).collect();
-    let low = Some(from);
-    for meta in view.version.overlapping(0, low, to).iter().rev() {
-        sources.push(table_source(meta, tables, true)?);
-    }
-    for level in 1..view.version.levels.len() {
-        let overlapping = view.version.overlapping(level, low, to);
-        if !overlapping.is_empty() {
-            sources.push(level_source(overlapping, tables, true));
+    for slot in view.version.read(0).slots().iter().rev() {
+        if slot.meta().overlaps(from, to) {
+            let table = Arc::clone(&*tables.open.open(slot)?);
+            sources.push(Source::Table(TableCursor::new(table, Arc::clone(&tables.blocks), true)));
         }
     }
+    let deeper = (1..LEVELS).filter_map(|level| {
+        LevelCursor::over(view.version.read(level), from, to, &tables.open).map(Source::Level)
+    });
+    sources.extend(deeper);
     Ok(sources)
 }
 
@@ -115,5 +118,5 @@ pub(crate) fn table_source(meta: &Arc<TableMeta>, tables: &Tables, fill_cache: b
 
 /// Disjoint tables in order.
 pub(crate) fn level_source(metas: Vec<Arc<TableMeta>>, tables: &Tables, fill_cache: bool) -> Source {
-    Source::Level(LevelCursor::new(metas.into(), Arc::clone(&tables.open), fill_cache))
+    Source::Level(LevelCursor::new(&metas, Arc::clone(&tables.open), fill_cache))
 }

@@ -75,9 +75,10 @@ impl WalWriter {
         };
         let path = super::path(number);
         let file = context.disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
-        file.allocate(context.segment_bytes).map_err(|e| Error::io("reserve space for", &path, &e))?;
         let bytes = header.encode();
         file.write_at(&bytes, 0).map_err(|e| Error::io("write", &path, &e))?;
+        let reserved = file.allocate_for_appends(context.segment_bytes);
+        reserved.map_err(|e| Error::io("reserve space for", &path, &e))?;
         let chain = ChainWriter::new(&header);
         Ok(Self {
             context,

@@ -25,9 +25,11 @@
 //! 2. `used` is the sum over all filled slots: filling adds under the slot's lock, the hand and the
 //!    shelf's end subtract what they take out.
 
+use super::buffers::Buffers;
 use parking_lot::Mutex;
 use ringfort_base::Result;
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -38,6 +40,8 @@ const ENTRY_BYTES: usize = 96;
 const HEAT_MAX: u8 = 3;
 /// Rings, so that threads that miss at the same time do not meet.
 const RINGS: usize = 8;
+/// Buffers that wait for a block take at most one part of so many of the budget, beside it.
+const BUFFERS_SHARE: usize = 64;
 /// A ring is looked through for the remains of deleted tables when it is at least so long.
 const RING_CLEAN_MIN: usize = 512;
 
@@ -47,6 +51,8 @@ pub(crate) trait Cached {
     fn memory_bytes(&self) -> usize;
     /// How warm it is.
     fn heat(&self) -> &Heat;
+    /// Its buffer, if it has one that another may have.
+    fn into_buffer(self) -> Option<Vec<u8>>;
 }
 
 /// How often something was read lately.
@@ -105,8 +111,8 @@ impl<T: Cached> Slot<T> {
             Some(value) if Arc::strong_count(value) > 1 || value.heat().cool() => Swept::Kept,
             Some(value) => {
                 let bytes = charge(&**value);
-                *held = None;
-                Swept::Freed(bytes)
+                let buffer = held.take().and_then(Arc::into_inner).and_then(T::into_buffer);
+                Swept::Freed { bytes, buffer }
             }
         }
     }
@@ -114,6 +120,23 @@ impl<T: Cached> Slot<T> {
     /// Empties it: bytes and blocks to subtract.
     fn end(&mut self) -> (usize, usize) {
         self.0.get_mut().take().map_or((0, 0), |value| (charge(&*value), 1))
+    }
+}
+
+/// Something borrowed from where it is pinned, or shared.
+pub(crate) enum Ref<'a, T> {
+    Pinned(&'a Arc<T>),
+    Shared(Arc<T>),
+}
+
+impl<T> Deref for Ref<'_, T> {
+    type Target = Arc<T>;
+    #[inline]
+    fn deref(&self) -> &Arc<T> {
+        match self {
+            Self::Pinned(value) => value,
+            Self::Shared(value) => value,
+        }
     }
 }
 
@@ -130,8 +153,8 @@ pub(crate) enum Swept {
     Gone,
     /// Something that stays.
     Kept,
-    /// So many bytes, which are free now.
-    Freed(usize),
+    /// So many bytes, which are free now; and a buffer.
+    Freed { bytes: usize, buffer: Option<Vec<u8>> },
 }
 
 /// A row of slots.
@@ -207,6 +230,7 @@ struct Ring {
 /// See the module.
 pub struct BlockCache {
     account: Arc<Account>,
+    buffers: Arc<Buffers>,
     rings: [Mutex<Ring>; RINGS],
     next: AtomicUsize,
 }
@@ -229,7 +253,17 @@ impl BlockCache {
     #[must_use]
     pub fn new(budget_bytes: usize) -> Self {
         let account = Account { budget: budget_bytes.into(), ..Account::default() };
-        Self { account: Arc::new(account), rings: Default::default(), next: AtomicUsize::new(0) }
+        Self {
+            account: Arc::new(account),
+            buffers: Arc::new(Buffers::new(budget_bytes / BUFFERS_SHARE)),
+            rings: Default::default(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Buffers for blocks.
+    pub(crate) fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
     }
 
     /// Changes the budget; evicts what no longer fits.
@@ -370,7 +404,8 @@ impl BlockCache {
                 match place.shelf.upgrade().map_or(Swept::Gone, |shelf| shelf.sweep(place.number)) {
                     Swept::Gone => {}
                     Swept::Kept => ring.places.push_back(place),
-                    Swept::Freed(bytes) => {
+                    Swept::Freed { bytes, buffer } => {
+                        buffer.into_iter().for_each(|buffer| self.buffers.give(buffer));
                         self.account.used.fetch_sub(bytes, Ordering::Relaxed);
                         self.account.blocks.fetch_sub(1, Ordering::Relaxed);
                     }

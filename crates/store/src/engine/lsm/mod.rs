@@ -17,6 +17,7 @@
     reason = "cursors move by `next`, as the field calls it, and yield nothing"
 )]
 
+pub(crate) mod buffers;
 pub mod cache;
 pub mod compaction;
 pub mod filter;
@@ -24,6 +25,7 @@ pub mod filter;
 pub mod fuzzing;
 pub mod iter;
 pub mod key;
+pub mod level;
 pub mod memtable;
 pub mod table;
 pub mod table_cache;

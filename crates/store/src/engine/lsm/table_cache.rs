@@ -1,13 +1,14 @@
 //! Open tables by file number, bounded in number and in the memory that they pin.
 
-use super::cache::BlockCache;
+use super::cache::{BlockCache, Ref};
 use super::table::{Table, TableMeta};
 use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
 use quick_cache::{OptionsBuilder, Weighter};
 use ringfort_base::world::Disk;
 use ringfort_base::{FileNo, Result, StoreId};
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A shard should hold at least this much, bytes, so that a large table finds room.
 const SHARD_BYTES_MIN: usize = 8 << 20;
@@ -51,11 +52,48 @@ impl Weighter<FileNo, Arc<Table>> for ByPinnedBytes {
     }
 }
 
+/// A table of a version. Once it was opened it stays open here, for as long as versions have it: the
+/// next reader finds it without asking anybody. Only so many are kept so; the others go through the
+/// cache each time.
+pub struct TableSlot {
+    meta: Arc<TableMeta>,
+    open: OnceLock<Kept>,
+}
+
+struct Kept {
+    table: Arc<Table>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl TableSlot {
+    /// A table that is not open yet.
+    #[must_use]
+    pub fn new(meta: Arc<TableMeta>) -> Arc<Self> {
+        Arc::new(Self { meta, open: OnceLock::new() })
+    }
+
+    /// The MANIFEST's record.
+    #[inline]
+    #[must_use]
+    pub fn meta(&self) -> &Arc<TableMeta> {
+        &self.meta
+    }
+}
+
 /// Opens tables and keeps them open. A table that is evicted lives on while somebody reads it.
 pub struct TableCache {
     store: StoreId,
     disk: Arc<dyn Disk>,
     blocks: Arc<BlockCache>,
+    /// How many tables slots may keep, and do.
+    kept_max: usize,
+    kept: Arc<AtomicUsize>,
     open: Cache<FileNo, Arc<Table>, ByPinnedBytes, FixedHash, DefaultLifecycle<FileNo, Arc<Table>>>,
 }
 
@@ -79,7 +117,7 @@ impl TableCache {
             .expect("all required options are given");
         let weighter = ByPinnedBytes { least };
         let open = Cache::with_options(settings, weighter, FixedHash::default(), DefaultLifecycle::default());
-        Self { store, disk, blocks, open }
+        Self { store, disk, blocks, kept_max: tables_max, kept: Arc::default(), open }
     }
 
     /// The block cache that its tables read through.
@@ -90,9 +128,34 @@ impl TableCache {
 
     /// The table, if it is open (R23).
     #[inline]
-    #[must_use]
-    pub fn resident(&self, file: FileNo) -> Option<Arc<Table>> {
-        self.open.get(&file)
+    pub(crate) fn resident<'s>(&self, slot: &'s TableSlot) -> Option<Ref<'s, Table>> {
+        match slot.open.get() {
+            Some(kept) => Some(Ref::Pinned(&kept.table)),
+            None => self.open.get(&slot.meta.file).map(Ref::Shared),
+        }
+    }
+
+    /// The table; opened if it is not.
+    ///
+    /// # Errors
+    /// See [`Table::open`].
+    #[inline]
+    pub(crate) fn open<'s>(&self, slot: &'s TableSlot) -> Result<Ref<'s, Table>> {
+        match slot.open.get() {
+            Some(kept) => Ok(Ref::Pinned(&kept.table)),
+            None => self.open_slot(slot),
+        }
+    }
+
+    fn open_slot<'s>(&self, slot: &'s TableSlot) -> Result<Ref<'s, Table>> {
+        let table = self.get(&slot.meta)?;
+        if self.kept.fetch_add(1, Ordering::Relaxed) < self.kept_max {
+            let kept = Kept { table: Arc::clone(&table), count: Arc::clone(&self.kept) };
+            let _ = slot.open.set(kept); // Another thread may have been first: the same table.
+        } else {
+            self.kept.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(Ref::Shared(table))
     }
 
     /// The table; opened if it is not.

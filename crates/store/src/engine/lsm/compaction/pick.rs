@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn version(tables: &[(usize, Arc<TableMeta>)]) -> Version {
-        Version { levels: Default::default() }.with(&[], tables)
+        Version::new(Default::default()).with(&[], tables)
     }
 
     const OPTIONS: fn() -> KeyspaceOptions =

@@ -1,47 +1,67 @@
 //! A level: sorted, disjoint tables read as one.
 
-use crate::engine::lsm::key::Trailer;
+use crate::engine::lsm::key::{Trailer, key_prefix};
+use crate::engine::lsm::level::Level;
 use crate::engine::lsm::table::{TableCursor, TableMeta};
 use crate::engine::lsm::table_cache::TableCache;
+use crate::engine::lsm::tombstone::FragmentedTombstones;
 use ringfort_base::{Result, Seq};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A place in a level. Tables are opened when they are reached.
+/// A place in a run of a level's tables. Tables are opened when they are reached.
 pub struct LevelCursor {
-    tables: Arc<[Arc<TableMeta>]>,
+    level: Arc<Level>,
+    /// The tables of the run, by number.
+    run: Range<usize>,
     cache: Arc<TableCache>,
     fill_cache: bool,
     /// The table that `cursor` is in.
     at: usize,
     cursor: Option<TableCursor>,
-    largest_seq: Seq,
 }
 
 impl LevelCursor {
     /// A cursor over `tables`, which are in key order and disjoint.
     #[must_use]
-    pub fn new(tables: Arc<[Arc<TableMeta>]>, cache: Arc<TableCache>, fill_cache: bool) -> Self {
+    pub fn new(tables: &[Arc<TableMeta>], cache: Arc<TableCache>, fill_cache: bool) -> Self {
         debug_assert!(tables.windows(2).all(|pair| pair[0].is_before_table(&pair[1])));
-        let largest_seq = tables.iter().map(|table| table.largest_seq).max().unwrap_or_default();
-        Self { tables, cache, fill_cache, at: 0, cursor: None, largest_seq }
+        let level = Arc::new(Level::new(tables, &HashMap::new()));
+        Self { run: 0..tables.len(), level, cache, fill_cache, at: 0, cursor: None }
     }
 
-    /// The tables.
+    /// A cursor over the tables of a level that touch `from..to`; `None` if there are none.
     #[must_use]
-    pub fn tables(&self) -> &Arc<[Arc<TableMeta>]> {
-        &self.tables
+    pub fn over(level: &Arc<Level>, from: &[u8], to: Option<&[u8]>, cache: &Arc<TableCache>) -> Option<Self> {
+        let run = level.overlapping(from, to);
+        let (level, cache) = (Arc::clone(level), Arc::clone(cache));
+        (!run.is_empty()).then(|| Self { at: run.start, run, level, cache, fill_cache: true, cursor: None })
     }
 
-    /// The highest sequence number of the level.
-    #[must_use]
-    pub const fn largest_seq(&self) -> Seq {
-        self.largest_seq
+    /// The range tombstones of its tables that touch `from..to`; tables that have some are opened.
+    ///
+    /// # Errors
+    /// As opening a table.
+    pub(super) fn tombstones(
+        &self,
+        (from, to): (&[u8], Option<&[u8]>),
+        mut take: impl FnMut(&Arc<FragmentedTombstones>),
+    ) -> Result<()> {
+        if self.level.has_tombstones() {
+            for slot in &self.level.slots()[self.run.clone()] {
+                if slot.meta().range_tombstones > 0 && slot.meta().overlaps(from, to) {
+                    take(self.cache.open(slot)?.range_tombstones());
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Through which tables are opened.
+    /// No point entry of the level is newer.
     #[must_use]
-    pub fn table_cache(&self) -> &Arc<TableCache> {
-        &self.cache
+    pub fn largest_seq(&self) -> Seq {
+        self.level.largest_seq()
     }
 
     /// The cursor in the current table, if it stands on an entry.
@@ -56,7 +76,7 @@ impl LevelCursor {
     /// # Errors
     /// As [`TableCursor::seek`]. So for all moves.
     pub fn seek(&mut self, key: &[u8], trailer: Trailer) -> Result<()> {
-        let at = self.tables.partition_point(|table| table.is_before(key));
+        let at = self.level.first_not_before(key, key_prefix(key)).max(self.run.start);
         if let Some(cursor) = self.enter(at)? {
             cursor.seek(key, trailer)?;
         }
@@ -69,8 +89,9 @@ impl LevelCursor {
     /// See [`LevelCursor::seek`].
     pub fn seek_before(&mut self, key: &[u8], trailer: Trailer) -> Result<()> {
         // The last table that begins at or before the key.
-        let Some(at) = self.tables.partition_point(|table| table.smallest.as_slice() <= key).checked_sub(1)
-        else {
+        let tables = &self.level.slots()[self.run.clone()];
+        let before = tables.partition_point(|slot| slot.meta().smallest.as_slice() <= key);
+        let Some(at) = (self.run.start + before).checked_sub(1) else {
             self.cursor = None;
             return Ok(());
         };
@@ -85,7 +106,7 @@ impl LevelCursor {
     /// # Errors
     /// See [`LevelCursor::seek`].
     pub fn seek_to_first(&mut self) -> Result<()> {
-        if let Some(cursor) = self.enter(0)? {
+        if let Some(cursor) = self.enter(self.run.start)? {
             cursor.seek_to_first()?;
         }
         self.skip_ends_forward()
@@ -96,7 +117,7 @@ impl LevelCursor {
     /// # Errors
     /// See [`LevelCursor::seek`].
     pub fn seek_to_last(&mut self) -> Result<()> {
-        if let Some(cursor) = self.enter(self.tables.len().wrapping_sub(1))? {
+        if let Some(cursor) = self.enter(self.run.end.wrapping_sub(1))? {
             cursor.seek_to_last()?;
         }
         self.skip_ends_backward()
@@ -134,13 +155,13 @@ impl LevelCursor {
 
     /// Makes `at` the current table; `None` if there is no such.
     fn enter(&mut self, at: usize) -> Result<Option<&mut TableCursor>> {
-        let Some(meta) = self.tables.get(at) else {
+        let Some(slot) = self.level.slots().get(at).filter(|_| self.run.contains(&at)) else {
             self.cursor = None;
             return Ok(None);
         };
         if self.at != at || self.cursor.is_none() {
             self.cursor = None;
-            let table = self.cache.get(meta)?;
+            let table = Arc::clone(&*self.cache.open(slot)?);
             self.cursor = Some(TableCursor::new(table, Arc::clone(self.cache.blocks()), self.fill_cache));
             self.at = at;
         }

@@ -180,13 +180,7 @@ impl Source {
                 }
             }
             Self::Table(cursor) => take(cursor.table().range_tombstones()),
-            Self::Level(cursor) => {
-                for meta in cursor.tables().iter() {
-                    if meta.range_tombstones > 0 && meta.overlaps(from, to) {
-                        take(cursor.table_cache().get(meta)?.range_tombstones());
-                    }
-                }
-            }
+            Self::Level(cursor) => cursor.tombstones((from, to), take)?,
         }
         Ok(())
     }

@@ -173,9 +173,7 @@ impl Fixture {
                 Source::Table(TableCursor::new(cache.get(meta).unwrap(), Arc::clone(cache.blocks()), true))
             }));
             sources.extend(
-                levels.iter().map(|level| {
-                    Source::Level(LevelCursor::new(Arc::clone(level), Arc::clone(&cache), true))
-                }),
+                levels.iter().map(|level| Source::Level(LevelCursor::new(level, Arc::clone(&cache), true))),
             );
             sources
         })
@@ -326,7 +324,7 @@ fn a_scan_skips_what_a_tombstone_covers_without_reading_it() {
     let sources = || {
         let cache = Arc::clone(&fixture.cache);
         let top = TableCursor::new(cache.get(&table).unwrap(), Arc::clone(cache.blocks()), true);
-        vec![Source::Table(top), Source::Level(LevelCursor::new(Arc::clone(&level), cache, true))]
+        vec![Source::Table(top), Source::Level(LevelCursor::new(&level, cache, true))]
     };
     for reverse in [false, true] {
         let before = fixture.cache.blocks().usage().blocks;
@@ -354,7 +352,7 @@ fn an_error_stays() {
     let level = fixture.level(&ops, 0..500, 100);
     let path = table_path(level[2].file);
     fixture.disk.poke(&path, 300, &[1, 2, 3]).unwrap();
-    let source = Source::Level(LevelCursor::new(level, Arc::clone(&fixture.cache), true));
+    let source = Source::Level(LevelCursor::new(&level, Arc::clone(&fixture.cache), true));
     let mut iter = VisibleIter::new(vec![source], Seq(1000), &[], None).unwrap();
     iter.seek_to_first().unwrap();
     let mut seen = 0;

@@ -16,6 +16,7 @@
 //! Codec and length stand in the handle, which lies in a block verified before; so what a block's
 //! bytes are taken for is never decided by the block itself.
 
+use crate::engine::lsm::buffers::Buffers;
 use crate::options::Compression;
 use ringfort_base::codec::{DecodeError, Reader, Write};
 use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, TAG_BYTES};
@@ -176,8 +177,12 @@ pub struct Plain(Vec<u8>);
 
 impl Plain {
     /// Decodes a verified payload.
-    fn decode(payload: Verified<Vec<u8>>, codec: Compression) -> Result<Self, DecodeError> {
-        decompress(payload.into_inner(), codec).map(Self)
+    fn decode(
+        payload: Verified<Vec<u8>>,
+        codec: Compression,
+        buffers: &Buffers,
+    ) -> Result<Self, DecodeError> {
+        decompress(payload.into_inner(), codec, buffers).map(Self)
     }
 
     /// Takes the bytes out.
@@ -226,13 +231,14 @@ pub(crate) struct SealedFile {
     pub(crate) name: String,
     pub(crate) place: Place,
     pub(crate) sealer: Sealer,
+    pub(crate) buffers: std::sync::Arc<Buffers>,
 }
 
 impl SealedFile {
     /// Reads, verifies and decodes a block.
     pub(crate) fn open_block(&self, kind: BlockKind, handle: &BlockHandle) -> Result<Plain> {
         let len = handle.sealed_len as usize;
-        let sealed = self.read(Vec::with_capacity(len), handle.offset, len)?;
+        let sealed = self.read(self.buffers.take(len), handle.offset, len)?;
         self.open_read(kind, handle, sealed)
     }
 
@@ -257,7 +263,7 @@ impl SealedFile {
             .sealer
             .open(handle.nonce(), &handle.aad(self.place, kind), sealed)
             .map_err(|_| self.bad_seal(kind, handle, "does not verify"))?;
-        Plain::decode(payload, handle.codec).map_err(|e| self.inconsistent(kind, handle, e))
+        Plain::decode(payload, handle.codec, &self.buffers).map_err(|e| self.inconsistent(kind, handle, e))
     }
 
     /// Opens the footer and proves that it is the one whose tag the MANIFEST holds.
@@ -311,7 +317,7 @@ fn compress_into(plain: &[u8], codec: Compression, out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn decompress(payload: Vec<u8>, codec: Compression) -> Result<Vec<u8>, DecodeError> {
+fn decompress(payload: Vec<u8>, codec: Compression, buffers: &Buffers) -> Result<Vec<u8>, DecodeError> {
     const BROKEN: DecodeError = DecodeError::Meaning("the payload does not decompress to its length");
     if codec == Compression::None {
         return Ok(payload);
@@ -321,14 +327,16 @@ fn decompress(payload: Vec<u8>, codec: Compression) -> Result<Vec<u8>, DecodeErr
     if len > BLOCK_ON_DISK_BYTES_MAX {
         return Err(DecodeError::Limit);
     }
-    let plain = match codec {
-        Compression::Zstd => ZSTD.with_borrow_mut(|zstd| zstd.decompress(packed, len)),
+    let mut plain = buffers.take(len);
+    let sound = match codec {
+        Compression::Zstd => ZSTD.with_borrow_mut(|zstd| zstd.decompress_into(packed, &mut plain)),
         _ => {
-            let mut plain = vec![0; len];
-            lz4_flex::block::decompress_into(packed, &mut plain).ok().filter(|got| *got == len).map(|_| plain)
+            plain.resize(len, 0);
+            lz4_flex::block::decompress_into(packed, &mut plain).is_ok_and(|got| got == len)
         }
     };
-    plain.filter(|plain| plain.len() == len).ok_or(BROKEN)
+    buffers.give(payload);
+    if sound && plain.len() == len { Ok(plain) } else { Err(BROKEN) }
 }
 
 thread_local! {
@@ -350,11 +358,12 @@ impl Zstd {
         self.compressor.as_mut()?.compress(plain).ok()
     }
 
-    fn decompress(&mut self, packed: &[u8], len: usize) -> Option<Vec<u8>> {
+    /// Fills `plain` up to its capacity at most; `false`: it does not decompress.
+    fn decompress_into(&mut self, packed: &[u8], plain: &mut Vec<u8>) -> bool {
         if self.decompressor.is_none() {
             self.decompressor = zstd::bulk::Decompressor::new().ok();
         }
-        self.decompressor.as_mut()?.decompress(packed, len).ok()
+        self.decompressor.as_mut().is_some_and(|zstd| zstd.decompress_to_buffer(packed, plain).is_ok())
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Index {
     prefixes: Box<[u64]>,
     /// What all separators begin with.
     common: Box<[u8]>,
+    /// Entries per unit of prefix, if they were spread evenly.
+    slope: f64,
 }
 
 impl Index {
@@ -28,8 +30,10 @@ impl Index {
         let common: Box<[u8]> =
             ends.map_or(&[][..], |(first, last)| &first[..common_prefix(first, last)]).into();
         let prefix = |at| key_prefix(block.whole_entry(at).0.get(common.len()..).unwrap_or_default());
-        let prefixes = (0..len).map(prefix).collect();
-        Self { block, prefixes, common }
+        let prefixes: Box<[u64]> = (0..len).map(prefix).collect();
+        let range = prefixes.last().zip(prefixes.first()).map_or(0, |(last, first)| last - first);
+        let slope = if range == 0 { 0.0 } else { (len - 1) as f64 / range as f64 };
+        Self { block, prefixes, common, slope }
     }
 
     /// How many entries.
@@ -41,15 +45,71 @@ impl Index {
     /// The number of the first entry at or behind an internal key; [`Index::len`] if there is none.
     #[inline]
     pub(crate) fn seek(&self, key: &[u8], trailer: Trailer) -> usize {
+        match self.place(key) {
+            Place::Exact(at) => at,
+            Place::Equal { from, prefix } => self.seek_among_equals(from, prefix, (key, trailer)),
+        }
+    }
+
+    /// As [`Index::seek`], or the entry before that: for who looks into the block and goes on to the
+    /// next one if everything in it is before the target. Separators are not read for it.
+    #[inline]
+    pub(crate) fn seek_near(&self, key: &[u8], trailer: Trailer) -> usize {
+        match self.place(key) {
+            Place::Exact(at) => at,
+            Place::Equal { from, prefix } if self.prefixes.get(from + 1) != Some(&prefix) => from,
+            Place::Equal { from, prefix } => self.seek_among_equals(from, prefix, (key, trailer)),
+        }
+    }
+
+    #[inline]
+    fn place(&self, key: &[u8]) -> Place {
         let Some(rest) = key.strip_prefix(&*self.common) else {
-            return if key < &*self.common { 0 } else { self.len() };
+            return Place::Exact(if key < &*self.common { 0 } else { self.len() });
         };
         let prefix = key_prefix(rest);
-        let from = self.prefixes.partition_point(|other| *other < prefix);
-        if self.prefixes.get(from) != Some(&prefix) {
-            return from;
+        let from = self.first_at_least(prefix);
+        if self.prefixes.get(from) == Some(&prefix) {
+            Place::Equal { from, prefix }
+        } else {
+            Place::Exact(from)
         }
-        self.seek_among_equals(from, prefix, (key, trailer))
+    }
+
+    /// Looks where the prefix would stand if all were spread evenly, and from there in steps that
+    /// double: keys that are evenly spread cost a cache line or two, others a binary search at worst.
+    #[inline]
+    fn first_at_least(&self, prefix: u64) -> usize {
+        let all = &*self.prefixes;
+        let Some(first) = all.first() else { return 0 };
+        let guess = ((prefix.saturating_sub(*first)) as f64 * self.slope) as usize;
+        let guess = guess.min(all.len() - 1);
+        let (mut low, mut high, mut step) = (guess, guess, 4);
+        if all[guess] < prefix {
+            loop {
+                low = high;
+                high += step;
+                step *= 2;
+                match all.get(high) {
+                    None => break high = all.len(),
+                    Some(other) if *other >= prefix => break,
+                    Some(_) => {}
+                }
+            }
+        } else {
+            loop {
+                high = low;
+                if low == 0 {
+                    break;
+                }
+                low = low.saturating_sub(step);
+                step *= 2;
+                if all[low] < prefix {
+                    break;
+                }
+            }
+        }
+        low + all[low..high].partition_point(|other| *other < prefix)
     }
 
     #[cold]
@@ -76,6 +136,16 @@ impl Index {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.block.memory_bytes() + size_of_val(&*self.prefixes) + self.common.len()
     }
+}
+
+/// Where a key stands among the prefixes.
+enum Place {
+    Exact(usize),
+    /// Prefixes from here on are the key's own.
+    Equal {
+        from: usize,
+        prefix: u64,
+    },
 }
 
 #[cfg(test)]
@@ -107,6 +177,21 @@ mod tests {
     }
 
     proptest! {
+        /// Numbers, evenly spread or in clusters: the guess is good or bad, the answer right.
+        #[test]
+        fn finds_numbers_wherever_they_cluster(
+            numbers in prop::collection::btree_set(
+                prop_oneof![0..200u64, 1_000_000..1_000_100u64, any::<u64>()], 1..200),
+            probes in prop::collection::vec(prop_oneof![0..201u64, 999_990..1_000_101u64, any::<u64>()], 20),
+        ) {
+            let keys: Vec<_> = numbers.iter().map(|n| (n.to_be_bytes().to_vec(), 1)).collect();
+            let index = index(&keys);
+            for probe in probes.iter().chain(&numbers) {
+                let expected = numbers.iter().position(|n| n >= probe).unwrap_or(keys.len());
+                prop_assert_eq!(index.seek(&probe.to_be_bytes(), Trailer::FIRST), expected);
+            }
+        }
+
         /// Long common prefixes, equal prefixes, short keys: as a linear search finds.
         #[test]
         fn finds_what_a_linear_search_finds(
@@ -124,7 +209,10 @@ mod tests {
             let expected = keys.iter().position(|(key, seq)| {
                 cmp_internal((key, Trailer::new(Seq(*seq), Kind::Put)), (&target, trailer)).is_ge()
             });
-            prop_assert_eq!(index.seek(&target, trailer), expected.unwrap_or(keys.len()));
+            let expected = expected.unwrap_or(keys.len());
+            prop_assert_eq!(index.seek(&target, trailer), expected);
+            let near = index.seek_near(&target, trailer);
+            prop_assert!(near == expected || near + 1 == expected, "{near} for {expected}");
         }
     }
 }

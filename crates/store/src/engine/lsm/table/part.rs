@@ -12,11 +12,10 @@
 use super::block::Block;
 use super::format::PartitionHandles;
 use super::index::Index;
-use crate::engine::lsm::cache::{BlockCache, Cached, Heat, Pin, Shelf, Slot, Slots, Swept};
+use crate::engine::lsm::cache::{BlockCache, Cached, Heat, Pin, Ref, Shelf, Slot, Slots, Swept};
 use crate::engine::lsm::filter::Filter;
 use ringfort_base::Result;
 use ringfort_base::codec::DecodeError;
-use std::ops::Deref;
 use std::sync::Arc;
 
 /// Filter and index over a run of data blocks, and where these are in memory.
@@ -42,6 +41,10 @@ impl Cached for Part {
 
     fn heat(&self) -> &Heat {
         &self.heat
+    }
+
+    fn into_buffer(self) -> Option<Vec<u8>> {
+        None
     }
 }
 
@@ -99,10 +102,10 @@ impl Parts {
 
     /// A part, if it is in memory.
     #[inline]
-    pub(super) fn resident(&self, at: usize) -> Option<PartRef<'_>> {
+    pub(super) fn resident(&self, at: usize) -> Option<Ref<'_, Part>> {
         match self.pinned.get(at)?.get() {
-            Some((part, _)) => Some(PartRef::Pinned(part)),
-            None => self.slots.get(at)?.resident().map(PartRef::Shared),
+            Some((part, _)) => Some(Ref::Pinned(part)),
+            None => self.slots.get(at)?.resident().map(Ref::Shared),
         }
     }
 
@@ -112,36 +115,19 @@ impl Parts {
         at: usize,
         cache: &BlockCache,
         load: impl FnOnce() -> Result<Part>,
-    ) -> Result<Option<PartRef<'_>>> {
+    ) -> Result<Option<Ref<'_, Part>>> {
         let (Some(pinned), Some(slot)) = (self.pinned.get(at), self.slots.get(at)) else {
             return Ok(None);
         };
         if let Some((part, _)) = pinned.get() {
-            return Ok(Some(PartRef::Pinned(part)));
+            return Ok(Some(Ref::Pinned(part)));
         }
-        cache.fetch_guide((pinned, slot), (self, at), load).map(|part| Some(PartRef::Shared(part)))
+        cache.fetch_guide((pinned, slot), (self, at), load).map(|part| Some(Ref::Shared(part)))
     }
 }
 
 impl Shelf for Parts {
     fn sweep(&self, number: usize) -> Swept {
         self.slots.get(number).map_or(Swept::Gone, Slot::sweep)
-    }
-}
-
-/// A part, borrowed from its table if it is pinned there.
-pub(super) enum PartRef<'t> {
-    Pinned(&'t Arc<Part>),
-    Shared(Arc<Part>),
-}
-
-impl Deref for PartRef<'_> {
-    type Target = Arc<Part>;
-    #[inline]
-    fn deref(&self) -> &Arc<Part> {
-        match self {
-            Self::Pinned(part) => part,
-            Self::Shared(part) => part,
-        }
     }
 }

@@ -11,6 +11,7 @@
 //! from block to block in one direction, so that a short scan reads no more than it needs.
 
 use super::format::{BlockHandle, BlockKind, Plain, SealedFile};
+use crate::engine::lsm::buffers::Buffers;
 use ringfort_base::{Result, Untrusted};
 
 /// The largest window, bytes: what still fits the processor's cache beside the blocks cut out of it.
@@ -56,7 +57,7 @@ impl Readahead {
         data_bytes: u64,
     ) -> Result<Plain> {
         let backward = self.note(handle);
-        if let Some(sealed) = self.cut(handle) {
+        if let Some(sealed) = self.cut(handle, &file.buffers) {
             return file.open_read(BlockKind::Data, handle, sealed);
         }
         let len = handle.sealed_len as usize;
@@ -73,7 +74,7 @@ impl Readahead {
         self.window = file.read(buf, from, (to - from) as usize)?;
         self.from = from;
         self.bytes = (self.bytes * 2).min(WINDOW_BYTES_MAX);
-        let sealed = self.cut(handle);
+        let sealed = self.cut(handle, &file.buffers);
         // Not even the block itself: the host's file is shorter. Read alone, it says so.
         sealed.map_or_else(
             || file.open_block(BlockKind::Data, handle),
@@ -98,9 +99,10 @@ impl Readahead {
     }
 
     /// A copy of the block, if the window holds it.
-    fn cut(&self, handle: &BlockHandle) -> Option<Untrusted<Vec<u8>>> {
+    fn cut(&self, handle: &BlockHandle, buffers: &Buffers) -> Option<Untrusted<Vec<u8>>> {
         let from = usize::try_from(handle.offset.checked_sub(self.from)?).ok()?;
-        self.window.piece(from, handle.sealed_len as usize)
+        let len = handle.sealed_len as usize;
+        self.window.piece(from, len, |len| buffers.take(len))
     }
 }
 
@@ -136,9 +138,10 @@ mod tests {
     fn only_what_the_window_holds_is_cut_out_of_it() {
         let mut ahead = Readahead { from: 1000, ..Readahead::default() };
         ahead.window = Untrusted::new(vec![7; 250]);
-        assert_eq!(ahead.cut(&handle(1100)).map(|piece| piece.len()), Some(100));
+        let buffers = Buffers::new(0);
+        assert_eq!(ahead.cut(&handle(1100), &buffers).map(|piece| piece.len()), Some(100));
         for outside in [0, 900, 999, 1151, 1200, 5000, u64::MAX] {
-            assert!(ahead.cut(&handle(outside)).is_none(), "{outside}");
+            assert!(ahead.cut(&handle(outside), &buffers).is_none(), "{outside}");
         }
     }
 }

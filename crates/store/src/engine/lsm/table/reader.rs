@@ -4,11 +4,11 @@ use super::block::{Block, BlockCursor, Content};
 use super::format::{BlockHandle, BlockKind, PartitionHandles, Place, Plain, SealedFile};
 use super::index::Index;
 use super::meta::TableMeta;
-use super::part::{Guide, Part, PartRef, Parts};
+use super::part::{Guide, Part, Parts};
 use super::properties::Properties;
 use super::readahead::Readahead;
 use super::table_path;
-use crate::engine::lsm::cache::{BlockCache, PinnedBytes};
+use crate::engine::lsm::cache::{BlockCache, PinnedBytes, Ref};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
@@ -59,7 +59,8 @@ impl Table {
             _ => Error::io("open", &name, &e),
         })?;
         let sealer = Sealer::new(meta.protection, &meta.key);
-        let file = SealedFile { file, name, place: Place { store, file: meta.file }, sealer };
+        let place = Place { store, file: meta.file };
+        let file = SealedFile { file, name, place, sealer, buffers: Arc::clone(cache.buffers()) };
         let footer = file.open_footer(&meta.footer, meta.footer_tag)?;
         let counts = (footer.entries, footer.deletes, footer.range_tombstones, footer.partitioned);
         if counts != (meta.entries, meta.deletes, meta.range_tombstones, meta.partitioned) {
@@ -155,21 +156,25 @@ impl Table {
         if part.filter.as_ref().is_some_and(|filter| !filter.may_contain(hash)) {
             return Ok(Lookup::Absent);
         }
-        let number = part.index.seek(key, target);
-        let Some(slot) = part.blocks.get(number) else { return Ok(Lookup::Absent) };
-        let block = if resident_only {
-            let Some(block) = slot.resident() else { return Ok(Lookup::NeedsIo) };
-            block
-        } else {
-            cache.fetch(slot, (&*part, number), || self.load_block(&part, number))?
-        };
-        Ok(match block.seek_entry(key, target) {
-            Some(found) if found.same_key => {
-                let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
-                Lookup::Found(found.trailer.seq(), kind, Value::in_block(block, found.value))
+        let mut number = part.index.seek_near(key, target);
+        loop {
+            let Some(slot) = part.blocks.get(number) else { return Ok(Lookup::Absent) };
+            let block = if resident_only {
+                let Some(block) = slot.resident() else { return Ok(Lookup::NeedsIo) };
+                block
+            } else {
+                cache.fetch(slot, (&*part, number), || self.load_block(&part, number))?
+            };
+            match block.seek_entry(key, target) {
+                Some(found) if found.same_key => {
+                    let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
+                    let value = Value::in_block(block, found.value);
+                    return Ok(Lookup::Found(found.trailer.seq(), kind, value));
+                }
+                Some(_) => return Ok(Lookup::Absent),
+                None => number += 1,
             }
-            _ => Lookup::Absent,
-        })
+        }
     }
 
     /// A guess at where `key` would lie in the file, bytes from its start; for size estimates.
@@ -231,7 +236,7 @@ impl Table {
     }
 
     /// A part.
-    pub(super) fn part(&self, at: usize, cache: &BlockCache) -> Result<PartRef<'_>> {
+    pub(super) fn part(&self, at: usize, cache: &BlockCache) -> Result<Ref<'_, Part>> {
         let part = self.parts.get(at, cache, || self.load_part(at, cache))?;
         part.ok_or_else(|| Error::new(ErrorKind::Internal, format!("{} has no part {at}", self.file.name)))
     }
@@ -266,8 +271,9 @@ impl Table {
 
     /// Checks a data block, once. Entries of a loaded table get their sequence number.
     fn parse_data(&self, plain: Plain, handle: &BlockHandle) -> Result<Block> {
-        let block = Block::parse(plain, Content::Data)
-            .and_then(|block| if self.meta.loaded { block.as_of(self.meta.largest_seq) } else { Ok(block) });
+        let block = Block::parse(plain, Content::Data).and_then(|block| {
+            if self.meta.loaded { block.stamped(self.meta.largest_seq) } else { Ok(block) }
+        });
         block.map_err(|e| self.file.inconsistent(BlockKind::Data, handle, e))
     }
 

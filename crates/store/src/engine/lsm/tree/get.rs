@@ -38,14 +38,14 @@ impl View {
                 return Ok(decide(seq, kind, covered, value.into()));
             }
         }
-        for meta in self.version.candidates(key) {
-            if covered >= meta.largest_seq {
+        for slot in self.version.candidates(key) {
+            if covered > Seq::ZERO && covered >= slot.meta().largest_seq {
                 continue; // everything in it is covered
             }
-            let table = match tables.open.resident(meta.file) {
+            let table = match tables.open.resident(slot) {
                 Some(table) => table,
                 None if resident_only => return Ok(GetOutcome::NeedsIo),
-                None => tables.get(meta)?,
+                None => tables.open.open(slot)?,
             };
             covered = covered.max(table.max_covering_seq(key, snapshot).unwrap_or_default());
             match table.get_hashed(key, hash, snapshot, &tables.blocks, resident_only)? {

@@ -7,9 +7,11 @@
 //! of the log inserts and freezes; flush and compaction replace the view under its lock.
 
 mod get;
+mod handles;
 mod version;
 
 pub(crate) use get::GetOutcome;
+pub(crate) use handles::{Handle, Handles, Reads};
 pub(crate) use version::{Tables, Version, insert_in_level};
 
 use super::key::{Kind, Trailer};
@@ -81,6 +83,8 @@ pub(crate) struct Tree {
     pub(crate) name: String,
     options: KeyspaceOptions,
     current: RwLock<Arc<View>>,
+    /// Readers' ways to the current view; told of every change of it.
+    handles: Arc<Handles>,
     /// The maintained count, as of everything applied.
     count: AtomicI64,
     /// The position of the last change of the count: what a reply that shows it depends on (R6).
@@ -98,13 +102,14 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version { levels: state.levels.clone() });
+        let version = Arc::new(Version::new(state.levels.clone()));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,
             name: state.name.clone(),
             options: state.options.clone(),
             current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
+            handles: Arc::clone(&tables.handles),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
             flushed: AtomicU64::new(state.flushed.0),
@@ -224,6 +229,8 @@ impl Tree {
         let capacity_bytes = self.options.write_buffer_bytes;
         let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
         *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
+        drop(current);
+        self.handles.forget(self.id);
         Ok(true)
     }
 
@@ -254,6 +261,8 @@ impl Tree {
         self.flushed_count.fetch_add(mem.table.count(), Ordering::AcqRel);
         self.flushed.fetch_max(mem.frozen_at().0, Ordering::AcqRel);
         *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        drop(current);
+        self.handles.forget(self.id);
     }
 
     /// Installs the result of a compaction.
@@ -261,5 +270,7 @@ impl Tree {
         let mut current = self.current.write();
         let (active, frozen) = (Arc::clone(&current.active), current.frozen.clone());
         *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        drop(current);
+        self.handles.forget(self.id);
     }
 }

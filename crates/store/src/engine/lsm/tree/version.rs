@@ -1,14 +1,20 @@
 //! A version: an immutable set of tables, by level.
 
+use super::handles::Handles;
 use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::key::key_prefix;
+use crate::engine::lsm::level::Level;
 use crate::engine::lsm::table::{Table, TableMeta};
-use crate::engine::lsm::table_cache::TableCache;
+use crate::engine::lsm::table_cache::{TableCache, TableSlot};
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
 use ringfort_base::{FileNo, Result, StoreId};
 use ringfort_trust::Protection;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+/// One part of so many of the memory budget is left to buffers.
+const BUFFERS_SHARE: usize = 16;
 /// Most tables that are kept open.
 const OPEN_TABLES_MAX: usize = 4096;
 
@@ -19,18 +25,20 @@ pub(crate) struct Tables {
     pub(crate) store: StoreId,
     pub(crate) blocks: Arc<BlockCache>,
     pub(crate) open: Arc<TableCache>,
+    pub(crate) handles: Arc<Handles>,
 }
 
 impl Tables {
-    /// `memory_budget` is the store's: memtables get a third of it (see `core::maintain`), the
-    /// block cache the rest; what open tables pin is taken off the cache's share.
+    /// `memory_budget` is the store's. The block cache keeps within it together with what open tables
+    /// pin and what memtables take ([`BlockCache::set_reserved`]); a part is left for buffers, and for
+    /// what the allocator loses between blocks.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         protection: Protection,
         store: StoreId,
         memory_budget: usize,
     ) -> Self {
-        let share = memory_budget / 3 * 2;
+        let share = memory_budget - memory_budget / BUFFERS_SHARE;
         let blocks = Arc::new(BlockCache::new(share));
         let open = Arc::new(TableCache::new(
             store,
@@ -39,7 +47,7 @@ impl Tables {
             OPEN_TABLES_MAX,
             share / 2,
         ));
-        Self { disk, protection, store, blocks, open }
+        Self { disk, protection, store, blocks, open, handles: Arc::default() }
     }
 
     /// A table: its footer is the one that the MANIFEST names.
@@ -67,18 +75,36 @@ pub(crate) fn insert_in_level(tables: &mut Vec<Arc<TableMeta>>, level: usize, ta
 
 /// The tables of a tree at one moment. Level 0: oldest first, overlapping. Deeper levels: sorted
 /// and disjoint.
-#[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
+    /// The same tables as readers want them.
+    read: [Arc<Level>; LEVELS],
 }
 
 impl Version {
+    /// A version of these tables.
+    pub(crate) fn new(levels: [Vec<Arc<TableMeta>>; LEVELS]) -> Self {
+        let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &HashMap::new())));
+        Self { levels, read }
+    }
+
+    /// The tables of a level as readers want them.
+    pub(crate) fn read(&self, level: usize) -> &Arc<Level> {
+        &self.read[level]
+    }
+
     /// The tables that may hold `key`, newest first.
-    pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<TableMeta>> {
-        let level0 = self.levels[0].iter().rev().filter(move |table| table.contains(key));
-        let deeper = self.levels[1..].iter().filter_map(move |tables| {
-            let at = tables.partition_point(|table| table.is_before(key));
-            tables.get(at).filter(|table| table.contains(key))
+    #[inline]
+    pub(crate) fn candidates<'v>(&'v self, key: &'v [u8]) -> impl Iterator<Item = &'v Arc<TableSlot>> {
+        let prefix = key_prefix(key);
+        let [level0, deeper @ ..] = &self.read;
+        let newest_first = (0..level0.slots().len()).rev();
+        let level0 =
+            newest_first.filter(move |at| level0.contains(*at, key, prefix)).map(|at| &level0.slots()[at]);
+        let deeper = deeper.iter().filter_map(move |level| {
+            let at = level.first_not_before(key, prefix);
+            let slot = level.slots().get(at)?;
+            level.contains(at, key, prefix).then_some(slot)
         });
         level0.chain(deeper)
     }
@@ -97,16 +123,19 @@ impl Version {
         self.levels[level].iter().filter(|table| touches(table)).cloned().collect()
     }
 
-    /// The version without `removed` and with `added` (level, table).
+    /// The version without `removed` and with `added` (level, table). Tables that stay stay open.
     pub(crate) fn with(&self, removed: &[FileNo], added: &[(usize, Arc<TableMeta>)]) -> Self {
-        let mut new = self.clone();
-        for tables in &mut new.levels {
+        let mut levels = self.levels.clone();
+        for tables in &mut levels {
             tables.retain(|table| !removed.contains(&table.file));
         }
         for (level, table) in added {
-            insert_in_level(&mut new.levels[*level], *level, Arc::clone(table));
+            insert_in_level(&mut levels[*level], *level, Arc::clone(table));
         }
-        new
+        let slots = self.read.iter().flat_map(|level| level.slots().iter());
+        let known = slots.map(|slot| (slot.meta().file, slot)).collect();
+        let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &known)));
+        Self { levels, read }
     }
 
     /// Bytes of a level.
