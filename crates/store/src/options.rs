@@ -95,7 +95,8 @@ pub struct KeyspaceOptions {
     pub compression: Compression,
     /// Tables of a compaction are cut at this size, bytes.
     pub table_bytes: u64,
-    /// Level 0 is compacted at this many tables.
+    /// Level 0 is compacted at this many tables if that is worth rewriting level 1; at twice as many in any
+    /// case.
     pub level0_tables: usize,
     /// Size of level 1, bytes; each deeper level is ten times as large.
     pub level1_bytes: u64,

@@ -280,8 +280,9 @@ impl Table {
 
     /// Checks a data block, once. Entries of a loaded table get their sequence number.
     fn parse_data(&self, plain: Plain, handle: &BlockHandle) -> Result<Block> {
-        let block = Block::parse(plain, Content::Data)
-            .and_then(|block| if self.meta.loaded { block.as_of(self.meta.largest_seq) } else { Ok(block) });
+        let block = Block::parse(plain, Content::Data).and_then(|block| {
+            if self.meta.loaded { block.stamped(self.meta.largest_seq) } else { Ok(block) }
+        });
         block.map_err(|e| self.file.inconsistent(BlockKind::Data, handle, e))
     }
 

@@ -332,7 +332,10 @@ impl TableWriter {
             self.file.allocate(reserve).map_err(|e| Error::io("reserve space for", &self.name, &e))?;
             self.reserved = reserve;
         }
-        self.write_out()
+        let (from, len) = (self.written, self.out.len() as u64);
+        self.write_out()?;
+        self.file.write_back(from, len);
+        Ok(())
     }
 
     fn write_out(&mut self) -> Result<()> {

@@ -111,8 +111,6 @@ pub(crate) struct Tree {
     flushed: AtomicU64,
     /// The count as of `flushed`.
     flushed_count: AtomicI64,
-    /// Round robin over a level's key range: where the last compaction of each level ended.
-    pub(crate) cursors: parking_lot::Mutex<[Vec<u8>; ringfort_base::limits::LEVELS]>,
 }
 
 impl Tree {
@@ -141,7 +139,6 @@ impl Tree {
             counted_at: AtomicU64::new(state.flushed.0),
             flushed: AtomicU64::new(state.flushed.0),
             flushed_count: AtomicI64::new(state.count),
-            cursors: parking_lot::Mutex::default(),
         })
     }
 

@@ -106,7 +106,7 @@ impl Block {
     ///
     /// # Errors
     /// [`DecodeError`] if one carries another.
-    pub(in crate::engine::lsm) fn as_of(mut self, seq: Seq) -> Result<Self, DecodeError> {
+    pub(in crate::engine::lsm) fn stamped(mut self, seq: Seq) -> Result<Self, DecodeError> {
         let mut at = self.first();
         while at.entry < self.entries_end {
             let entry = self.entry(at.entry).ok_or(DecodeError::Short)?;
