@@ -67,6 +67,41 @@ impl Inner {
         })
     }
 
+    /// All of it as of one position: `at`, or the newest visible one.
+    pub(crate) fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        at: Option<Seq>,
+    ) -> Result<Answer<Vec<Option<Value>>>> {
+        self.check()?;
+        let mut view = self.view(keyspace, |reads| reads.gets += keys.len() as u64)?;
+        let at = match at {
+            Some(at) => at,
+            // A view that changed meanwhile may lack a part of what the position shows.
+            None => loop {
+                let at = self.visible();
+                let again = self.view(keyspace, |_| {})?;
+                if again.is_same_view(&view) {
+                    break at;
+                }
+                view = again;
+            },
+        };
+        let outcomes = view.multi_get(keys, at, &self.tables).map_err(|error| self.refuse(error))?;
+        let mut depends = Seq::ZERO;
+        let values = outcomes.into_iter().map(|outcome| {
+            let (value, seq) = match outcome {
+                GetOutcome::Found(value, seq) => (Some(value), seq),
+                GetOutcome::Absent(seq) => (None, seq),
+                GetOutcome::NeedsIo => (None, at), // It was not asked to stay in memory.
+            };
+            depends = depends.max(seq);
+            value
+        });
+        Ok(Answer { value: values.collect(), depends })
+    }
+
     pub(crate) fn iter(
         self: &Arc<Self>,
         keyspace: KeyspaceId,

@@ -214,6 +214,16 @@ impl Mirror {
                 return Err(format!("get of {key:?} differs from the iterator"));
             }
         }
+        // Those that are there, twice and in no order, and some that are not.
+        let absent = expected.iter().map(|(key, _)| [key.as_slice(), b"\0"].concat());
+        let present = expected.iter().rev().chain(&expected).map(|(key, _)| key.clone());
+        let keys: Vec<Vec<u8>> = present.chain(absent).collect();
+        let found = self.store.multi_get(self.ids[ks], &keys, Some(at)).map_err(|e| e.to_string())?.value;
+        for (key, value) in keys.iter().zip(&found) {
+            if value.as_deref() != space.entries.get(key).map(Vec::as_slice) {
+                return Err(format!("{key:?} among many differs from the iterator"));
+            }
+        }
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ impl View {
     }
 }
 
-fn decide(seq: Seq, kind: Kind, covered: Seq, value: Value) -> GetOutcome {
+pub(super) fn decide(seq: Seq, kind: Kind, covered: Seq, value: Value) -> GetOutcome {
     match kind {
         Kind::Put if seq > covered => GetOutcome::Found(value, seq),
         _ => GetOutcome::Absent(seq.max(covered)),

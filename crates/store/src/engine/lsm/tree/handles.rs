@@ -28,6 +28,13 @@ pub(crate) struct Handle {
     view: Arc<View>,
 }
 
+impl Handle {
+    /// Whether both lead to the same view.
+    pub(crate) fn is_same_view(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.view, &other.view)
+    }
+}
+
 impl std::ops::Deref for Handle {
     type Target = View;
     #[inline]

@@ -8,6 +8,7 @@
 
 mod get;
 mod handles;
+mod multi;
 mod version;
 
 pub(crate) use get::GetOutcome;

@@ -87,6 +87,11 @@ impl Version {
         Self { levels, read }
     }
 
+    /// The tables of all levels as readers want them.
+    pub(crate) fn levels_read(&self) -> &[Arc<Level>; LEVELS] {
+        &self.read
+    }
+
     /// The tables of a level as readers want them.
     pub(crate) fn read(&self, level: usize) -> &Arc<Level> {
         &self.read[level]
