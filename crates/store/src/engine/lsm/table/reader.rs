@@ -191,7 +191,7 @@ impl Table {
         let target = Trailer::seek(snapshot);
         let mut answers: Vec<Lookup> = asks.iter().map(|_| Lookup::Absent).collect();
         let mut part: Option<(usize, Ref<'_, Part>)> = None;
-        // Which ask goes on to which block of the present part.
+        // The asks that are for the present part, and soon, for which of its blocks.
         let mut left: Vec<(usize, usize)> = Vec::new();
         for (nth, ask) in asks.iter().enumerate() {
             let at = self.part_of(ask.key, target);
@@ -204,11 +204,8 @@ impl Table {
                 }
                 part = Some((at, self.part(at, cache)?));
             }
-            if let Some((_, part)) = &part
-                && part.filter.as_ref().is_none_or(|filter| filter.may_contain(ask.hash))
-            {
-                left.push((nth, part.index.seek_near(ask.key, target)));
-            }
+            part.iter().filter_map(|(_, part)| part.filter.as_ref()).for_each(|filter| filter.touch(ask.hash));
+            left.push((nth, 0));
         }
         if let Some((_, part)) = part {
             self.get_left(&part, asks, &mut left, (target, snapshot), cache, &mut answers)?;
@@ -226,7 +223,15 @@ impl Table {
         cache: &BlockCache,
         answers: &mut [Lookup],
     ) -> Result<()> {
-        // The processor waits for all of them at a time: for the slots, then for the blocks.
+        // The processor waits for many of them at a time: filters, slots, blocks.
+        left.retain_mut(|(nth, number)| {
+            let Ask { key, hash } = asks[*nth];
+            let passes = part.filter.as_ref().is_none_or(|filter| filter.may_contain(hash));
+            if passes {
+                *number = part.index.seek_near(key, target);
+            }
+            passes
+        });
         left.iter().filter_map(|(_, number)| part.blocks.get(*number)).for_each(Slot::touch);
         let mut blocks: Vec<(usize, usize, Arc<Block>)> = Vec::with_capacity(left.len());
         for (nth, number) in left.drain(..) {
