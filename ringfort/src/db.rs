@@ -96,7 +96,7 @@ impl Db {
         let mut options = options.platform_state(dir.path().join("platform"));
         options.path = dir.path().join("data");
         if options.store.mode.is_some_and(Mode::needs_trusted_volume) {
-            options.trusted = Some(dir.path().join("trusted"));
+            options = options.trusted(dir.path().join("trusted"));
         }
         Self::open_in(options, Some(dir))
     }

@@ -89,6 +89,29 @@ impl Keyspace {
         self.shared.write_with(batch, level)
     }
 
+    /// Loads many entries at once, in ascending order of their keys: they become tables without the
+    /// log, the memtable and compactions. All of them show together, newer than everything written
+    /// before, and have level `fresh` on return. Concurrent writes into the range are newer; if they do
+    /// not end, the load gives way with `Exhausted`. Keys out of order are refused, and nothing was
+    /// changed then.
+    ///
+    /// ```
+    /// # fn main() -> ringfort::Result<()> {
+    /// let db = ringfort::Db::open_temporary()?;
+    /// let squares = db.create_keyspace("squares", Default::default())?;
+    /// squares.bulk_load((0..100_000u64).map(|n| (n.to_be_bytes(), (n * n).to_be_bytes())))?;
+    /// assert_eq!(squares.get(12u64.to_be_bytes())?.as_deref(), Some(&144u64.to_be_bytes()[..]));
+    /// assert!(squares.bulk_load([("b", ""), ("a", "")]).is_err(), "not sorted");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<()> {
+        self.shared.pump.store.bulk_load(self.id, entries).map(drop)
+    }
+
     /// The entries of a range in ascending order, as of now.
     pub fn scan(&self, range: impl KeyRange) -> Result<Scan> {
         self.shared.snapshot()?.scan(self, range)

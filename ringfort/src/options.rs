@@ -4,7 +4,7 @@
 //! ```text
 //! Options ──► platform state dir ──► SimDevice ──► SimPlatform ┐
 //!         ──► data dir (untrusted) ──► OsDisk                  ├─► World ──► Store::open
-//!         ──► trusted dir          ──► OsDisk                  ┘
+//!         ──► trusted dir          ──► OsDisk, or a Disk that the caller hands over ┘
 //! ```
 //!
 //! Refusing writes nothing (R12): a data directory that does not exist is made only for a store
@@ -47,13 +47,29 @@ const WRITE_BUFFER_BYTES_MIN: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) path: PathBuf,
-    pub(crate) trusted: Option<PathBuf>,
+    pub(crate) trusted: Option<Trusted>,
     pub(crate) platform_state: Option<PathBuf>,
     pub(crate) store: StoreOptions,
     pub(crate) read_level: Level,
     pub(crate) keyspace: KeyspaceOptions,
     pub(crate) background: bool,
     pub(crate) counter_latency: Duration,
+}
+
+/// The trusted volume, as it was named.
+#[derive(Clone)]
+pub(crate) enum Trusted {
+    Dir(PathBuf),
+    Disk(Arc<dyn Disk>),
+}
+
+impl std::fmt::Debug for Trusted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dir(path) => path.fmt(f),
+            Self::Disk(disk) => f.write_str(&disk.describe()),
+        }
+    }
 }
 
 impl Options {
@@ -74,7 +90,15 @@ impl Options {
     /// The directory of the trusted volume, for [`Mode::Hardware`] and [`Mode::Twin`].
     #[must_use]
     pub fn trusted(mut self, path: impl Into<PathBuf>) -> Self {
-        self.trusted = Some(path.into());
+        self.trusted = Some(Trusted::Dir(path.into()));
+        self
+    }
+
+    /// A trusted volume that is no directory of this machine: whatever implements
+    /// [`Disk`] and is believed, in place of [`Options::trusted`].
+    #[must_use]
+    pub fn trusted_disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.trusted = Some(Trusted::Disk(disk));
         self
     }
 
@@ -304,7 +328,7 @@ impl Options {
         if must_exist && !self.path.exists() {
             return Err(ringfort_store::data_is_gone(self.path.display().to_string(), &self.store.name));
         }
-        if let Some(trusted) = self.trusted.as_ref().filter(|path| must_exist && !path.exists()) {
+        if let Some(trusted) = self.trusted_dir().filter(|path| must_exist && !path.exists()) {
             let message = format!("the trusted volume {} does not exist: is it mounted?", trusted.display());
             return Err(Error::new(ErrorKind::NotFound, message));
         }
@@ -313,17 +337,30 @@ impl Options {
                 OsDisk::create(path).map_err(|e| Error::io("open", &path.display().to_string(), &e))?;
             Ok(Arc::new(disk))
         };
+        ringfort_host::door::use_large_pages();
         let data = disk(&self.path)?;
-        let trusted = self.trusted.as_deref().map(disk).transpose()?;
+        let trusted = match &self.trusted {
+            None => None,
+            Some(Trusted::Dir(path)) => Some(disk(path)?),
+            Some(Trusted::Disk(disk)) => Some(Arc::clone(disk)),
+        };
         let (clock, entropy) = (Arc::new(OsClock::new()), Arc::new(OsEntropy));
         Ok(World { data, trusted, clock, entropy, platform })
+    }
+
+    /// The trusted volume's directory, if it is one.
+    fn trusted_dir(&self) -> Option<&PathBuf> {
+        match &self.trusted {
+            Some(Trusted::Dir(path)) => Some(path),
+            Some(Trusted::Disk(_)) | None => None,
+        }
     }
 
     /// What is allowed and still unwise.
     fn warnings(&self) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         let state = resolved(&self.platform_state_dir()?);
-        for (volume, path) in [("data", Some(&self.path)), ("trusted", self.trusted.as_ref())] {
+        for (volume, path) in [("data", Some(&self.path)), ("trusted", self.trusted_dir())] {
             let Some(path) = path.map(|path| resolved(path)) else { continue };
             if state.starts_with(&path) {
                 warnings.push(format!(

@@ -12,6 +12,7 @@ pub mod error;
 pub mod ids;
 pub mod level;
 pub mod limits;
+pub mod memory;
 pub mod untrusted;
 pub mod world;
 

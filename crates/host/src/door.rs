@@ -90,6 +90,11 @@ pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// From now on the process's large structures ask for large pages.
+pub fn use_large_pages() {
+    ringfort_base::memory::advise_by(crate::large_pages::advise);
+}
+
 /// The processor time that this process has used, all threads together, in microseconds.
 #[must_use]
 pub fn cpu_time_us() -> u64 {

@@ -5,11 +5,12 @@
 //! claim. It is the only crate with system calls of its own; the rest of Ringfort sees the traits
 //! of [`ringfort_base::world`], so that a test, the simulator or an attacker can stand in.
 //!
-//! `unsafe` stands in two files: `cpu_random` asks the processor for random bits, `tail` appends to
-//! logs through memory.
+//! `unsafe` stands in three files: `cpu_random` asks the processor for random bits, `tail` appends to
+//! logs through memory, `large_pages` advises the system about memory.
 #![deny(unsafe_code)]
 
 mod cpu_random;
 pub mod disk;
 pub mod door;
+mod large_pages;
 mod tail;

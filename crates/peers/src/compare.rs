@@ -1,4 +1,4 @@
-//! Runs engines in turn, each in a process of its own, and hands the results to the report.
+//! Runs engines in turn, each in a process of its own, and prints medians and ratios.
 //!
 //! ```text
 //! threads 1:  A B C  A B C  A B C      threads 2:  A B C  A B C  A B C
@@ -6,16 +6,14 @@
 //! ```
 //! Runs of one repeat stand side by side in time, so what else the machine does hits them alike: a
 //! ratio is of two runs of one repeat, and its spread is over the repeats. Each run starts in a new
-//! directory, which is removed after it, and a new process, so memory and processor time are its own.
+//! directory, which is removed after it, and a new process ([`child`]), so memory and processor time are its own.
 
-use crate::engines::{self, Kind};
-use crate::report::{self, Row};
-use crate::{Result, machine};
-use ringfort_bench::{Benchmark, Measured, Settings, Workload};
-use serde::Serialize;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use crate::report::{self, Row, Runs};
+use crate::results::{Book, Outcome};
+use crate::setup::{Emulation, Setup};
+use crate::{Result, child, machine};
+use ringfort_bench::{Benchmark, Settings, Workload, settings};
+use std::path::PathBuf;
 
 /// The command line of a comparison.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,172 +28,252 @@ pub struct Args {
     /// Threads that work; several numbers make several comparisons.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub threads: Vec<usize>,
-    /// Runs of each engine.
-    #[arg(long, default_value_t = 3)]
-    pub repeats: usize,
-    /// Append the results to this file, one JSON object a line.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-    /// Where the stores are made; a new directory below it, which is removed.
-    #[arg(long, default_value_os_t = std::env::temp_dir())]
-    pub dir: PathBuf,
+    #[command(flatten)]
+    pub turns: Turns,
     #[command(flatten)]
     pub workload: Workload,
     #[command(flatten)]
     pub settings: Settings,
+    #[command(flatten)]
+    pub emulation: Emulation,
+}
+
+/// How runs are repeated, where, and where their results go.
+#[derive(Clone, Debug, clap::Args)]
+#[command(rename_all = "snake_case")]
+pub struct Turns {
+    /// Runs of each engine.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub repeats: usize,
+    /// Append runs and results to this file, one JSON object a line; runs that it has already with
+    /// the same settings and programs are not repeated. Without FILE results go to standard output
+    /// as JSON in place of the table.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
+    /// Where the stores are made; in a new directory below it, which is removed.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub dir: PathBuf,
+    /// Put each run into a control group that gets no more memory than this, page cache included,
+    /// and no swap: bytes, or 256MiB. Each engine splits it between its own cache and the page cache
+    /// as suits it.
+    #[arg(long, value_name = "SIZE", value_parser = settings::bytes)]
+    pub memory_limit: Option<usize>,
+    /// The control group below which those are made; the own one if not said.
+    #[arg(long, value_name = "DIR", requires = "memory_limit")]
+    pub cgroup_parent: Option<PathBuf>,
+}
+
+impl Turns {
+    /// The file of results. `-` is standard output, where nothing can be found again.
+    pub fn book(&self) -> Result<Book> {
+        Book::open(self.json.as_deref().filter(|path| path.as_os_str() != "-"))
+    }
+
+    /// Whether results go to standard output as JSON.
+    pub fn prints_json(&self) -> bool {
+        self.json.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
+
+    /// Says what a reader of the numbers has to know, and refuses what cannot be done.
+    pub fn check(&self) -> Result<()> {
+        if self.repeats == 0 {
+            return Err("--repeats must be above 0".into());
+        }
+        if machine::is_in_memory(&self.dir) {
+            eprintln!("ringfort-peers: {} is in memory: the disk costs nothing here", self.dir.display());
+        }
+        // Before an hour of runs, not after.
+        child::Limits::of(self)?.map_or(Ok(()), |limits| limits.try_out())
+    }
 }
 
 /// Runs everything and prints the tables.
 pub fn run(args: &Args) -> Result<()> {
-    args.workload.check()?;
-    if !args.benchmarks.first().is_some_and(|first| first.is_fresh()) {
-        return Err("the first benchmark must fill the store".into());
-    }
-    let kinds = args.engines.iter().map(|name| engines::by_name(name)).collect::<Result<Vec<_>>>()?;
-    if args.repeats == 0 || args.threads.contains(&0) {
-        return Err("--repeats and --threads must be above 0".into());
-    }
-    if machine::is_in_memory(&args.dir) {
-        eprintln!("ringfort-peers: {} is in memory: the disk costs nothing here", args.dir.display());
+    args.turns.check()?;
+    if args.threads.contains(&0) {
+        return Err("--threads must be above 0".into());
     }
     let load = machine::load();
+    let mut book = args.turns.book()?;
     let mut rows = Vec::new();
+    let mut first = None;
     for &threads in &args.threads {
-        rows.extend(compare_at(args, &kinds, threads)?);
+        let setups = args.engines.iter().map(|engine| setup(args, engine, threads)).collect::<Vec<_>>();
+        let all = take_turns(&setups, &args.turns, &mut book)?;
+        let found = report::rows(&all, None)?;
+        book.conclude(&found)?;
+        rows.extend(found);
+        first = first.or_else(|| setups.into_iter().next());
     }
     let load = format!("load {load} before, {} after", machine::load());
-    println!("{}", report::markdown(args, &kinds, &rows, &load));
-    match &args.json {
-        Some(path) => report::append_json(path, &rows),
-        None => Ok(()),
+    let first = first.ok_or("--engines and --threads name nothing to run")?;
+    print(&args.turns, &rows, &report::preface(&first, args.turns.repeats, &load))
+}
+
+fn setup(args: &Args, engine: &str, threads: usize) -> Setup {
+    Setup {
+        engine: engine.to_owned(),
+        benchmarks: args.benchmarks.clone(),
+        threads,
+        workload: args.workload.clone(),
+        settings: args.settings.clone(),
+        emulation: args.emulation.clone(),
+        memory_limit: None,
     }
 }
 
-fn compare_at(args: &Args, kinds: &[&'static Kind], threads: usize) -> Result<Vec<Row>> {
-    // By engine, then by repeat, then by benchmark.
-    let mut runs: Vec<Vec<Vec<Measured>>> = vec![Vec::new(); kinds.len()];
-    for repeat in 1..=args.repeats {
-        for (kind, runs) in kinds.iter().zip(&mut runs) {
-            let label = format!("[{repeat}/{}] ", args.repeats);
-            let run = run_child(args, kind, threads, &label)?;
-            // What a long comparison did so far stays visible, also where there is no terminal.
-            let rates = run.iter().map(|one| {
-                format!(
-                    "{} {:.0} ops/s, {:.2} µs CPU",
-                    one.benchmark.name(),
-                    one.ops_per_sec,
-                    one.cpu_us_per_op
-                )
-            });
-            eprintln!("{label}{} x{threads}: {}", kind.name, rates.collect::<Vec<_>>().join("; "));
-            runs.push(run);
+/// The table, or JSON in its place.
+pub fn print(turns: &Turns, rows: &[Row], preface: &str) -> Result<()> {
+    if turns.prints_json() {
+        for row in rows {
+            println!("{}", serde_json::to_string(row)?);
         }
-    }
-    same_answers(kinds, &runs)?;
-    report::rows(args, kinds, threads, &runs)
-}
-
-/// All engines saw the same keys in the same order, so reads must have found the same number.
-fn same_answers(kinds: &[&'static Kind], runs: &[Vec<Vec<Measured>>]) -> Result<()> {
-    let found = |run: &[Measured]| run.iter().map(|one| (one.benchmark, one.found)).collect::<Vec<_>>();
-    let Some(expected) = runs.first().and_then(|runs| runs.first()).map(|run| found(run)) else {
         return Ok(());
-    };
-    for (kind, runs) in kinds.iter().zip(runs) {
-        for run in runs {
-            if found(run) != expected {
-                let message = format!(
-                    "the engines disagree: '{}' found {:?}, '{}' found {expected:?}",
-                    kind.name,
-                    found(run),
-                    kinds[0].name
-                );
-                return Err(message.into());
-            }
+    }
+    let mut about: Vec<(&str, &str)> = Vec::new();
+    for row in rows {
+        if !about.iter().any(|(engine, _)| *engine == row.engine) {
+            about.push((&row.engine, &row.about));
         }
     }
+    print!("{preface}");
+    about.iter().for_each(|(engine, about)| println!("- `{engine}`: {about}"));
+    println!("\n{}", report::table(rows));
     Ok(())
 }
 
-fn run_child(args: &Args, kind: &Kind, threads: usize, label: &str) -> Result<Vec<Measured>> {
-    let dir = Scratch::new(&args.dir)?;
-    let benchmarks: Vec<&str> = args.benchmarks.iter().map(|one| one.name()).collect();
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["run", "--engine", kind.name, "--benchmarks", &benchmarks.join(",")])
-        .args(["--threads", &threads.to_string(), "--label", label])
-        .arg("--dir")
-        .arg(&dir.0)
-        .args(flags(&args.workload)?)
-        .args(flags(&args.settings)?)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut measured = Vec::new();
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines() {
-            measured.push(serde_json::from_str(&line?)?);
+/// Lets the engines take turns, as often as there are repeats; what the book has is not run again.
+pub fn take_turns(setups: &[Setup], turns: &Turns, book: &mut Book) -> Result<Vec<Runs>> {
+    let limits = child::Limits::of(turns)?;
+    let mut all = Vec::new();
+    for setup in setups {
+        let mut setup = setup.clone();
+        check(&setup)?;
+        if let Some(limits) = &limits {
+            setup.limit_memory(limits.bytes)?;
+        }
+        all.push(Runs { setup, repeats: Vec::new() });
+    }
+    for repeat in 1..=turns.repeats {
+        for runs in &mut all {
+            let label = format!("[{repeat}/{}] ", turns.repeats);
+            let known = book.find(&runs.setup, repeat)?;
+            let found = if known.is_some() { " (from the file)" } else { "" };
+            let run = match known {
+                Some(run) => run,
+                None => {
+                    let run = child::run(&runs.setup, &turns.dir, limits.as_ref(), &label)?;
+                    book.add(&runs.setup, repeat, &run)?;
+                    run
+                }
+            };
+            // What a long comparison did so far stays visible, also where there is no terminal.
+            let said: Vec<String> = run.iter().map(said).collect();
+            eprintln!("{label}{} x{}: {}{found}", runs.setup.engine, runs.setup.threads, said.join("; "));
+            runs.repeats.push(run);
         }
     }
-    let status = child.wait()?;
-    if !status.success() || measured.len() != args.benchmarks.len() {
-        return Err(format!("the run of '{}' failed: {status}", kind.name).into());
+    same_answers(&all)?;
+    Ok(all)
+}
+
+/// Refuses what cannot be run, before anything is.
+fn check(setup: &Setup) -> Result<()> {
+    setup.kind()?;
+    setup.workload.check()?;
+    for benchmark in &setup.benchmarks {
+        setup.workload.range(*benchmark)?;
     }
-    Ok(measured)
-}
-
-/// The flags that give a child the same settings: their names are those of the fields.
-fn flags(settings: &impl Serialize) -> Result<Vec<String>> {
-    let serde_json::Value::Object(fields) = serde_json::to_value(settings)? else {
-        return Err("settings are no object".into());
-    };
-    let flag = |(name, value): (String, serde_json::Value)| match value {
-        serde_json::Value::String(text) => format!("--{name}={text}"),
-        value => format!("--{name}={value}"),
-    };
-    Ok(fields.into_iter().map(flag).collect())
-}
-
-/// A new directory that goes with everything in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(parent: &Path) -> Result<Self> {
-        let dir = parent.join(format!("ringfort-peers-{}", std::process::id()));
-        std::fs::create_dir_all(parent)
-            .and_then(|()| std::fs::create_dir(&dir))
-            .map_err(|e| format!("{}: {e}", dir.display()))?;
-        Ok(Self(dir))
+    match setup.benchmarks.first() {
+        Some(first) if first.is_fresh() => Ok(()),
+        _ => Err("the first of --benchmarks must fill the store: fillseq or fillrandom, for example".into()),
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("ringfort-peers: {} stays behind: {error}", self.0.display());
+fn said(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Measured(one) => {
+            format!("{} {:.0} ops/s, {:.2} µs CPU", one.benchmark.name(), one.ops_per_sec, one.cpu_us_per_op)
+        }
+        Outcome::Skipped { benchmark, skipped } => format!("{} skipped: {skipped}", benchmark.name()),
+    }
+}
+
+/// All engines saw the same keys in the same order, so reads must have found the same number. Not
+/// where threads write the keys that others look for, or time is the limit.
+fn same_answers(all: &[Runs]) -> Result<()> {
+    let Some(first) = all.first() else { return Ok(()) };
+    let setup = &first.setup;
+    let mut settled = setup.workload.duration == 0 && setup.workload.seed != 0;
+    for (step, benchmark) in setup.benchmarks.iter().enumerate() {
+        // Deletes and writes of several threads meet in an order that chance decides; what is there
+        // afterwards is the same only if nothing was deleted.
+        settled &= !matches!(benchmark, Benchmark::DeleteRandom | Benchmark::DeleteSeq);
+        if !settled || benchmark.writes() {
+            continue;
+        }
+        let mut answers = all.iter().flat_map(|runs| {
+            runs.measured(step).into_iter().map(|one| (one.found, runs.setup.engine.clone()))
+        });
+        let Some((expected, by)) = answers.next() else { continue };
+        if let Some((found, other)) = answers.find(|(found, _)| *found != expected) {
+            let name = benchmark.name();
+            let message = format!(
+                "the engines disagree: in {name} '{other}' found {found} keys, '{by}' found {expected}"
+            );
+            return Err(message.into());
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Cli;
+    use crate::report::tests::{runs, setup};
     use clap::Parser;
 
-    /// What the parent was told reaches the child.
+    fn parsed(line: &[&str]) -> Args {
+        match Cli::parse_from([&["x", "compare"], line].concat()).command {
+            crate::Command::Compare(args) => args,
+            _ => panic!("not compare"),
+        }
+    }
+
     #[test]
-    fn a_child_gets_the_settings_of_its_parent() {
-        let mut given =
-            vec!["x", "compare", "--num", "7", "--reads", "5", "--value_size=9", "--bloom_bits", "3"];
-        given.extend(["--sync", "--level=fresh", "--compression_type=lz4", "--memory_budget=8MiB"]);
-        let crate::Command::Compare(parent) = Cli::parse_from(given).command else { panic!("not compare") };
-        let mut line = vec!["x".to_owned(), "run".to_owned()];
-        line.extend(["--engine", "e", "--benchmarks", "fillrandom", "--dir", "d"].map(str::to_owned));
-        line.extend(flags(&parent.workload).unwrap());
-        line.extend(flags(&parent.settings).unwrap());
-        let crate::Command::Run(child) = Cli::parse_from(line).command else { panic!("not run") };
-        assert_eq!((&child.workload, &child.settings), (&parent.workload, &parent.settings));
-        assert_eq!((child.workload.num, child.workload.reads, child.settings.bloom_bits), (7, 5, 3));
-        assert!(child.workload.sync && child.settings.memory_budget == 8 << 20);
+    fn json_goes_to_a_file_or_to_the_screen() {
+        let args = parsed(&["--engines", "ringfort,rocksdb", "--num", "1000", "--threads", "2", "--json"]);
+        assert!(args.turns.prints_json());
+        assert_eq!((args.engines.len(), args.workload.num, args.threads), (2, 1000, vec![2]));
+        let args = parsed(&["--json", "f.json", "--threads", "1,2"]);
+        assert!(!args.turns.prints_json());
+        assert_eq!(args.turns.json, Some("f.json".into()));
+        assert!(parsed(&[]).turns.json.is_none());
+        let args = parsed(&["--json", "--memory_limit", "256MiB"]);
+        assert!(args.turns.prints_json());
+        assert_eq!(args.turns.memory_limit, Some(256 << 20));
+    }
+
+    #[test]
+    fn engines_that_find_different_keys_are_an_error() {
+        let (one, mut other) = (runs("ringfort", &[1.0]), runs("rocksdb", &[2.0]));
+        same_answers(&[runs("ringfort", &[1.0]), runs("rocksdb", &[2.0])]).unwrap();
+        if let Outcome::Measured(measured) = &mut other.repeats[0][1] {
+            measured.found += 1;
+        }
+        let error = same_answers(&[one, other]).unwrap_err().to_string();
+        assert!(error.contains("readrandom") && error.contains("rocksdb"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_first() {
+        check(&setup("ringfort")).unwrap();
+        assert!(check(&setup("no such engine")).unwrap_err().to_string().contains("rocksdb"));
+        let unfilled = Setup { benchmarks: vec![Benchmark::ReadRandom], ..setup("ringfort") };
+        assert!(check(&unfilled).unwrap_err().to_string().contains("fill"));
+        let mut none = setup("ringfort");
+        none.workload.num = 0;
+        assert!(check(&none).is_err());
     }
 }

@@ -1,22 +1,38 @@
 //! # ringfort-peers: Ringfort beside other stores
 //!
 //! The driver, the benchmarks and the trait are `ringfort-bench`'s; here are the other stores'
-//! adapters and the comparison:
+//! adapters and the comparisons:
 //!
 //! ```text
-//! compare    one child process per engine and repeat, in turn (A B A B …); medians and ratios
-//!    │
-//!   run      one process: opens an engine in a fresh directory, runs a list of benchmarks
-//!    └─ engines/   one file each
+//! compare     engines in turn (A B A B …), a table of medians and ratios
+//! sweep       a comparison at every point of a figure
+//! twinstore   TWINSTORE's figures, on trusted disks that are emulated (emulated_disk)
+//!    │  all three: results, read and appended, so that what was interrupted goes on
+//!    └─ child   one process per run, in a new directory, in a control group if memory is limited
+//!         └─ run   opens an engine, runs a list of benchmarks
+//!              └─ engines/   one file each
+//! server      the server path: redis-benchmark against `ringfort serve` and Redis
+//! plot        draws the figures of a file of results again
 //! ```
 //!
-//! `compare` prints a table in Markdown and, with `--json FILE`, one object a line.
-#![forbid(unsafe_code)]
+//! A table goes to standard output in Markdown; with `--json FILE` results are kept, one object a line.
+// One file is allowed more: the adapter of LMDB, which maps its file.
+#![deny(unsafe_code)]
 
+mod cgroup;
+mod child;
 mod compare;
+mod emulated_disk;
 mod engines;
+mod figures;
+mod plot;
 mod report;
+mod results;
 mod run;
+mod server;
+mod setup;
+mod sweep;
+mod twinstore;
 
 use clap::{Parser, Subcommand};
 use ringfort_bench::{Result, machine};
@@ -33,6 +49,14 @@ struct Cli {
 enum Command {
     /// Run engines in turn and print medians, costs and ratios.
     Compare(compare::Args),
+    /// Vary one thing at a time and draw a figure of each.
+    Sweep(sweep::Args),
+    /// Repeat the figures of TWINSTORE's evaluation on emulated trusted disks.
+    Twinstore(twinstore::Args),
+    /// Compare `ringfort serve` with Redis, driven by redis-benchmark.
+    Server(server::Args),
+    /// Draw the figures of a file of results again, without running anything.
+    Plot(figures::Args),
     /// Run one engine in this process (for a profiler); prints one JSON object per benchmark.
     Run(run::Args),
     /// List the engines.
@@ -42,9 +66,13 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Twinstore(args) => twinstore::run(&args),
+        Command::Server(args) => server::run(&args),
+        Command::Plot(args) => figures::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Engines => {
-            engines::ALL.iter().for_each(|kind| println!("{:10} {}", kind.name, (kind.about)()));
+            engines::all().for_each(|kind| println!("{:29} {}", kind.name, (kind.about)()));
             Ok(())
         }
     };

@@ -1,9 +1,11 @@
 //! `run`: one engine in this process, one JSON object per benchmark.
 
-use crate::{Result, engines};
+use crate::results::Outcome;
+use crate::setup::Emulation;
+use crate::{Result, cgroup, engines};
 use ringfort_bench::{Benchmark, Plan, Report, Settings, Target, Workload};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The command line of one run.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,10 +30,18 @@ pub struct Args {
     pub workload: Workload,
     #[command(flatten)]
     pub settings: Settings,
+    #[command(flatten)]
+    pub emulation: Emulation,
+    /// Join this control group before anything else.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub cgroup: Option<PathBuf>,
 }
 
 /// Runs the list and prints one JSON object per benchmark.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(group) = &args.cgroup {
+        cgroup::join(group)?;
+    }
     let kind = engines::by_name(&args.engine)?;
     let plan = Plan {
         benchmarks: args.benchmarks.clone(),
@@ -42,15 +52,18 @@ pub fn run(args: &Args) -> Result<()> {
         workload: args.workload.clone(),
         settings: args.settings.clone(),
     };
-    let target = Target { name: kind.name, dir: &args.dir.join(kind.name), open: &kind.open };
+    let open = |dir: &Path, settings: &Settings| kind.open(dir, settings, &args.emulation);
+    let target = Target { name: kind.name, dir: &args.dir.join(kind.name), open: &open };
     ringfort_bench::run(&target, &plan, &mut |report| {
-        match report {
-            Report::Measured(measured) => println!("{}", serde_json::to_string(&measured)?),
-            Report::Skipped { benchmark, why } => {
-                return Err(format!("{} on '{}': {why}", benchmark.name(), kind.name).into());
+        let outcome = match report {
+            Report::Measured(measured) => Outcome::Measured(measured),
+            Report::Skipped { benchmark, why } => Outcome::Skipped { benchmark, skipped: why },
+            Report::Statistics(text) => {
+                eprint!("{text}");
+                return Ok(());
             }
-            Report::Statistics(text) => eprint!("{text}"),
-        }
+        };
+        println!("{}", serde_json::to_string(&outcome)?);
         Ok(std::io::stdout().flush()?)
     })
 }

@@ -174,6 +174,11 @@ impl WriteBatch {
         }
     }
 
+    /// Takes a position and changes nothing.
+    pub(crate) fn mark(&mut self, keyspace: KeyspaceId) {
+        self.push(keyspace, Op::Count { delta: 0 });
+    }
+
     /// Appends the operations of `other`.
     pub fn append(&mut self, other: Self) {
         self.append_spans(&other);
@@ -256,17 +261,21 @@ impl WriteBatch {
 
     /// Refuses keys and values above their limits.
     pub(crate) fn check_lengths(&self) -> Result<()> {
-        let (key, value) = (self.key_len_max, self.value_len_max);
-        if key > KEY_BYTES_MAX {
-            return Err(Error::invalid(format!("a key of {key} bytes: at most {KEY_BYTES_MAX} are allowed")));
-        }
-        if value > VALUE_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "a value of {value} bytes: at most {VALUE_BYTES_MAX} are allowed"
-            )));
-        }
-        Ok(())
+        check_lengths(self.key_len_max, self.value_len_max)
     }
+}
+
+/// Refuses a key or a value above its limit.
+pub(crate) fn check_lengths(key: usize, value: usize) -> Result<()> {
+    if key > KEY_BYTES_MAX {
+        return Err(Error::invalid(format!("a key of {key} bytes: at most {KEY_BYTES_MAX} are allowed")));
+    }
+    if value > VALUE_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "a value of {value} bytes: at most {VALUE_BYTES_MAX} are allowed"
+        )));
+    }
+    Ok(())
 }
 
 impl Default for WriteBatch {

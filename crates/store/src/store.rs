@@ -214,6 +214,24 @@ impl Store {
         self.inner.write_delay()
     }
 
+    /// Makes entries, which ascend by key, tables at once: no log, no memtable, no compaction. They
+    /// become visible together, newer than everything written before, and are anchored (`fresh`)
+    /// on return. Memtables that overlap are flushed first.
+    ///
+    /// # Errors
+    /// `Invalid` for keys out of order or above a limit, `Exhausted` for a full disk or if others go
+    /// on writing into the same range: nothing was changed then. Else as [`Store::apply`].
+    pub fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Ticket> {
+        let mut entries = entries.into_iter();
+        self.inner.bulk_load(keyspace, &mut |add| {
+            entries.try_for_each(|(key, value)| add(key.as_ref(), value.as_ref()))
+        })
+    }
+
     /// To be asked around every write: the pause that the writes so far owe, once it is at least
     /// `least`, the shortest that the caller's timer keeps. Whoever gets it pauses for all.
     #[must_use]

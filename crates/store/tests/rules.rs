@@ -9,6 +9,8 @@ mod common;
 mod engine;
 #[path = "rules/files.rs"]
 mod files;
+#[path = "rules/load.rs"]
+mod load;
 #[path = "common/power.rs"]
 mod power;
 

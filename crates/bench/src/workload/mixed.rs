@@ -41,14 +41,17 @@ impl Thread<'_> {
         Ok(())
     }
 
-    /// The uncounted writer behind readers: overwrites random keys for as long as they read.
+    /// The uncounted writer behind readers: overwrites random keys for as long as they read, one at
+    /// the least.
     pub(crate) fn write_behind(&mut self, readers_left: impl Fn() -> bool) -> Result<()> {
-        while readers_left() {
+        loop {
             self.choose_database();
             let number = self.random_key();
             self.put(number)?;
+            if !readers_left() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn read_copy(&mut self, number: u64, value: &mut Vec<u8>) -> Result<()> {

@@ -79,10 +79,9 @@ impl Thread<'_> {
             self.engine.put(key, self.values.next(value_size), level)?;
             return self.has_put();
         }
-        let keys: Vec<Vec<u8>> =
-            (0..self.range.batch).map(|_| self.key.of(draw(&mut self.rng)).to_vec()).collect();
-        let windows: Vec<_> = keys.iter().map(|_| self.values.window(value_size)).collect();
-        let puts = keys.iter().zip(windows);
+        let keys = self.keys_of_batch(draw);
+        let windows: Vec<_> = (0..self.range.batch).map(|_| self.values.window(value_size)).collect();
+        let puts = keys.chunks_exact(self.range.key_size).zip(windows);
         let batch: Vec<Op<'_>> =
             puts.map(|(key, window)| Op::Put { key, value: self.values.bytes(window) }).collect();
         if self.workload.in_flight == 1 {
@@ -105,6 +104,15 @@ impl Thread<'_> {
         Ok(())
     }
 
+    /// As many keys as a batch has, one behind the other.
+    fn keys_of_batch(&mut self, mut draw: impl FnMut(&mut Mt64) -> u64) -> Vec<u8> {
+        let mut keys = Vec::with_capacity(self.range.batch as usize * self.range.key_size);
+        for _ in 0..self.range.batch {
+            keys.extend_from_slice(self.key.of(draw(&mut self.rng)));
+        }
+        keys
+    }
+
     fn has_put(&mut self) -> Result<()> {
         self.tally.put(self.batch_bytes());
         self.tally.finished(Kind::Write, self.range.batch);
@@ -120,9 +128,9 @@ impl Thread<'_> {
         if self.range.batch == 1 {
             self.engine.delete(self.key.of(draw(&mut self.rng)), self.range.level)?;
         } else {
-            let keys: Vec<Vec<u8>> =
-                (0..self.range.batch).map(|_| self.key.of(draw(&mut self.rng)).to_vec()).collect();
-            let batch: Vec<Op<'_>> = keys.iter().map(|key| Op::Delete { key }).collect();
+            let keys = self.keys_of_batch(draw);
+            let keys = keys.chunks_exact(self.range.key_size);
+            let batch: Vec<Op<'_>> = keys.map(|key| Op::Delete { key }).collect();
             self.engine.write(&batch, self.range.level)?;
         }
         self.tally.finished(Kind::Delete, self.range.batch);

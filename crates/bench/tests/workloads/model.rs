@@ -139,7 +139,7 @@ impl Engine for Model {
     }
 
     fn scan(&self, from: Option<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
-        let map = self.map.lock().clone();
+        let map = self.map.lock();
         let mut visited = Vec::new();
         let mut each = |(key, value): (&Vec<u8>, &Vec<u8>)| -> ControlFlow<()> {
             visited.push(key.clone());

@@ -1,11 +1,15 @@
 //! The engines, a file each, and how one is opened: [`Kind`].
 
 mod fjall;
+mod lmdb;
+mod redb;
 mod ringfort;
 mod rocksdb;
+mod surrealkv;
 
-use crate::Result;
-use ringfort_bench::{Engine, Settings};
+use crate::setup::Emulation;
+use crate::{Result, twinstore};
+use ringfort_bench::{Compression, Engine, Settings, Unsupported};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,19 +20,68 @@ pub struct Kind {
     /// Name and version, with what a reader must know about the build.
     pub about: fn() -> String,
     /// Opens a store in an existing, empty directory.
-    pub open: fn(&Path, &Settings) -> Result<Arc<dyn Engine>>,
+    pub open: Open,
+    /// Under a memory limit, the share of it that the engine's own budget gets; the rest is left to
+    /// the page cache, to memtables that are not in the budget, and to the process.
+    pub cache_share: f64,
 }
 
-/// All of them; the first is the one that is looked at, the second the reference.
-pub const ALL: &[Kind] = &[ringfort::KIND, rocksdb::KIND, fjall::KIND];
+/// How a store is opened.
+#[derive(Clone, Copy)]
+pub enum Open {
+    /// With nothing but what all engines are told.
+    Plain(fn(&Path, &Settings) -> Result<Arc<dyn Engine>>),
+    /// With hardware that is emulated.
+    Emulated(fn(&Path, &Settings, &Emulation) -> Result<Arc<dyn Engine>>),
+}
+
+impl Kind {
+    /// Opens a store in an existing, empty directory.
+    pub fn open(&self, dir: &Path, settings: &Settings, emulation: &Emulation) -> Result<Arc<dyn Engine>> {
+        match self.open {
+            Open::Plain(open) => open(dir, settings),
+            Open::Emulated(open) => open(dir, settings, emulation),
+        }
+    }
+}
+
+/// The engines that a comparison is made of; the first is the one that is looked at, the second the reference.
+pub const ALL: &[Kind] = &[
+    ringfort::SOFTWARE,
+    rocksdb::KIND,
+    fjall::KIND,
+    lmdb::KIND,
+    redb::KIND,
+    surrealkv::KIND,
+    surrealkv::TDE,
+    ringfort::PLAIN,
+    ringfort::HARDWARE,
+    ringfort::TWIN,
+];
 
 /// The engine that ratios refer to.
 pub const REFERENCE: &str = "rocksdb";
 
+/// All engines, those of `twinstore` too.
+pub fn all() -> impl Iterator<Item = &'static Kind> {
+    ALL.iter().chain(twinstore::ENGINES)
+}
+
 /// Finds an engine by name.
 pub fn by_name(name: &str) -> Result<&'static Kind> {
-    ALL.iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let names: Vec<&str> = ALL.iter().map(|kind| kind.name).collect();
+    all().find(|kind| kind.name == name).ok_or_else(|| {
+        let names: Vec<&str> = all().map(|kind| kind.name).collect();
         format!("no engine is called '{name}'; there are: {}", names.join(", ")).into()
     })
 }
+
+/// For an engine that has no compression here.
+fn uncompressed(settings: &Settings) -> Result<()> {
+    match settings.compression_type {
+        Compression::None => Ok(()),
+        _ => Err(Unsupported("compression").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,24 +1,78 @@
-//! Ringfort: sealed, mode `software`, a simulated platform.
+//! Ringfort, on a simulated platform: sealed in each of its modes, and with sealing off.
 //!
 //! The adapter is the product's own ([`ringfort::bench`]): the embedded library with its two
 //! background workers. A commit is sealed, chained, written, and anchored within 100 ms, and
 //! everything that is read back is verified: what is measured is the product's protection, not a
 //! part of it.
+//!
+//! | name | log, MANIFEST | tables | freshness from |
+//! |---|---|---|---|
+//! | `ringfort` | sealed | sealed | the counter |
+//! | `ringfort:twin` | checksummed, trusted volume | sealed | the volume |
+//! | `ringfort:hardware` | checksummed, trusted volume | checksummed, trusted volume | the volume |
+//! | `ringfort:plain` | as `ringfort:hardware` | as `ringfort:hardware` | nothing |
+//!
+//! The trusted volume is a directory here, which costs nothing and protects nothing. So `hardware` on it
+//! is Ringfort with sealing off: the same engine and the same file layouts, every tag 16 bytes of XXH3 in
+//! place of AES-GCM's, no key per file in use, no counter. (RocksDB checksums its blocks and log as
+//! well.) `ringfort:plain` names it by what it measures; `twinstore` has trusted disks that cost something.
 
-use super::Kind;
+use super::{Kind, Open};
 use crate::Result;
+use crate::setup::Emulation;
+use ringfort::Mode;
 use ringfort::bench::Ringfort;
 use ringfort_bench::{Engine, Settings};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// How it is opened.
-pub const KIND: Kind = Kind { name: "ringfort", about, open };
+/// Its budget covers all its memory; the rest is the process and pages on their way to the disk.
+const CACHE_SHARE: f64 = 0.7;
 
-fn about() -> String {
-    Ringfort::default().about()
+/// As a user gets it.
+pub const SOFTWARE: Kind = Kind {
+    name: "ringfort",
+    about: || with_mode(Mode::Software).about(),
+    open: Open::Emulated(|dir, settings, emulation| open(Mode::Software, dir, settings, emulation)),
+    cache_share: CACHE_SHARE,
+};
+
+/// Everything on the trusted volume.
+pub const HARDWARE: Kind = Kind {
+    name: "ringfort:hardware",
+    about: || format!("{}; the trusted volume is a directory", with_mode(Mode::Hardware).about()),
+    open: Open::Emulated(|dir, settings, emulation| open(Mode::Hardware, dir, settings, emulation)),
+    cache_share: CACHE_SHARE,
+};
+
+/// Log and MANIFEST on the trusted volume.
+pub const TWIN: Kind = Kind {
+    name: "ringfort:twin",
+    about: || format!("{}; the trusted volume is a directory", with_mode(Mode::Twin).about()),
+    open: Open::Emulated(|dir, settings, emulation| open(Mode::Twin, dir, settings, emulation)),
+    cache_share: CACHE_SHARE,
+};
+
+/// Sealing off.
+pub const PLAIN: Kind = Kind {
+    name: "ringfort:plain",
+    about: || {
+        format!(
+            "Ringfort {} with sealing off: mode hardware on a directory, so XXH3 checksums in place of AES-256-GCM \
+             and no counter; unprotected",
+            env!("CARGO_PKG_VERSION")
+        )
+    },
+    open: Open::Emulated(|dir, settings, emulation| open(Mode::Hardware, dir, settings, emulation)),
+    cache_share: CACHE_SHARE,
+};
+
+fn with_mode(mode: Mode) -> Ringfort {
+    Ringfort { mode, ..Ringfort::default() }
 }
 
-fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
-    Ringfort::default().open(dir, settings)
+fn open(mode: Mode, dir: &Path, settings: &Settings, emulation: &Emulation) -> Result<Arc<dyn Engine>> {
+    let counter_latency = Duration::from_micros(emulation.counter_latency);
+    Ringfort { mode, counter_latency }.open(dir, settings)
 }

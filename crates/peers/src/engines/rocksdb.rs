@@ -4,19 +4,22 @@
 //! Its memtables and the indexes and filters of its tables come on top of the block cache, so it may
 //! use more memory than Ringfort, whose budget covers all of them.
 
-use super::Kind;
+use super::{Kind, Open};
 use crate::Result;
 use ringfort_base::Level;
 use ringfort_bench::engine::synced;
-use ringfort_bench::{Compression, Engine, Settings};
+use ringfort_bench::{Compression, Direction, Engine, Op, Settings, Visit};
 use ringfort_host::door;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
+    WriteBatch, WriteOptions,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How it is opened.
-pub const KIND: Kind = Kind { name: "rocksdb", about, open };
+pub const KIND: Kind = Kind { name: "rocksdb", about, open: Open::Plain(open), cache_share: 0.33 };
 
 /// Background work that is due or under way, as RocksDB counts it.
 const DEBT: [&str; 4] = [
@@ -25,6 +28,10 @@ const DEBT: [&str; 4] = [
     "rocksdb.compaction-pending",
     "rocksdb.num-running-compactions",
 ];
+
+/// What it has in memory, as it counts it: memtables, indexes and filters of open tables, cache.
+const MEMORY: [&str; 3] =
+    ["rocksdb.size-all-mem-tables", "rocksdb.estimate-table-readers-mem", "rocksdb.block-cache-usage"];
 
 struct RocksDb {
     db: DB,
@@ -58,20 +65,88 @@ fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
     });
     options.set_enable_pipelined_write(true);
     options.set_max_open_files(-1);
+    // By name, so that it can be had as a handle, which MultiGet asks for.
+    let family = ColumnFamilyDescriptor::new("default", options.clone());
     let (mut write, mut write_synced) = (WriteOptions::default(), WriteOptions::default());
     write.set_sync(false);
     write_synced.set_sync(true);
-    Ok(Arc::new(RocksDb { db: DB::open(&options, dir)?, write, write_synced }))
+    Ok(Arc::new(RocksDb { db: DB::open_cf_descriptors(&options, dir, [family])?, write, write_synced }))
 }
 
 impl Engine for RocksDb {
     fn put(&self, key: &[u8], value: &[u8], level: Level) -> Result<()> {
-        let options = if synced(level)? { &self.write_synced } else { &self.write };
-        Ok(self.db.put_opt(key, value, options)?)
+        Ok(self.db.put_opt(key, value, self.options(level)?)?)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<usize>> {
         Ok(self.db.get_pinned(key)?.map(|value| value.len()))
+    }
+
+    fn delete(&self, key: &[u8], level: Level) -> Result<()> {
+        Ok(self.db.delete_opt(key, self.options(level)?)?)
+    }
+
+    fn write(&self, batch: &[Op<'_>], level: Level) -> Result<()> {
+        let mut writes = WriteBatch::default();
+        for op in batch {
+            match *op {
+                Op::Put { key, value } => writes.put(key, value),
+                Op::Delete { key } => writes.delete(key),
+            }
+        }
+        Ok(self.db.write_opt(writes, self.options(level)?)?)
+    }
+
+    fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        value.clear();
+        let found = self.db.get_pinned(key)?;
+        Ok(found.inspect(|found| value.extend_from_slice(found)).is_some())
+    }
+
+    fn multi_get(&self, keys: &[&[u8]], lens: &mut Vec<Option<usize>>) -> Result<()> {
+        let family = self.db.cf_handle("default").ok_or("RocksDB has no default column family")?;
+        for found in self.db.batched_multi_get_cf(family, keys.iter().copied(), false) {
+            lens.push(found?.map(|value| value.len()));
+        }
+        Ok(())
+    }
+
+    fn scan(&self, from: Option<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
+        let mut iter = self.db.raw_iterator();
+        match (direction, from) {
+            (Direction::Forward, None) => iter.seek_to_first(),
+            (Direction::Forward, Some(from)) => iter.seek(from),
+            (Direction::Reverse, None) => iter.seek_to_last(),
+            (Direction::Reverse, Some(from)) => iter.seek_for_prev(from),
+        }
+        while let Some((key, value)) = iter.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            match direction {
+                Direction::Forward => iter.next(),
+                Direction::Reverse => iter.prev(),
+            }
+        }
+        Ok(iter.status()?)
+    }
+
+    fn flush(&self) -> Result<()> {
+        let mut flush = FlushOptions::default();
+        flush.set_wait(true);
+        Ok(self.db.flush_opt(&flush)?)
+    }
+
+    fn statistics(&self) -> Result<String> {
+        Ok(self.db.property_value("rocksdb.stats")?.unwrap_or_default())
+    }
+
+    fn memory_used(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for name in MEMORY {
+            bytes += self.db.property_int_value(name)?.unwrap_or(0);
+        }
+        Ok(bytes)
     }
 
     fn settle(&self) -> Result<()> {
@@ -97,9 +172,7 @@ impl Engine for RocksDb {
 }
 
 impl RocksDb {
-    fn flush(&self) -> Result<()> {
-        let mut flush = FlushOptions::default();
-        flush.set_wait(true);
-        Ok(self.db.flush_opt(&flush)?)
+    fn options(&self, level: Level) -> Result<&WriteOptions> {
+        Ok(if synced(level)? { &self.write_synced } else { &self.write })
     }
 }

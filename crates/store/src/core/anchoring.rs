@@ -40,7 +40,7 @@ impl Inner {
         self.anchor_round(self.anchor.lock(), true).map(drop)
     }
 
-    fn anchor_round(&self, mut state: MutexGuard<'_, AnchorState>, synced: bool) -> Result<Step> {
+    pub(crate) fn anchor_round(&self, mut state: MutexGuard<'_, AnchorState>, synced: bool) -> Result<Step> {
         self.check()?;
         let round = self.frontiers.begin_round();
         // The MANIFEST's head first: its edits never need more of the log than is durable now (R9).

@@ -25,7 +25,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Gives a batch its place.
-    fn place(&mut self, batch: WriteBatch) -> Result<Entry> {
+    pub(crate) fn place(&mut self, batch: WriteBatch) -> Result<Entry> {
         let first = self.next_seq;
         let next = first.0 + batch.len() as u64;
         if next > SEQ_MAX {
@@ -46,7 +46,7 @@ fn queued_bytes(batch: &WriteBatch) -> usize {
     batch.encoded().len() + size_of::<Entry>()
 }
 
-type Trees<'a> = RwLockReadGuard<'a, BTreeMap<KeyspaceId, Arc<Tree>>>;
+pub(crate) type Trees<'a> = RwLockReadGuard<'a, BTreeMap<KeyspaceId, Arc<Tree>>>;
 
 /// A segment that is still needed, with the position at which it ends so far.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,16 @@ pub(crate) struct Log {
     /// Scratch, kept for its capacity: the group, and the trees that it touches.
     group: Vec<Entry>,
     touched: Vec<Arc<Tree>>,
+}
+
+impl Log {
+    /// The present segment ends at `position` now.
+    pub(crate) fn note_end(&mut self, position: Seq) {
+        let bytes = self.writer.len();
+        if let Some(segment) = self.segments.back_mut() {
+            (segment.end, segment.bytes) = (position, bytes);
+        }
+    }
 }
 
 impl Inner {
@@ -140,7 +150,11 @@ impl Inner {
         let mut group = std::mem::take(&mut log.group);
         group.push(entry);
         // Whatever fails, the batch has a position already: its outcome is unknown (R11).
-        self.write_group(log, trees, group).map_err(|_| self.unknown(position))?;
+        self.write_group(&mut log, trees, group).map_err(|_| self.unknown(position))?;
+        drop(log);
+        if self.frontiers.sync_wanted() {
+            self.wake_log();
+        }
         Ok(Ticket { position })
     }
 
@@ -181,24 +195,28 @@ impl Inner {
     /// Leads one group of what is queued.
     pub(crate) fn lead(&self, mut log: MutexGuard<'_, Log>) -> Result<Step> {
         self.check()?;
+        let done = self.lead_group(&mut log, self.trees.read())?;
+        drop(log);
+        if self.frontiers.sync_wanted() {
+            self.wake_log();
+        }
+        Ok(done)
+    }
+
+    /// As [`Inner::lead`], for who goes on with the log.
+    pub(crate) fn lead_group(&self, log: &mut Log, trees: Trees<'_>) -> Result<Step> {
         let mut group = std::mem::take(&mut log.group);
         self.drain(&mut group);
         if group.is_empty() {
             log.group = group;
             return Ok(Step::Idle);
         }
-        let trees = self.trees.read();
         self.write_group(log, trees, group)?;
         Ok(Step::Worked)
     }
 
     /// Seals, writes, inserts and publishes a group, which is not empty.
-    fn write_group(
-        &self,
-        mut log: MutexGuard<'_, Log>,
-        trees: Trees<'_>,
-        mut group: Vec<Entry>,
-    ) -> Result<()> {
+    fn write_group(&self, log: &mut Log, trees: Trees<'_>, mut group: Vec<Entry>) -> Result<()> {
         let position = group.last().map_or(Seq(0), Entry::last);
         let bytes: usize = group.iter().map(|entry| entry.batch.encoded().len()).sum();
         let time_ms = self.clock.now().now_ms;
@@ -206,14 +224,10 @@ impl Inner {
         // A failure from here on leaves the outcome unknown: sealing consumes an index (R11, R13).
         self.or_stop(|| {
             if log.writer.is_full(bytes) {
-                self.rotate(&mut log)?;
+                self.rotate(log)?;
             }
             log.writer.append(&group, position, time_ms)?;
-            let len = log.writer.len();
-            if let Some(segment) = log.segments.back_mut() {
-                segment.end = position;
-                segment.bytes = len;
-            }
+            log.note_end(position);
             insert(&trees, &group, &mut touched)
         })?;
         drop(trees);
@@ -221,14 +235,10 @@ impl Inner {
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.frontiers.raise(Level::Buffered, position);
-        self.freeze_full_memtables(&log, &touched, position);
+        self.freeze_full_memtables(log, &touched, position);
         group.clear();
         touched.clear();
         (log.group, log.touched) = (group, touched);
-        drop(log);
-        if self.frontiers.sync_wanted() {
-            self.wake_log();
-        }
         Ok(())
     }
 

@@ -37,6 +37,13 @@ pub(crate) struct Job {
     writing: Writing,
 }
 
+impl Job {
+    /// Whether it compacts this tree.
+    pub(crate) fn is_of(&self, tree: &Tree) -> bool {
+        self.tree.id == tree.id
+    }
+}
+
 impl Inner {
     /// A slice of the compaction that is under way, or of a new one.
     pub(crate) fn compact_step(&self) -> Result<Step> {
@@ -87,7 +94,7 @@ impl Inner {
     }
 
     /// A slice of `job`, if there is one; it is taken when it is done, installed or given up.
-    fn go_on(&self, job: &mut Option<Job>, slice_bytes: usize) -> Result<()> {
+    pub(crate) fn go_on(&self, job: &mut Option<Job>, slice_bytes: usize) -> Result<()> {
         let Some(mut present) = job.take() else { return Ok(()) };
         if !self.trees.read().contains_key(&present.tree.id) {
             self.remove_unnamed(&present.writing);

@@ -1,5 +1,5 @@
 //! The inside of an open store, by job: [`commit`] (submit, log, sync), [`anchoring`] (counter),
-//! [`maintain`] (flush), [`compact`], [`purge`], [`read`], [`keyspaces`], [`open`] (create, recover,
+//! [`maintain`] (flush), [`compact`], [`purge`], [`load`] (bulk load), [`read`], [`keyspaces`], [`open`] (create, recover,
 //! claim), [`rebuild`] (memtables from the log).
 //!
 //! Locks, outermost first:
@@ -16,6 +16,7 @@ mod claim;
 pub(crate) mod commit;
 mod compact;
 pub(crate) mod keyspaces;
+mod load;
 pub(crate) mod maintain;
 pub(crate) mod open;
 pub(crate) mod purge;

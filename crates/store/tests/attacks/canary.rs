@@ -119,7 +119,7 @@ fn no_canary_crosses_the_boundary() {
         clean("data", tapped.iter().map(|(path, bytes)| (path, bytes)), &texts()[..2]);
         let seen = bus.seen.lock();
         assert!(
-            seen.len() > if mode == Mode::Software { 5_000 } else { 200 },
+            seen.len() > if mode == Mode::Software { 2_000 } else { 200 },
             "{mode}: {} bytes crossed",
             seen.len()
         );

@@ -8,12 +8,14 @@ use ringfort_base::{KeyspaceId, Level};
 use ringfort_fault::memory::CrashChoice;
 use ringfort_store::{Compression, KeyspaceOptions, Snapshot, Store};
 use ringfort_trust::keyfile::Mode;
+use std::collections::BTreeMap;
 
 const KEYSPACES: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Op {
     Commit(Vec<Change>, Level),
+    Load(usize, BTreeMap<Vec<u8>, Vec<u8>>),
     TakeSnapshot,
     CheckSnapshots,
     DropSnapshot(usize),
@@ -54,6 +56,8 @@ fn op() -> impl Strategy<Value = Op> {
     let level = prop_oneof![6 => Just(Level::Buffered), 2 => Just(Level::Durable), 1 => Just(Level::Fresh)];
     prop_oneof![
         30 => (proptest::collection::vec(change(), 1..5), level).prop_map(|(changes, level)| Op::Commit(changes, level)),
+        2 => (0..KEYSPACES, proptest::collection::btree_map(key(), value(), 0..12))
+            .prop_map(|(keyspace, entries)| Op::Load(keyspace, entries)),
         4 => Just(Op::TakeSnapshot),
         3 => Just(Op::CheckSnapshots),
         3 => any::<usize>().prop_map(Op::DropSnapshot),
@@ -122,6 +126,17 @@ impl Mirror {
                 common::commit(&self.store, batch(&self.ids, changes), *level).map_err(failed)?;
                 self.history.applied = self.history.commits.len();
                 if *level > Level::Buffered {
+                    self.history.durable = self.history.applied;
+                }
+                Ok(())
+            }
+            Op::Load(keyspace, entries) => {
+                let puts =
+                    entries.iter().map(|(key, value)| Change::Put(*keyspace, key.clone(), value.clone()));
+                self.history.commits.push(puts.collect());
+                self.store.bulk_load(self.ids[*keyspace], entries).map_err(failed)?;
+                self.history.applied = self.history.commits.len();
+                if !entries.is_empty() {
                     self.history.durable = self.history.applied;
                 }
                 Ok(())

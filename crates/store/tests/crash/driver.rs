@@ -34,6 +34,8 @@ pub enum Step {
     Anchor,
     /// A further keyspace.
     Create,
+    /// A bulk load over some of keyspace a's keys, and beyond them.
+    Load,
     /// A clean end, and the next life.
     Reopen,
 }
@@ -54,7 +56,7 @@ pub const ALPHABET: [Step; 9] = [
 /// Any step, for long runs: the ordinary ones more often.
 pub fn any_step(rng: &mut SplitMix64) -> Step {
     let level = Level::ALL[rng.below(3) as usize];
-    match rng.below(20) {
+    match rng.below(21) {
         0..=6 => Step::Put(level),
         7..=9 => Step::Both,
         10 => Step::DeleteRange,
@@ -64,6 +66,7 @@ pub fn any_step(rng: &mut SplitMix64) -> Step {
         15..=16 => Step::Background,
         17 => Step::Anchor,
         18 => Step::Create,
+        19 => Step::Load,
         _ => Step::Reopen,
     }
 }
@@ -181,6 +184,21 @@ impl Run {
         Ok(())
     }
 
+    /// Anchored on return.
+    fn load(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<()> {
+        let submitted = {
+            let mut history = self.history.lock();
+            let puts = entries.iter().map(|(key, value)| Change::Put(0, key.clone(), value.clone()));
+            history.commits.push(puts.collect());
+            history.commits.len()
+        };
+        let ticket = self.store().bulk_load(self.ids[0], entries)?;
+        self.durable_at = ticket.position;
+        let mut history = self.history.lock();
+        (history.applied, history.durable) = (submitted, submitted);
+        Ok(())
+    }
+
     /// Runs the log's steps until the waiter is answered, whatever the steps themselves say.
     pub fn wait(&self, position: Seq, level: Level) -> Result<()> {
         let store = self.store();
@@ -226,6 +244,10 @@ impl Run {
                 self.store().anchor_step().map(drop)
             }
             Step::Create => self.create(),
+            Step::Load => {
+                let numbers = n % 5..n % 5 + 4;
+                self.load(numbers.map(|k| (format!("key {k}").into_bytes(), value(2000))).collect())
+            }
             Step::Reopen => {
                 self.store().close()?;
                 {

@@ -12,7 +12,7 @@ use ringfort_fault::script::{Fault, Op};
 use ringfort_store::Store;
 use ringfort_trust::keyfile::Mode;
 
-const WORKLOAD: [Step; 14] = [
+const WORKLOAD: [Step; 15] = [
     Step::Put(Level::Buffered),
     Step::Both,
     Step::Put(Level::Durable),
@@ -23,6 +23,7 @@ const WORKLOAD: [Step; 14] = [
     Step::Rotate(Level::Durable),
     Step::Background,
     Step::Create,
+    Step::Load,
     Step::Settle,
     Step::Put(Level::Fresh),
     Step::Reopen,

@@ -111,6 +111,29 @@ fn a_segment_is_not_freed_before_its_successor_is_durable() {
     }
 }
 
+/// A bulk load dies at every call, over a memtable, over tables and between other writes: all of it is
+/// there or nothing, and what came before it is there if it is.
+#[test]
+fn a_bulk_load_is_all_or_nothing() {
+    let (buffered, fresh) = (Step::Put(Level::Buffered), Step::Put(Level::Fresh));
+    for mode in MODES {
+        for before in
+            [&[][..], &[buffered], &[fresh, Step::FlushA], &[Step::Both, Step::Settle], &[Step::Load]]
+        {
+            let mut run = Run::new(Machine::new(mode, 13));
+            run.open().unwrap();
+            run.steps(before).unwrap();
+            let album = Album::default();
+            album.watch(&run);
+            run.steps(&[Step::Load, buffered]).unwrap();
+            album.take(&run, "anything more");
+            let mut explorer = Explorer::new(Effort { masks: 16, seeds: 8, depth: 0 });
+            explorer.explore(&album.cuts(), &format!("{mode}, {before:?}, a load")).unwrap();
+            assert!(explorer.states > 8, "{} states", explorer.states);
+        }
+    }
+}
+
 /// Two creations that were cut in a row: what the first left on the trusted volume, and removals
 /// that no sync covered, are no evidence against the second.
 #[test]

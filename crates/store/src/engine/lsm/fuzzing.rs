@@ -9,6 +9,7 @@ use super::table::index::Index;
 use super::table::meta::TableMeta;
 use super::table::properties::Properties;
 use super::table::reader::{collect_tombstones, decode_handle};
+use ringfort_base::Seq;
 use ringfort_base::codec::Reader;
 use std::sync::Arc;
 
@@ -23,6 +24,11 @@ pub fn block(data: &[u8]) {
         && let Ok(block) = Block::parse(Plain::pretend(data.to_vec()), content)
     {
         collect_tombstones(block);
+    }
+    if content == Content::Data
+        && let Ok(loaded) = Block::parse(Plain::pretend(data.to_vec()), content).and_then(|b| b.as_of(Seq(7)))
+    {
+        walk(&Arc::new(loaded));
     }
 }
 

@@ -5,25 +5,31 @@
 //! freed before the arena is, so a place that was handed out stays valid as long as the arena.
 //!
 //! ```text
-//! offset = slot (12 bits) | byte (20 bits)
-//! slots: [0]──▶ 1 MiB   [1]──▶ ┌─ one allocation of 3 MiB for a large entry ─┐
-//!                       [2]──▶ │ + 1 MiB                                     │
-//!                       [3]──▶ └ + 2 MiB ────────────────────────────────────┘   [4] null …
+//! offset = slot (11 bits) | byte (21 bits)
+//! slots: [0]──▶ 2 MiB   [1]──▶ ┌─ one allocation of 6 MiB for a large entry ─┐
+//!                       [2]──▶ │ + 2 MiB                                     │
+//!                       [3]──▶ └ + 4 MiB ────────────────────────────────────┘   [4] null …
 //! ```
 //!
 //! An entry larger than a chunk gets an allocation that spans consecutive slots, so that from the
-//! first byte on it is contiguous in memory. Offset 0 is never handed out: it means "none".
+//! first byte on it is contiguous in memory. A chunk is a large page, and all but the first ask the
+//! system to be one: a search goes from chunk to chunk at random. (The first does not: many keyspaces
+//! hold little, and a page that is touched is there whole.) Offset 0 is never handed out: it means "none".
 
 #![expect(unsafe_code, reason = "hands out raw memory to the skiplist; every block states why it is sound")]
 
 use parking_lot::Mutex;
+use ringfort_base::memory::{LARGE_PAGE_BYTES, prefer_large_pages};
 use std::alloc::{Layout, alloc, dealloc};
+use std::mem::MaybeUninit;
 use std::ptr::null_mut;
+use std::slice;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-const CHUNK_SHIFT: u32 = 20;
-const CHUNK_BYTES: u64 = 1 << CHUNK_SHIFT;
+const CHUNK_SHIFT: u32 = 21;
+pub(super) const CHUNK_BYTES: u64 = 1 << CHUNK_SHIFT;
 const SLOTS: usize = 1 << (32 - CHUNK_SHIFT);
+const _: () = assert!(CHUNK_BYTES == LARGE_PAGE_BYTES as u64);
 const ADDRESSABLE_BYTES: u64 = 1 << 32;
 
 /// Every piece is aligned to this.
@@ -92,11 +98,16 @@ impl Arena {
         if boundary + bytes > ADDRESSABLE_BYTES {
             return None;
         }
-        let layout = Layout::from_size_align(usize::try_from(bytes).ok()?, 64).ok()?;
+        let layout = Layout::from_size_align(usize::try_from(bytes).ok()?, LARGE_PAGE_BYTES).ok()?;
         // SAFETY: the layout's size is at least a chunk, never zero.
         let base = unsafe { alloc(layout) };
         if base.is_null() {
             return None;
+        }
+        if boundary > 0 {
+            // SAFETY: just allocated with this size; bytes that may be uninitialized, nobody else's yet.
+            let memory = unsafe { slice::from_raw_parts_mut(base.cast::<MaybeUninit<u8>>(), layout.size()) };
+            prefer_large_pages(memory);
         }
         chunks.push((base, layout));
         for i in 0..bytes / CHUNK_BYTES {
@@ -127,6 +138,14 @@ impl Arena {
     #[inline]
     pub(super) fn used_bytes(&self) -> usize {
         self.tail.load(Ordering::Relaxed) as usize
+    }
+
+    /// The rest of the last chunk, which is memory already if it is a large page.
+    #[inline]
+    pub(super) fn untouched_bytes(&self) -> usize {
+        let used = self.used_bytes();
+        let end = used.next_multiple_of(LARGE_PAGE_BYTES);
+        if used > LARGE_PAGE_BYTES { end - used } else { 0 }
     }
 
     /// What is left of the 4 GiB.

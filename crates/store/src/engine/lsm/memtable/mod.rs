@@ -17,6 +17,7 @@ pub use skiplist::{Cursor, Holder, PinnedValue};
 use super::filter::hash_key;
 use super::key::{Kind, Trailer};
 use super::tombstone::FragmentedTombstones;
+use arena::CHUNK_BYTES;
 use parking_lot::RwLock;
 use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
 use ringfort_base::{Error, ErrorKind, Result, Seq};
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// What a memtable takes beside its entries and index: the table of chunk addresses and the like.
-const FIXED_BYTES: usize = 34 << 10;
+const FIXED_BYTES: usize = 18 << 10;
 
 /// See the module's chapter.
 pub struct Memtable {
@@ -106,7 +107,7 @@ impl Memtable {
     pub fn has_room(&self, entries: usize, bytes: usize) -> bool {
         // The largest node header with its alignment; and each large entry may waste a chunk's rest.
         let waste = (bytes >> 18) + 2;
-        let need = bytes as u64 + entries as u64 * 96 + ((waste as u64) << 20);
+        let need = bytes as u64 + entries as u64 * 96 + waste as u64 * CHUNK_BYTES;
         need <= self.list.free_bytes()
     }
 
@@ -200,7 +201,7 @@ impl Memtable {
     /// About how much memory it takes.
     #[must_use]
     pub fn approximate_bytes(&self) -> usize {
-        FIXED_BYTES + self.data_bytes()
+        FIXED_BYTES + self.data_bytes() + self.list.untouched_bytes()
     }
 
     /// About how much of that its entries take: what the write buffer's size is measured by, so that

@@ -108,6 +108,12 @@ impl SkipList {
         self.arena.used_bytes() + self.index.used_bytes(entries)
     }
 
+    /// Bytes of large pages that are not in use yet.
+    #[inline]
+    pub(super) fn untouched_bytes(&self) -> usize {
+        self.arena.untouched_bytes()
+    }
+
     /// Bytes that can still be handed out.
     #[inline]
     pub(super) fn free_bytes(&self) -> u64 {

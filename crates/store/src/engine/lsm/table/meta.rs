@@ -17,6 +17,7 @@ use ringfort_trust::{Protection, Tag};
 const VERSION: u8 = 1;
 const PARTITIONED: u8 = 1;
 const LARGEST_EXCLUDED: u8 = 2;
+const LOADED: u8 = 4;
 
 /// A table's record in the MANIFEST. It holds the table's key: it is written sealed, never shown.
 #[derive(Clone, PartialEq)]
@@ -54,9 +55,18 @@ pub struct TableMeta {
     pub partitioned: bool,
     /// The key epoch in which the table was written (R14).
     pub epoch: Epoch,
+    /// Written by a bulk load, before its position was known: entries carry sequence number 0 in the
+    /// file, and all of them are as of `largest_seq`.
+    pub loaded: bool,
 }
 
 impl TableMeta {
+    /// The record of a table whose entries, all of them puts with sequence number 0, are as of `seq`.
+    #[must_use]
+    pub fn as_loaded(self, seq: Seq) -> Self {
+        Self { loaded: true, smallest_seq: seq, largest_seq: seq, ..self }
+    }
+
     /// Whether an entry or range tombstone of the table may concern `key`.
     #[inline]
     #[must_use]
@@ -94,7 +104,11 @@ impl TableMeta {
         self.footer.encode(out);
         out.put(&self.footer_tag.0);
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        out.put_u8(flag(self.partitioned, PARTITIONED) | flag(self.largest_excluded, LARGEST_EXCLUDED));
+        out.put_u8(
+            flag(self.partitioned, PARTITIONED)
+                | flag(self.largest_excluded, LARGEST_EXCLUDED)
+                | flag(self.loaded, LOADED),
+        );
         out.put_bytes(&self.smallest);
         out.put_bytes(&self.largest);
         for number in
@@ -122,7 +136,7 @@ impl TableMeta {
         let footer = BlockHandle::decode(r)?;
         let footer_tag = Tag(r.array()?);
         let flags = r.u8()?;
-        if flags & !(PARTITIONED | LARGEST_EXCLUDED) != 0 {
+        if flags & !(PARTITIONED | LARGEST_EXCLUDED | LOADED) != 0 {
             return Err(DecodeError::Variant(flags));
         }
         let meta = Self {
@@ -142,6 +156,7 @@ impl TableMeta {
             deletes: r.varint()?,
             range_tombstones: r.varint()?,
             epoch: Epoch(r.u32()?),
+            loaded: flags & LOADED != 0,
         };
         meta.validate().map(|()| meta).map_err(DecodeError::Meaning)
     }
@@ -158,6 +173,10 @@ impl TableMeta {
         }
         if self.deletes > self.entries || (self.entries == 0 && self.range_tombstones == 0) {
             return Err("a table's counts contradict each other");
+        }
+        let only_puts = self.deletes == 0 && self.range_tombstones == 0;
+        if self.loaded && !(only_puts && self.smallest_seq == self.largest_seq) {
+            return Err("a loaded table holds puts of one sequence number");
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! An open table: point lookups, and the blocks that cursors ask for.
 
 use super::block::{Block, BlockCursor, Content, Found};
-use super::format::{BlockHandle, BlockKind, PartitionHandles, Place, SealedFile};
+use super::format::{BlockHandle, BlockKind, PartitionHandles, Place, Plain, SealedFile};
 use super::index::Index;
 use super::meta::TableMeta;
 use super::part::{Guide, Part, Parts};
@@ -330,8 +330,7 @@ impl Table {
         let mut load = || {
             let handle = block_handle(part, number)?;
             let plain = ahead.open_block(&self.file, &handle, self.properties.data_bytes)?;
-            Block::parse(plain, Content::Data)
-                .map_err(|e| self.file.inconsistent(BlockKind::Data, &handle, e))
+            self.parse_data(plain, &handle)
         };
         if fill {
             return cache.fetch(slot, (part, number), load).map(Some);
@@ -343,7 +342,15 @@ impl Table {
     }
 
     fn load_block(&self, part: &Part, number: usize) -> Result<Block> {
-        open_entries(&self.file, BlockKind::Data, &block_handle(part, number)?, Content::Data)
+        let handle = block_handle(part, number)?;
+        self.parse_data(self.file.open_block(BlockKind::Data, &handle)?, &handle)
+    }
+
+    /// Checks a data block, once. Entries of a loaded table get their sequence number.
+    fn parse_data(&self, plain: Plain, handle: &BlockHandle) -> Result<Block> {
+        let block = Block::parse(plain, Content::Data)
+            .and_then(|block| if self.meta.loaded { block.as_of(self.meta.largest_seq) } else { Ok(block) });
+        block.map_err(|e| self.file.inconsistent(BlockKind::Data, handle, e))
     }
 
     fn load_part(&self, at: usize, cache: &BlockCache) -> Result<Part> {

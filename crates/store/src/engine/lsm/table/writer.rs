@@ -391,6 +391,7 @@ impl TableWriter {
             range_tombstones,
             partitioned,
             epoch: self.identity.epoch,
+            loaded: false,
         })
     }
 

@@ -61,11 +61,12 @@ impl Tables {
     }
 }
 
-/// Inserts a table where its level's order wants it. Level 0: oldest first, by file number. Deeper
-/// levels: by smallest key; they are disjoint.
+/// Inserts a table where its level's order wants it. Level 0: oldest first, by the newest sequence
+/// number in it: two that overlap were written one after the other. Deeper levels: by smallest key;
+/// they are disjoint.
 pub(crate) fn insert_in_level(tables: &mut Vec<Arc<TableMeta>>, level: usize, table: Arc<TableMeta>) {
     let at = if level == 0 {
-        tables.partition_point(|t| t.file < table.file)
+        tables.partition_point(|t| (t.largest_seq, t.file) < (table.largest_seq, table.file))
     } else {
         tables.partition_point(|t| t.smallest < table.smallest)
     };

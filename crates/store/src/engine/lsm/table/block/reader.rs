@@ -4,6 +4,7 @@ use super::{Content, ENDING_BYTES, RESTART_BYTES};
 use crate::engine::lsm::cache::{Cached, Heat};
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, common_prefix};
 use crate::engine::lsm::table::format::{BlockHandle, PartitionHandles, Plain};
+use ringfort_base::Seq;
 use ringfort_base::codec::{DecodeError, Reader, read_varint};
 use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use std::cmp::Ordering;
@@ -98,6 +99,25 @@ impl Block {
         let block = Self { bytes, entries_end, restarts_at, restarts, heat: Heat::new(Heat::COLD) };
         block.check(content)?;
         Ok(block)
+    }
+
+    /// Gives all entries, which carry sequence number 0, this one.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if one carries another.
+    pub(in crate::engine::lsm) fn as_of(mut self, seq: Seq) -> Result<Self, DecodeError> {
+        let mut at = self.first();
+        while at.entry < self.entries_end {
+            let entry = self.entry(at.entry).ok_or(DecodeError::Short)?;
+            let trailer = self.trailer(&entry);
+            if trailer.seq() != Seq::ZERO {
+                return Err(DecodeError::Meaning("an entry of a loaded table has a sequence number"));
+            }
+            let stamped = Trailer::new(seq, trailer.kind()?);
+            self.bytes[entry.end - Trailer::BYTES..entry.end].copy_from_slice(&stamped.0.to_le_bytes());
+            at = at.after(&entry);
+        }
+        Ok(self)
     }
 
     fn check(&self, content: Content) -> Result<(), DecodeError> {
