@@ -95,6 +95,9 @@ pub struct KeyspaceOptions {
     pub level0_tables: usize,
     /// Size of level 1, bytes; each deeper level is ten times as large.
     pub level1_bytes: u64,
+    /// So many first bytes of each key go into the filters as well: a scan over keys that have them in
+    /// common skips tables without such a key. 0 = none; needs `bloom_bits_per_key`.
+    pub prefix_bytes: usize,
 }
 
 impl Default for KeyspaceOptions {
@@ -108,6 +111,7 @@ impl Default for KeyspaceOptions {
             table_bytes: 64 << 20,
             level0_tables: 4,
             level1_bytes: 256 << 20,
+            prefix_bytes: 0,
         }
     }
 }

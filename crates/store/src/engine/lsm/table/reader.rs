@@ -204,7 +204,9 @@ impl Table {
                 }
                 part = Some((at, self.part(at, cache)?));
             }
-            part.iter().filter_map(|(_, part)| part.filter.as_ref()).for_each(|filter| filter.touch(ask.hash));
+            part.iter()
+                .filter_map(|(_, part)| part.filter.as_ref())
+                .for_each(|filter| filter.touch(ask.hash));
             left.push((nth, 0));
         }
         if let Some((_, part)) = part {
@@ -252,6 +254,29 @@ impl Table {
             };
         }
         Ok(())
+    }
+
+    /// Whether a key of the table may begin with `prefix`, as far as its filters know: they do if
+    /// the table was written with prefixes of this length.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn may_have_prefix(&self, prefix: &[u8], cache: &BlockCache) -> Result<bool> {
+        if self.properties.prefix_bytes != prefix.len() as u64 || prefix.is_empty() {
+            return Ok(true);
+        }
+        let hash = hash_key(prefix);
+        let mut at = self.part_of(prefix, Trailer::FIRST);
+        while at < self.part_count() {
+            if self.part(at, cache)?.filter.as_ref().is_none_or(|filter| filter.may_contain(hash)) {
+                return Ok(true);
+            }
+            if !self.guide.goes_on_behind(at, prefix) {
+                break;
+            }
+            at += 1;
+        }
+        Ok(false)
     }
 
     /// A guess at where `key` would lie in the file, bytes from its start; for size estimates.

@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn view() -> Arc<View> {
-        let version = Arc::new(Version::new(Default::default()));
+        let version = Arc::new(Version::new(Default::default(), 0));
         Arc::new(View { active: Mem::new(1, 0).unwrap(), frozen: Vec::new(), version })
     }
 

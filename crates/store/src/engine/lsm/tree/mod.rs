@@ -105,7 +105,7 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version::new(state.levels.clone()));
+        let version = Arc::new(Version::new(state.levels.clone(), state.options.prefix_bytes));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,

@@ -79,13 +79,15 @@ pub(crate) struct Version {
     pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
     /// The same tables as readers want them.
     read: [Arc<Level>; LEVELS],
+    /// The keyspace's option: so many first bytes of each key are in the filters.
+    pub(crate) prefix_bytes: usize,
 }
 
 impl Version {
     /// A version of these tables.
-    pub(crate) fn new(levels: [Vec<Arc<TableMeta>>; LEVELS]) -> Self {
+    pub(crate) fn new(levels: [Vec<Arc<TableMeta>>; LEVELS], prefix_bytes: usize) -> Self {
         let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &HashMap::new())));
-        Self { levels, read }
+        Self { levels, read, prefix_bytes }
     }
 
     /// The tables of all levels as readers want them.
@@ -140,7 +142,7 @@ impl Version {
         let slots = self.read.iter().flat_map(|level| level.slots().iter());
         let known = slots.map(|slot| (slot.meta().file, slot)).collect();
         let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &known)));
-        Self { levels, read }
+        Self { levels, read, prefix_bytes: self.prefix_bytes }
     }
 
     /// Bytes of a level.
