@@ -270,7 +270,7 @@ impl Edits {
             r.varint().unwrap();
         }
         r.u8().unwrap();
-        for _ in 0..3 {
+        for _ in 0..4 {
             r.varint().unwrap();
         }
     }
