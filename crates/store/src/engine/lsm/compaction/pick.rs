@@ -131,7 +131,7 @@ mod tests {
 
     fn version(tables: &[(usize, Arc<TableMeta>)]) -> Version {
         let change = Change { added: tables.to_vec(), ..Change::default() };
-        Version::new(Default::default(), Arc::default()).with(&change).expect("no values").0
+        Version::new(Default::default(), Arc::default(), 0).with(&change).expect("no values").0
     }
 
     const OPTIONS: fn() -> KeyspaceOptions =

@@ -8,6 +8,7 @@
 
 mod get;
 mod handles;
+mod multi;
 mod version;
 
 pub(crate) use get::GetOutcome;
@@ -125,7 +126,8 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version::new(state.levels.clone(), open_values(state, tables)?));
+        let values = open_values(state, tables)?;
+        let version = Arc::new(Version::new(state.levels.clone(), values, state.options.prefix_bytes));
         let merger = state.options.merge_operator.as_deref();
         let merger = merger.map(|name| Arc::new(Merger::new(&state.name, name, operators)));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;

@@ -167,6 +167,12 @@ impl Block {
         &self.bytes
     }
 
+    /// Looks at where a search begins so that the processor fetches it.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        std::hint::black_box((self.bytes.first(), self.bytes.last()));
+    }
+
     /// Memory that it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
