@@ -48,30 +48,34 @@ impl Ringfort {
 
     /// What [`Ringfort::open`] opens the store with, for a caller who changes some of it.
     pub fn options(&self, dir: &Path, settings: &Settings) -> Result<Options> {
+        let mut options = Options::new(dir.join("data"))
+            .platform_state(dir.join("platform"))
+            .mode(self.mode)
+            .level(Level::Buffered)
+            .memory_budget(settings.memory_budget)
+            .keyspace_defaults(self.keyspace(settings)?)
+            .counter_latency(self.counter_latency);
+        if self.mode.needs_trusted_volume() {
+            options = options.trusted(dir.join("trusted"));
+        }
+        Ok(options)
+    }
+
+    /// The options of the keyspace that the benchmarks use.
+    pub fn keyspace(&self, settings: &Settings) -> Result<KeyspaceOptions> {
         let compression = match settings.compression_type {
             ringfort_bench::Compression::None => Compression::None,
             ringfort_bench::Compression::Lz4 => Compression::Lz4,
             ringfort_bench::Compression::Zstd => Compression::Zstd,
             ringfort_bench::Compression::Snappy => return Err(Unsupported("compression by snappy").into()),
         };
-        let keyspace = KeyspaceOptions {
+        Ok(KeyspaceOptions {
             write_buffer_bytes: settings.write_buffer_size,
             block_bytes: settings.block_size,
             bloom_bits_per_key: settings.bloom_bits,
             compression,
             ..KeyspaceOptions::default()
-        };
-        let mut options = Options::new(dir.join("data"))
-            .platform_state(dir.join("platform"))
-            .mode(self.mode)
-            .level(Level::Buffered)
-            .memory_budget(settings.memory_budget)
-            .keyspace_defaults(keyspace)
-            .counter_latency(self.counter_latency);
-        if self.mode.needs_trusted_volume() {
-            options = options.trusted(dir.join("trusted"));
-        }
-        Ok(options)
+        })
     }
 }
 
@@ -93,6 +97,14 @@ impl Engine for Db {
     fn begin(&self, batch: &[Op<'_>], level: Level) -> Result<Box<dyn Begun>> {
         let commit = self.submit(writes(self, batch), level)?;
         Ok(Box::new(UnderWay { commit, level }))
+    }
+
+    /// By the operator that the keyspace was created with; an error if it has none.
+    fn merge(&self, key: &[u8], operand: &[u8], level: Level) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.merge(self.default_keyspace().id(), key, operand);
+        self.write_with(batch, level)?;
+        Ok(())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<usize>> {

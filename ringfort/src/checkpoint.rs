@@ -59,7 +59,11 @@ impl Checkpoint {
             entropy: Arc::new(OsEntropy),
             platform: options.platform_if_known()?.ok_or_else(|| options.no_platform())?,
         };
-        let inner = ringfort_store::Checkpoint::open(&world, options.store.memory_budget)?;
+        let inner = ringfort_store::Checkpoint::open(
+            &world,
+            options.store.memory_budget,
+            &options.store.merge_operators,
+        )?;
         Ok(Self { inner })
     }
 

@@ -79,7 +79,8 @@ impl Commit {
 
     /// As [`Commit::wait`], for a caller that does not block. The workers do the work, from now on and
     /// whether or not the future is polled; without workers somebody must call
-    /// [`Db::run_pending`](crate::Db::run_pending).
+    /// [`Db::run_pending`](crate::Db::run_pending). A waker is called by whoever ran the step, in the
+    /// middle of it: it must wake, and not call the store.
     pub fn future(&self, level: Level) -> CommitFuture {
         let wait = self.shared.pump.store.wait_commit(self.ticket, level);
         CommitFuture { wait, _shared: Arc::clone(&self.shared) }

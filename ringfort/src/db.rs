@@ -201,6 +201,11 @@ impl Db {
         self.default.put(key, value)
     }
 
+    /// Changes a key's value by the default keyspace's merge operator; see [`Keyspace::merge`].
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        self.default.merge(key, operand)
+    }
+
     /// Removes a key; see [`Keyspace::delete`].
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         self.default.delete(key)

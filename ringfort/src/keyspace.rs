@@ -60,6 +60,28 @@ impl Keyspace {
         self.shared.write(batch)
     }
 
+    /// Changes a key's value by the keyspace's merge operator, without reading it, at the store's write
+    /// level.
+    ///
+    /// ```
+    /// use ringfort::{Db, KeyspaceOptions};
+    ///
+    /// # fn main() -> ringfort::Result<()> {
+    /// let db = Db::open_temporary()?;
+    /// let counter = KeyspaceOptions { merge_operator: Some("add_u64".into()), ..KeyspaceOptions::default() };
+    /// let hits = db.create_keyspace("hits", counter)?;
+    /// hits.merge("/index", 2u64.to_le_bytes())?;
+    /// hits.merge("/index", 3u64.to_le_bytes())?;
+    /// assert_eq!(hits.get("/index")?.as_deref(), Some(&5u64.to_le_bytes()[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.merge(self.id, key, operand);
+        self.shared.write(batch)
+    }
+
     /// Removes a key, at the store's write level. Removing what is not there is fine.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();

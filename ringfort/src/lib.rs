@@ -69,6 +69,7 @@ pub use options::{Opened, Options};
 pub use range::KeyRange;
 pub use ringfort_base::error::{Error, ErrorKind, Evidence, EvidenceKind, Result};
 pub use ringfort_base::{Incarnation, KeyspaceId, Level, Seq, StoreId};
+pub use ringfort_store::merge::{self, CannotMerge, MergeOperator};
 pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, Value, WriteBatch};
 pub use ringfort_trust::keyfile::Mode;
 

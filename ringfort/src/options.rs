@@ -17,7 +17,7 @@ use ringfort_base::world::{Disk, Entropy};
 use ringfort_base::{Error, ErrorKind};
 use ringfort_host::disk::OsDisk;
 use ringfort_host::door::{self, OsClock, OsEntropy};
-use ringfort_store::{KeyspaceOptions, Store, StoreOptions, World};
+use ringfort_store::{KeyspaceOptions, MergeOperator, Store, StoreOptions, World};
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
 use ringfort_trust::platform::{Known, Platform};
 use std::path::{Path, PathBuf};
@@ -188,6 +188,14 @@ impl Options {
     #[must_use]
     pub fn keyspace_defaults(mut self, options: KeyspaceOptions) -> Self {
         self.keyspace = options;
+        self
+    }
+
+    /// Registers a merge operator besides the built-in ones ([`crate::merge`]), by its name: what a
+    /// keyspace with that name in its [`KeyspaceOptions::merge_operator`] needs to be merged and read.
+    #[must_use]
+    pub fn merge_operator(mut self, operator: Arc<dyn MergeOperator>) -> Self {
+        self.store.merge_operators.register(operator);
         self
     }
 
@@ -415,6 +423,24 @@ pub struct Opened {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Db;
+
+    #[test]
+    fn a_disk_that_is_handed_over_is_the_trusted_volume() {
+        let dir = crate::temporary::TempDir::new().unwrap();
+        let (data, handed) = (dir.path().join("data"), dir.path().join("handed"));
+        let base = || Options::new(&data).platform_state(dir.path().join("platform")).mode(Mode::Twin);
+        let db = Db::open(base().trusted_disk(Arc::new(OsDisk::create(&handed).unwrap()))).unwrap();
+        db.put("name", "Ringfort").unwrap();
+        db.close().unwrap();
+        drop(db);
+        assert!(handed.join("VOLUME").is_file() && handed.join("wal").is_dir(), "the log is there");
+        assert!(!data.join("wal").exists(), "and not here");
+        let without = Db::open(base()).err().unwrap();
+        assert!(without.message().contains("trusted volume"), "{without}");
+        let db = Db::open(base().trusted(&handed)).unwrap();
+        assert_eq!(db.get("name").unwrap().as_deref(), Some(&b"Ringfort"[..]));
+    }
 
     #[test]
     fn what_the_store_takes_of_a_keyspace_is_what_is_checked() {

@@ -141,9 +141,12 @@ impl Workers {
         for signal in [&self.pump.log_call, &self.pump.counter_call, &*self.upkeep] {
             signal.stop();
         }
+        let own = std::thread::current().id();
         for thread in std::mem::take(&mut *self.threads.lock()) {
-            // One that panicked has ended as well.
-            let _ = thread.join();
+            // A worker whose waking dropped the last handle ends by itself. One that panicked has ended.
+            if thread.thread().id() != own {
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -11,6 +11,8 @@
 //!    └─ engine     the trait that a store is adapted to, opened with the same settings
 //! ```
 //!
+//! [`recovery`] measures something else: how long a store takes to come back.
+//!
 //! It names no store. `ringfort bench db` runs it on Ringfort; `ringfort-peers` on Ringfort and
 //! others in turn.
 #![forbid(unsafe_code)]
@@ -23,6 +25,7 @@ pub mod machine;
 pub mod measured;
 pub mod process;
 mod progress;
+pub mod recovery;
 pub mod rng;
 pub mod settings;
 mod tally;

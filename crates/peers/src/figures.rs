@@ -5,6 +5,7 @@ use crate::plot::{self, Axis, Chart, Point, Scale, Series, Unit};
 use crate::report::{Row, Spread};
 use crate::setup::Setup;
 use crate::{Result, results, server};
+use ringfort_base::Level;
 use ringfort_bench::Benchmark;
 use std::path::{Path, PathBuf};
 
@@ -99,6 +100,13 @@ impl Varied {
         Axis { label: label.to_owned(), scale, unit }
     }
 
+    /// What stays and is in no name.
+    fn rest(self, row: &Row) -> (Option<usize>, Option<u32>, String) {
+        let block_size = (self != Self::BlockSize).then_some(row.block_size);
+        let reads = (self != Self::ReadShare).then_some(row.readwritepercent);
+        (block_size, reads, row.machine.clone())
+    }
+
     /// What stays, for a subtitle.
     fn kept(self, row: &Row) -> String {
         let parts = [
@@ -141,27 +149,52 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Draws every figure that the rows have points of, a file per figure and benchmark.
+/// Draws every figure that the rows have points of, a file per figure, benchmark and what was kept.
 pub fn draw(rows: &[Row], out: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for figure in ALL {
         let of_figure: Vec<&Row> =
             rows.iter().filter(|row| row.figure.as_deref() == Some(figure.name)).collect();
-        let mut benchmarks: Vec<Benchmark> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         for row in &of_figure {
-            if !benchmarks.contains(&row.benchmark) {
-                benchmarks.push(row.benchmark);
+            let name = figure.file_name(row);
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
-        for benchmark in benchmarks {
-            let points: Vec<&Row> =
-                of_figure.iter().copied().filter(|row| row.benchmark == benchmark).collect();
-            let path = out.join(format!("{}-{}.svg", figure.name, benchmark.name()));
-            write(&chart(figure, benchmark, &points), &path)?;
-            written.push(path);
+        for name in names {
+            let mut points: Vec<&Row> =
+                of_figure.iter().copied().filter(|row| figure.file_name(row) == name).collect();
+            // Of settings that the name does not tell apart, those of the last result.
+            if let Some(last) = points.last().copied() {
+                points.retain(|row| figure.varied.rest(row) == figure.varied.rest(last));
+                let path = out.join(&name);
+                write(&chart(figure, last.benchmark, &points), &path)?;
+                written.push(path);
+            }
         }
     }
     Ok(written)
+}
+
+impl Figure {
+    /// The same for the same settings, always.
+    fn file_name(&self, row: &Row) -> String {
+        let mut name = format!("{}-{}", self.name, row.benchmark.name());
+        if self.varied != Varied::Threads {
+            name += &format!("-t{}", row.threads);
+        }
+        if self.varied != Varied::ValueSize {
+            name += &format!("-v{}", row.value_size);
+        }
+        if row.benchmark.writes() && row.level != Level::Buffered.name() {
+            name += &format!("-{}", row.level);
+        }
+        if let Some(limit) = row.memory_limit {
+            name += &format!("-m{}", limit >> 20);
+        }
+        name + ".svg"
+    }
 }
 
 /// Writes one file; its directory is made if needed.
@@ -245,10 +278,10 @@ mod tests {
         assert_eq!(
             names,
             [
-                "threads-fillrandom.svg",
-                "threads-readrandom.svg",
-                "read-share-fillrandom.svg",
-                "read-share-readrandom.svg"
+                "threads-fillrandom-v100.svg",
+                "threads-readrandom-v100.svg",
+                "read-share-fillrandom-t1-v100.svg",
+                "read-share-readrandom-t1-v100.svg"
             ]
         );
         for text in &texts {
@@ -258,6 +291,33 @@ mod tests {
         // A fill is drawn at the rate that lasts, 1.2 million, a read at 3 million.
         assert!(texts[0].contains("ringfort, threads 4: 1.2M"), "{}", texts[0]);
         assert!(texts[1].contains("ringfort, threads 4: 3M"));
+    }
+
+    #[test]
+    fn sweeps_under_different_settings_have_files_of_their_own() {
+        let figure = by_name("threads").unwrap();
+        let row = &points("threads")[0];
+        let limited = Row { memory_limit: Some(256 << 20), level: "durable".into(), ..row.clone() };
+        let names =
+            [row, &limited, &Row { value_size: 1024, ..row.clone() }].map(|row| figure.file_name(row));
+        assert_eq!(
+            names,
+            [
+                "threads-fillrandom-v100.svg",
+                "threads-fillrandom-v100-durable-m256.svg",
+                "threads-fillrandom-v1024.svg"
+            ]
+        );
+        // What no name tells apart does not get into one line: the last settings are drawn.
+        let dir = std::env::temp_dir().join(format!("ringfort-figures-last-{}", std::process::id()));
+        let mut all = points("threads");
+        let newer = points("threads").into_iter().map(|row| Row { block_size: 8192, ..row });
+        all.extend(newer.filter(|row| row.engine == "ringfort"));
+        let written = draw(&all, &dir).unwrap();
+        let text = std::fs::read_to_string(&written[0]).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((written.len(), text.matches("<polyline").count()), (2, 1));
+        assert!(text.contains("blocks of 8 KiB"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod emulated_disk;
 mod engines;
 mod figures;
 mod plot;
+mod recovery;
 mod report;
 mod results;
 mod run;
@@ -59,6 +60,11 @@ enum Command {
     Plot(figures::Args),
     /// Run one engine in this process (for a profiler); prints one JSON object per benchmark.
     Run(run::Args),
+    /// Time the opening of stores whose entries are all in their log, or that are large.
+    Recovery(recovery::Args),
+    /// One child of `recovery`.
+    #[command(hide = true)]
+    RecoveryStep(ringfort_bench::recovery::Step),
     /// List the engines.
     Engines,
 }
@@ -71,6 +77,8 @@ fn main() -> ExitCode {
         Command::Server(args) => server::run(&args),
         Command::Plot(args) => figures::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Recovery(args) => recovery::run(&args),
+        Command::RecoveryStep(step) => recovery::step(&step),
         Command::Engines => {
             engines::all().for_each(|kind| println!("{:29} {}", kind.name, (kind.about)()));
             Ok(())

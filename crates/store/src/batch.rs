@@ -20,6 +20,7 @@ use std::cell::Cell;
 const DELETE: u8 = 0;
 const PUT: u8 = 1;
 const RANGE_DELETE: u8 = 2;
+const MERGE: u8 = 3;
 const COUNT: u8 = 16;
 
 /// Larger buffers are freed rather than kept for the next batch.
@@ -39,6 +40,8 @@ pub(crate) enum Op<'a> {
     Delete { key: &'a [u8] },
     /// Removes all keys in `from..to`.
     DeleteRange { from: &'a [u8], to: &'a [u8] },
+    /// Changes a key's value by the keyspace's merge operator.
+    Merge { key: &'a [u8], operand: &'a [u8] },
     /// Adds to the keyspace's maintained count (what DBSIZE answers). Not an entry: it is kept in
     /// the log and, at a flush, in the MANIFEST.
     Count { delta: i64 },
@@ -47,12 +50,8 @@ pub(crate) enum Op<'a> {
 impl<'a> Op<'a> {
     fn encode(self, out: &mut Vec<u8>) {
         match self {
-            Self::Put { key, value } => {
-                out.reserve(key.len() + value.len() + 1 + 2 * 5);
-                out.put_u8(PUT);
-                out.put_bytes(key);
-                out.put_bytes(value);
-            }
+            Self::Put { key, value } => encode_pair(out, PUT, key, value),
+            Self::Merge { key, operand } => encode_pair(out, MERGE, key, operand),
             Self::Delete { key } => {
                 out.put_u8(DELETE);
                 out.put_bytes(key);
@@ -74,6 +73,7 @@ impl<'a> Op<'a> {
     pub(crate) fn decode(kind: u8, r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(match kind {
             PUT => Self::Put { key: r.bytes(KEY_BYTES_MAX)?, value: r.bytes(VALUE_BYTES_MAX)? },
+            MERGE => Self::Merge { key: r.bytes(KEY_BYTES_MAX)?, operand: r.bytes(VALUE_BYTES_MAX)? },
             DELETE => Self::Delete { key: r.bytes(KEY_BYTES_MAX)? },
             RANGE_DELETE => Self::DeleteRange { from: r.bytes(KEY_BYTES_MAX)?, to: r.bytes(KEY_BYTES_MAX)? },
             COUNT => {
@@ -83,6 +83,13 @@ impl<'a> Op<'a> {
             other => return Err(DecodeError::Variant(other)),
         })
     }
+}
+
+fn encode_pair(out: &mut Vec<u8>, kind: u8, key: &[u8], value: &[u8]) {
+    out.reserve(key.len() + value.len() + 1 + 2 * 5);
+    out.put_u8(kind);
+    out.put_bytes(key);
+    out.put_bytes(value);
 }
 
 /// Consecutive operations of one keyspace.
@@ -128,6 +135,7 @@ pub struct WriteBatch {
     /// Longest key and value; what is too long is refused when the batch is submitted.
     key_len_max: usize,
     value_len_max: usize,
+    merges: bool,
 }
 
 impl WriteBatch {
@@ -142,6 +150,7 @@ impl WriteBatch {
             payload_bytes: 0,
             key_len_max: 0,
             value_len_max: 0,
+            merges: false,
         }
     }
 
@@ -150,6 +159,14 @@ impl WriteBatch {
         let (key, value) = (key.as_ref(), value.as_ref());
         self.note(key.len(), value.len());
         self.push(keyspace, Op::Put { key, value });
+    }
+
+    /// Changes a key's value by the keyspace's merge operator.
+    pub fn merge(&mut self, keyspace: KeyspaceId, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) {
+        let (key, operand) = (key.as_ref(), operand.as_ref());
+        self.note(key.len(), operand.len());
+        self.merges = true;
+        self.push(keyspace, Op::Merge { key, operand });
     }
 
     /// Removes a key.
@@ -193,6 +210,7 @@ impl WriteBatch {
         self.payload_bytes += other.payload_bytes;
         self.key_len_max = self.key_len_max.max(other.key_len_max);
         self.value_len_max = self.value_len_max.max(other.value_len_max);
+        self.merges |= other.merges;
     }
 
     fn note(&mut self, key_len: usize, value_len: usize) {
@@ -239,6 +257,13 @@ impl WriteBatch {
     #[inline]
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The spans that hold a merge.
+    pub(crate) fn merge_spans(&self) -> impl Iterator<Item = Span<'_>> {
+        let is_merge = |op| matches!(op, Ok(Op::Merge { .. }));
+        let spans = if self.merges { Some(self.spans()) } else { None };
+        spans.into_iter().flatten().filter(move |span| span.iter().any(is_merge))
     }
 
     /// How many operations.

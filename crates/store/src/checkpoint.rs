@@ -1,13 +1,14 @@
 //! # Checkpoints: a consistent copy that says what it is (R21)
 //!
-//! A checkpoint is a directory with the store's key file, tables and a MANIFEST that carries an
+//! A checkpoint is a directory with the store's key file, tables, value files and a MANIFEST that carries an
 //! authenticated marker. It is sealed whatever volume its source lives on. It opens read-only, with
 //! [`Checkpoint::open`], and never as a store: no counter anchors its MANIFEST, so putting it in
 //! the place of a store is refused like any older state. It says nothing about freshness.
 
 use crate::core::Inner;
-use crate::core::read::sources;
-use crate::engine::lsm::iter::VisibleIter;
+use crate::core::read::{merged, sources, values_of};
+use crate::engine::lsm::blob::{BlobMeta, blob_path};
+use crate::engine::lsm::iter::{Entries, VisibleIter};
 use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::{self, TableCursor};
@@ -15,7 +16,8 @@ use crate::engine::lsm::tree::{GetOutcome, Tables, Tree, Version};
 use crate::manifest::reader;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
-use crate::options::World;
+use crate::merge::MergeOperators;
+use crate::options::{Compression, World};
 use crate::value::Value;
 use crate::wal::writer::LogContext;
 use parking_lot::RwLock;
@@ -44,6 +46,9 @@ impl Inner {
         let (at, mut state, versions) = self.consistent_cut()?;
         for (id, version) in &versions {
             let Some(keyspace) = state.keyspaces.get_mut(id) else { continue };
+            for meta in keyspace.values.values_mut() {
+                *meta = self.copy_values(meta, to)?;
+            }
             for (metas, tables) in keyspace.levels.iter_mut().zip(&version.levels) {
                 *metas = tables.iter().map(|table| self.copy_table(table, to)).collect::<Result<_>>()?;
             }
@@ -113,6 +118,23 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Copies a sealed value file as it is; seals one that is not. Each value stays where it is in the
+    /// file, so pointers stay as they are.
+    fn copy_values(&self, meta: &Arc<BlobMeta>, to: &Arc<dyn Disk>) -> Result<Arc<BlobMeta>> {
+        if meta.protection == SEALED {
+            copy_opaque(&*self.tables.disk, &**to, &blob_path(meta.file))?;
+            return Ok(Arc::clone(meta));
+        }
+        let mut writer = self.blob_writer(&**to, SEALED, meta.file, Compression::None)?;
+        self.tables
+            .values
+            .get(meta)?
+            .for_each(|pointer, payload| writer.add_payload(&payload, pointer.codec).map(drop))?;
+        writer.finish().map(Arc::new)
+    }
+}
+
 /// The versions of all trees.
 type Versions = Vec<(KeyspaceId, Arc<Version>)>;
 
@@ -124,9 +146,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint on `world.data`. Verifies everything that it reads; that it is the newest
+    /// Opens the checkpoint on `world.data`; `operators` are those that its keyspaces may be bound to
+    /// besides the built-in ones. Verifies everything that it reads; that it is the newest
     /// checkpoint, nobody can know.
-    pub fn open(world: &World, memory_budget: usize) -> Result<Self> {
+    pub fn open(world: &World, memory_budget: usize, operators: &MergeOperators) -> Result<Self> {
         let key_file = KeyFile::open_unanchored(&*world.data, &*world.platform)?;
         let context = LogContext {
             disk: Arc::clone(&world.data),
@@ -149,7 +172,8 @@ impl Checkpoint {
         })?;
         let tables = Arc::new(Tables::new(Arc::clone(&world.data), SEALED, key_file.store, memory_budget));
         let live = state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none());
-        let trees = live.map(|(&id, keyspace)| Ok((id, Arc::new(Tree::open(id, keyspace, &tables)?))));
+        let trees =
+            live.map(|(&id, keyspace)| Ok((id, Arc::new(Tree::open(id, keyspace, &tables, operators)?))));
         Ok(Self { trees: trees.collect::<Result<_>>()?, tables, at })
     }
 
@@ -167,18 +191,21 @@ impl Checkpoint {
 
     /// Reads a key.
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>> {
-        match self.tree(keyspace)?.view().get(key, Seq(SEQ_MAX), &self.tables, false)? {
+        let view = self.tree(keyspace)?.view();
+        match view.get(key, Seq(SEQ_MAX), &self.tables, false)? {
             GetOutcome::Found(value, _) => Ok(Some(value)),
+            GetOutcome::Merge => Ok(merged(&view, key, Seq(SEQ_MAX), &self.tables)?.value),
             _ => Ok(None),
         }
     }
 
     /// All entries of `from..to`, in order.
     pub fn iter(&self, keyspace: KeyspaceId, from: &[u8], to: Option<&[u8]>) -> Result<CheckpointIter> {
-        let sources = sources(&self.tree(keyspace)?.view(), from, to, &self.tables)?;
-        let mut iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?;
-        iter.seek_to_first()?;
-        Ok(CheckpointIter(iter))
+        let view = self.tree(keyspace)?.view();
+        let sources = sources(&view, from, to, &self.tables)?;
+        let iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?
+            .with_merger(view.merger.as_ref(), values_of(&view, &self.tables));
+        Entries::new(iter, (false, false), values_of(&view, &self.tables)).map(CheckpointIter)
     }
 
     fn tree(&self, keyspace: KeyspaceId) -> Result<&Arc<Tree>> {
@@ -189,16 +216,14 @@ impl Checkpoint {
 }
 
 /// Entries of a checkpoint, in order.
-pub struct CheckpointIter(VisibleIter);
+pub struct CheckpointIter(Entries);
 
 impl Iterator for CheckpointIter {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.0.valid() {
-            return None;
-        }
-        let entry = (self.0.key().to_vec(), self.0.value().to_vec());
-        Some(self.0.next().map(|()| entry))
+        let (key, value) = self.0.entry()?;
+        let entry = (key.to_vec(), value.to_vec());
+        Some(self.0.advance().map(|()| entry))
     }
 }

@@ -20,6 +20,11 @@ pub(crate) fn parse_table_name(name: &str) -> Option<FileNo> {
     parse_numbered(name, "", ".sst")
 }
 
+/// The number in a value file's name.
+pub(crate) fn parse_blob_name(name: &str) -> Option<FileNo> {
+    parse_numbered(name, "", ".blob")
+}
+
 /// The names in a directory; a directory that does not exist is empty.
 pub(crate) fn list(disk: &dyn Disk, dir: &str) -> Result<Vec<String>> {
     match disk.list(dir) {

@@ -1,5 +1,6 @@
 //! What a store is handed (the world) and how it is tuned (options).
 
+use crate::merge::MergeOperators;
 use ringfort_base::Level;
 use ringfort_base::world::{Clock, Disk, Entropy};
 use ringfort_trust::keyfile::Mode;
@@ -44,6 +45,8 @@ pub struct StoreOptions {
     pub anchor_window: Duration,
     /// The furthest that the host clock may jump ahead of what the log knows, per commit (R20).
     pub clock_step_max: Duration,
+    /// Merge operators besides the built-in ones.
+    pub merge_operators: MergeOperators,
 }
 
 impl Default for StoreOptions {
@@ -58,6 +61,7 @@ impl Default for StoreOptions {
             max_total_wal_size: 512 << 20,
             anchor_window: Duration::from_millis(ringfort_base::limits::ANCHOR_WINDOW_MS),
             clock_step_max: Duration::from_secs(24 * 3600),
+            merge_operators: MergeOperators::default(),
         }
     }
 }
@@ -96,6 +100,13 @@ pub struct KeyspaceOptions {
     pub level0_tables: usize,
     /// Size of level 1, bytes; each deeper level is ten times as large.
     pub level1_bytes: u64,
+    /// The name of the merge operator: built in (`add_u64`, `max`, `min`, `append`, `append:2c`: see
+    /// [`crate::merge`]) or registered in [`StoreOptions::merge_operators`]. `None`: nothing is merged.
+    pub merge_operator: Option<String>,
+    /// Values of this length or longer are written once, to value files, and tables hold pointers to
+    /// them, bytes; 0: never. The default is where that costs reads and scans nothing. From 1024 on
+    /// writes cost less still, and so do point reads, but scans twice as much.
+    pub separate_values_from_bytes: usize,
 }
 
 impl Default for KeyspaceOptions {
@@ -109,6 +120,8 @@ impl Default for KeyspaceOptions {
             table_bytes: 64 << 20,
             level0_tables: 4,
             level1_bytes: 256 << 20,
+            merge_operator: None,
+            separate_values_from_bytes: 8 << 10,
         }
     }
 }

@@ -55,6 +55,10 @@ counters! {
     compaction_bytes_read,
     /// Bytes written by compactions.
     compaction_bytes_written,
+    /// Tables rewritten in place to empty value files.
+    value_collections,
+    /// Bytes of values moved out of value files that were mostly garbage.
+    value_bytes_moved,
     /// Files deleted.
     files_deleted,
     /// Point reads. (Counted with the handles of readers, not here.)

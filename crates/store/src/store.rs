@@ -5,7 +5,7 @@ use crate::clock::Time;
 use crate::core::open::Recovery;
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
-use crate::engine::lsm::iter::VisibleIter;
+use crate::engine::lsm::iter::Entries;
 use crate::engine::lsm::tree::Reads;
 use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
@@ -318,9 +318,32 @@ impl Store {
         reverse: bool,
         at: &Snapshot,
     ) -> Result<Iter> {
-        let iter = self.inner.iter(keyspace, from, to, reverse, at.position())?;
+        self.entries(keyspace, (from, to), (reverse, false), at)
+    }
+
+    /// As [`Store::iter`], for the keys alone: values are empty, and those that lie in value files are
+    /// not read.
+    pub fn iter_keys(
+        &self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        at: &Snapshot,
+    ) -> Result<Iter> {
+        self.entries(keyspace, (from, to), (reverse, true), at)
+    }
+
+    fn entries(
+        &self,
+        keyspace: KeyspaceId,
+        (from, to): (&[u8], Option<&[u8]>),
+        how: (bool, bool),
+        at: &Snapshot,
+    ) -> Result<Iter> {
+        let entries = self.inner.iter(keyspace, from, to, how, at.position())?;
         let snapshot = self.inner.pin_snapshot(at.position());
-        Ok(Iter { inner: Arc::clone(&self.inner), iter, reverse, _snapshot: snapshot })
+        Ok(Iter { inner: Arc::clone(&self.inner), entries, _snapshot: snapshot })
     }
 
     /// The keyspace's maintained count ([`WriteBatch::count`]).
@@ -365,7 +388,7 @@ impl Store {
         self.inner.compact_range(keyspace, from, to)
     }
 
-    /// Reads and verifies every block of every table. Returns how many bytes were verified.
+    /// Reads and verifies every block of every table and every value of every value file. Returns how many bytes were verified.
     pub fn verify_checksums(&self) -> Result<u64> {
         self.inner.verify_checksums()
     }
@@ -399,6 +422,14 @@ impl Store {
         Ok((0..version.levels.len()).map(|l| (version.levels[l].len(), version.level_bytes(l))).collect())
     }
 
+    /// Value files of a keyspace: how many, the bytes of their values, and how many of these are
+    /// garbage.
+    pub fn value_files(&self, keyspace: KeyspaceId) -> Result<(usize, u64, u64)> {
+        let version = Arc::clone(&self.inner.tree(keyspace)?.view().version);
+        let (bytes, garbage) = version.blobs.bytes();
+        Ok((version.blobs.files().count(), bytes, garbage))
+    }
+
     /// Bytes of all memtables.
     #[must_use]
     pub fn memtable_bytes(&self) -> usize {
@@ -426,8 +457,7 @@ impl Store {
 /// Entries of a range, in order, as of a snapshot.
 pub struct Iter {
     inner: Arc<Inner>,
-    iter: VisibleIter,
-    reverse: bool,
+    entries: Entries,
     _snapshot: Snapshot,
 }
 
@@ -435,20 +465,19 @@ impl Iter {
     /// The present entry, borrowed from where it lives; `None` behind the last one.
     #[must_use]
     pub fn entry(&self) -> Option<(&[u8], &[u8])> {
-        self.iter.valid().then(|| (self.iter.key(), self.iter.value()))
+        self.entries.entry()
     }
 
     /// Moves on, in the iterator's direction.
     pub fn advance(&mut self) -> Result<()> {
-        let moved = if self.reverse { self.iter.prev() } else { self.iter.next() };
-        moved.map_err(|error| self.inner.refuse(error))
+        self.entries.advance().map_err(|error| self.inner.refuse(error))
     }
 
     /// The highest sequence number that what was shown so far depends on, gaps and tombstones
     /// included (R6).
     #[must_use]
     pub fn depends(&self) -> Seq {
-        self.iter.depends()
+        self.entries.depends()
     }
 }
 

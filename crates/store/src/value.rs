@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Value ──▶ block in the cache     ┐
+//!      └──▶ value of a value file  │
 //!      └──▶ memtable               ├ kept alive, unchanged, for as long as the value lives
 //!      └──▶ bytes of its own       ┘
 //! ```
@@ -9,6 +10,7 @@
 //! value goes: a value is for using soon. What is to be kept long is better copied
 //! ([`Value::to_vec`](slice::to_vec)), so that one small value does not hold a whole memtable.
 
+use crate::engine::lsm::blob::ApartValue;
 use crate::engine::lsm::memtable::PinnedValue;
 use crate::engine::lsm::table::block::Block;
 use std::borrow::Borrow;
@@ -23,6 +25,7 @@ pub struct Value(Place);
 #[derive(Clone)]
 enum Place {
     Block { block: Arc<Block>, range: Range<usize> },
+    Apart(Arc<ApartValue>),
     Memtable(PinnedValue),
     Own(Arc<[u8]>),
 }
@@ -45,6 +48,7 @@ impl Deref for Value {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Place::Block { block, range } => &block.bytes()[range.clone()],
+            Place::Apart(value) => value.bytes(),
             Place::Memtable(value) => value,
             Place::Own(bytes) => bytes,
         }
@@ -66,6 +70,12 @@ impl Borrow<[u8]> for Value {
 impl From<PinnedValue> for Value {
     fn from(value: PinnedValue) -> Self {
         Self(Place::Memtable(value))
+    }
+}
+
+impl From<Arc<ApartValue>> for Value {
+    fn from(value: Arc<ApartValue>) -> Self {
+        Self(Place::Apart(value))
     }
 }
 

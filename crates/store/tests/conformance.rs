@@ -33,6 +33,11 @@ fn engines() -> Vec<(&'static str, KeyspaceOptions)> {
             },
         ),
         ("lsm, no filter", KeyspaceOptions { bloom_bits_per_key: 0, ..small() }),
+        ("lsm, values apart", KeyspaceOptions { separate_values_from_bytes: 1, ..small() }),
+        (
+            "lsm, values apart, lz4",
+            KeyspaceOptions { separate_values_from_bytes: 64, compression: Compression::Lz4, ..small() },
+        ),
         ("lsm, defaults", KeyspaceOptions::default()),
     ]
 }

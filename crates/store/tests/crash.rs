@@ -131,6 +131,31 @@ fn every_cut_of_recovery_itself() {
     }
 }
 
+/// Values are moved, tables rewritten in place, and emptied value files deleted.
+#[test]
+fn every_cut_of_a_collection() {
+    let steps = [Step::Many, Step::Settle, Step::Both, Step::Both, Step::Put(Level::Fresh)];
+    for mode in MODES {
+        let album = Album::default();
+        let mut run = Run::new(Machine::new(mode, 7));
+        run.open().unwrap();
+        run.steps(&steps).unwrap();
+        let before = run.store().statistics();
+        album.watch(&run);
+        run.step(Step::Settle).unwrap();
+        album.take(&run, "anything more");
+        let after = run.store().statistics();
+        assert!(
+            after.value_bytes_moved > before.value_bytes_moved,
+            "{mode}: nothing was collected: {after:?}"
+        );
+        let masks = if long() { 64 } else { 8 };
+        let mut explorer = Explorer::new(Effort { masks, seeds: 3, depth: 0 });
+        explorer.explore(&album.cuts(), &format!("{mode}, {steps:?}")).unwrap();
+        println!("{mode}: a collection, {} states ({} more were the same)", explorer.states, explorer.known);
+    }
+}
+
 /// Long lives: random steps, a random death, what is left goes on.
 #[test]
 fn long_random_lives() {

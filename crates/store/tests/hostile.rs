@@ -35,7 +35,7 @@ fn arbitrary_changes_to_a_directory_give_the_same_data_or_a_typed_error() {
     }
     println!("same, tail lost, refused: {seen:?}");
     let [same, tail_lost, refused] = seen;
-    assert!(same > 60 && tail_lost > 10 && refused > 1000, "the inputs reach every outcome: {seen:?}");
+    assert!(same > 60 && tail_lost > 5 && refused > 1000, "the inputs reach every outcome: {seen:?}");
     assert_eq!(body::hostile(&[]), body::hostile(&[0; 8]), "an empty input is one of zeros");
     let _ = [Verdict::Same, Verdict::TailLost, Verdict::Refused];
 }
@@ -68,9 +68,9 @@ fn whatever_verified_log_records_say_the_store_opens_or_refuses() {
 fn shape_ops(payload: &mut Vec<u8>, rng: &mut SplitMix64) {
     payload.truncate(rng.below(6) as usize);
     let mut run = vec![1 + rng.below(3) as u8, rng.below(128) as u8, 12 + rng.below(4) as u8];
-    for offset in 0..rng.below(4) {
-        let kind = [0, 1, 2, 16, rng.below(256) as u8][rng.below(5) as usize];
-        run.extend([offset as u8, kind, 1, b'k']);
+    for _ in 0..rng.below(4) {
+        let kind = [0, 1, 2, 3, 16, rng.below(256) as u8][rng.below(6) as usize];
+        run.extend([kind, 1, b'k']);
         if kind != 0 {
             run.extend([1, rng.below(256) as u8]);
         }
@@ -88,7 +88,7 @@ fn whatever_a_verified_manifest_says_the_store_opens_or_refuses() {
         let mut input = vec![0; rng.below(60) as usize];
         rng.fill(&mut input);
         if let Some(kind) = input.first_mut() {
-            *kind = if rng.chance(90) { 1 + rng.below(13) as u8 } else { 255 };
+            *kind = if rng.chance(90) { 1 + rng.below(15) as u8 } else { 255 };
         }
         // Ids that exist, small numbers: edits that mean something.
         if rng.chance(70) {

@@ -4,7 +4,7 @@ mod common;
 use common::*;
 use ringfort_base::{ErrorKind, EvidenceKind, Level};
 use ringfort_fault::memory::CrashChoice;
-use ringfort_store::{KeyspaceOptions, Store, WriteBatch};
+use ringfort_store::{KeyspaceOptions, MergeOperators, Store, WriteBatch};
 use std::sync::Arc;
 
 #[test]
@@ -173,7 +173,8 @@ fn r21_a_checkpoint_is_a_consistent_sealed_copy_and_no_store() {
             assert!(!bytes.windows(13).any(|w| w == b"canary canary"), "{mode}: {path} holds plaintext");
         }
         let world = machine.world_over(Arc::new(copy.clone()), Arc::new(machine.trusted.clone()));
-        let checkpoint = ringfort_store::Checkpoint::open(&world, 8 << 20).unwrap();
+        let checkpoint =
+            ringfort_store::Checkpoint::open(&world, 8 << 20, &MergeOperators::default()).unwrap();
         let all =
             |ks| checkpoint.iter(ks, b"", None).unwrap().collect::<ringfort_base::Result<Vec<_>>>().unwrap();
         assert_eq!((all(a), all(b)), expected);
@@ -183,7 +184,13 @@ fn r21_a_checkpoint_is_a_consistent_sealed_copy_and_no_store() {
             let error = Store::open(world, machine.options()).err().unwrap();
             assert!(error.proof().is_some(), "a checkpoint was taken for the store: {error}");
         } // else the log and the MANIFEST are on the trusted volume: what lies here decides nothing
-        let error = ringfort_store::Checkpoint::open(&machine.after_kill().world(), 8 << 20).err().unwrap();
+        let error = ringfort_store::Checkpoint::open(
+            &machine.after_kill().world(),
+            8 << 20,
+            &MergeOperators::default(),
+        )
+        .err()
+        .unwrap();
         assert!(
             error.proof().is_some() || error.kind() == ErrorKind::Refused,
             "{mode}: a store was taken for a checkpoint"

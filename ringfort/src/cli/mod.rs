@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod freshness;
 pub(crate) mod offline;
+mod recovery;
 pub(crate) mod report;
 pub(crate) mod settings;
 pub(crate) mod value;
@@ -65,6 +66,11 @@ enum BenchCommand {
     Db(Box<bench::DbArgs>),
     /// Measure what freshness costs with a counter as slow as asked.
     Fresh(freshness::FreshArgs),
+    /// Measure how long a store takes to come back after its process died.
+    Recovery(ringfort_bench::recovery::Args),
+    /// One child of `recovery`.
+    #[command(hide = true)]
+    RecoveryStep(ringfort_bench::recovery::Step),
 }
 
 #[derive(Args)]
@@ -111,6 +117,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => crate::demo::run(&args),
         Command::Bench(BenchCommand::Db(args)) => bench::db(&args),
         Command::Bench(BenchCommand::Fresh(args)) => freshness::fresh(&args),
+        Command::Bench(BenchCommand::Recovery(args)) => recovery::recovery(&args),
+        Command::Bench(BenchCommand::RecoveryStep(step)) => recovery::step(&step),
         Command::Destroy(args) => offline::destroy(&Config::load(&args.given.0)?, &args.confirm),
         Command::Keyspace(KeyspaceCommand::List(given)) => offline::keyspaces(&Config::load(&given.0)?),
         Command::Counter(CounterCommand::Status(given)) => offline::counter(&Config::load(&given.0)?),

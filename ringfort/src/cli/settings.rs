@@ -117,6 +117,8 @@ settings! {
         "Data blocks of a new keyspace.";
     serve "compression" compression: Compression = "none", "CODEC",
         "Data blocks of a new keyspace: none, lz4 or zstd. Compression shows through lengths.";
+    serve "separate-values-from" separate_values_from: Bytes = "8KiB", "SIZE",
+        "Longer values of a new keyspace lie in files of their own; 0 for none.";
     serve "bloom-bits" bloom_bits: u32 = "10", "N",
         "Bits per key of a new keyspace's filters; 0 for none.";
     serve "threads" threads: Threads = "auto", "N",
@@ -262,6 +264,7 @@ impl Config {
             write_buffer_bytes: usize::try_from(self.write_buffer.0).unwrap_or(usize::MAX),
             block_bytes: usize::try_from(self.block_size.0).unwrap_or(usize::MAX),
             bloom_bits_per_key: self.bloom_bits,
+            separate_values_from_bytes: usize::try_from(self.separate_values_from.0).unwrap_or(usize::MAX),
             compression: self.compression,
             ..KeyspaceOptions::default()
         }

@@ -7,3 +7,4 @@ mod levels;
 mod life;
 mod map;
 mod refuse;
+mod tail;

@@ -1,7 +1,11 @@
 //! Reading and writing: keys, ranges, keyspaces, batches, snapshots.
 
 use crate::dir::Dir;
-use ringfort::{Compression, Db, ErrorKind, KeyspaceOptions, Mode, Result, Scan, WriteBatch};
+use ringfort::{
+    CannotMerge, Checkpoint, Compression, Db, ErrorKind, KeyspaceOptions, MergeOperator, Mode, Options,
+    Result, Scan, WriteBatch,
+};
+use std::sync::Arc;
 
 fn keys(scan: Scan) -> Vec<String> {
     scan.map(|entry| String::from_utf8(entry.unwrap().0).unwrap()).collect()
@@ -123,4 +127,49 @@ fn limits_are_errors_and_change_nothing() {
     assert_eq!(db.scan(..).unwrap().count(), 0);
     db.put("k", vec![1; 5 << 20]).unwrap();
     assert_eq!(db.get("k").unwrap().map(|value| value.len()), Some(5 << 20));
+}
+
+/// A keyspace is bound to its operator by name: without it nothing is merged and nothing guessed.
+#[test]
+fn merge_operators_of_users_are_registered_at_every_open() {
+    struct Sum;
+    impl MergeOperator for Sum {
+        fn name(&self) -> &str {
+            "app.sum"
+        }
+        fn full_merge(
+            &self,
+            _: &[u8],
+            existing: Option<&[u8]>,
+            operands: &[&[u8]],
+        ) -> std::result::Result<Vec<u8>, CannotMerge> {
+            let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<i64>().ok();
+            let terms = existing.into_iter().chain(operands.iter().copied()).map(number);
+            let sum: Option<i64> = terms.sum();
+            sum.map(|sum| sum.to_string().into_bytes()).ok_or(CannotMerge("a term is no number"))
+        }
+    }
+    let dir = Dir::new();
+    let options = || dir.options(Mode::Software).merge_operator(Arc::new(Sum));
+    let db = Db::open(options()).unwrap();
+    let sums = KeyspaceOptions { merge_operator: Some("app.sum".into()), ..KeyspaceOptions::default() };
+    let sums = db.create_keyspace("sums", sums).unwrap();
+    for term in ["40", "-1", "3"] {
+        sums.merge("k", term).unwrap();
+        db.flush().unwrap();
+    }
+    assert_eq!(sums.get("k").unwrap().as_deref(), Some(&b"42"[..]));
+    assert_eq!(db.merge("k", "1").unwrap_err().kind(), ErrorKind::Invalid, "the default keyspace has none");
+    db.checkpoint(dir.path("copy")).unwrap();
+    db.close().unwrap();
+    drop((sums, db));
+
+    let copy = Options::new(dir.path("copy")).platform_state(dir.path("platform"));
+    let get = |options: &Options| Checkpoint::open(options).unwrap().get("sums", "k");
+    assert_eq!(get(&copy).unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(get(&copy.merge_operator(Arc::new(Sum))).unwrap().as_deref(), Some(&b"42"[..]));
+    let db = Db::open(dir.options(Mode::Software)).unwrap();
+    let error = db.keyspace("sums").unwrap().get("k").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.message().contains("app.sum"), "{error}");
 }

@@ -43,6 +43,10 @@ impl Filter for OrphanFields {
                 && is_orphan_field(&server.store, keyspace, key, server.views.oldest())
         })
     }
+
+    fn needs_value(&self) -> bool {
+        false
+    }
 }
 
 /// The settings that `CONFIG SET` can change.

@@ -3,8 +3,8 @@
 mod fjall;
 mod lmdb;
 mod redb;
-mod ringfort;
-mod rocksdb;
+pub mod ringfort;
+pub mod rocksdb;
 mod surrealkv;
 
 use crate::setup::Emulation;

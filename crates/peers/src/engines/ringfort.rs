@@ -33,7 +33,7 @@ const CACHE_SHARE: f64 = 0.7;
 /// As a user gets it.
 pub const SOFTWARE: Kind = Kind {
     name: "ringfort",
-    about: || with_mode(Mode::Software).about(),
+    about: || about("mode software: AES-256-GCM, anchored within 100 ms (simulated counter)"),
     open: Open::Emulated(|dir, settings, emulation| open(Mode::Software, dir, settings, emulation)),
     cache_share: CACHE_SHARE,
 };
@@ -41,7 +41,7 @@ pub const SOFTWARE: Kind = Kind {
 /// Everything on the trusted volume.
 pub const HARDWARE: Kind = Kind {
     name: "ringfort:hardware",
-    about: || format!("{}; the trusted volume is a directory", with_mode(Mode::Hardware).about()),
+    about: || about("mode hardware: XXH3 checksums, everything on a trusted volume, here a directory"),
     open: Open::Emulated(|dir, settings, emulation| open(Mode::Hardware, dir, settings, emulation)),
     cache_share: CACHE_SHARE,
 };
@@ -49,7 +49,7 @@ pub const HARDWARE: Kind = Kind {
 /// Log and MANIFEST on the trusted volume.
 pub const TWIN: Kind = Kind {
     name: "ringfort:twin",
-    about: || format!("{}; the trusted volume is a directory", with_mode(Mode::Twin).about()),
+    about: || about("mode twin: tables AES-256-GCM, log and MANIFEST on a trusted volume, here a directory"),
     open: Open::Emulated(|dir, settings, emulation| open(Mode::Twin, dir, settings, emulation)),
     cache_share: CACHE_SHARE,
 };
@@ -58,21 +58,24 @@ pub const TWIN: Kind = Kind {
 pub const PLAIN: Kind = Kind {
     name: "ringfort:plain",
     about: || {
-        format!(
-            "Ringfort {} with sealing off: mode hardware on a directory, so XXH3 checksums in place of AES-256-GCM \
-             and no counter; unprotected",
-            env!("CARGO_PKG_VERSION")
+        about(
+            "sealing off (mode hardware on a directory): XXH3 checksums, no AES-GCM, no counter; unprotected",
         )
     },
     open: Open::Emulated(|dir, settings, emulation| open(Mode::Hardware, dir, settings, emulation)),
     cache_share: CACHE_SHARE,
 };
 
-fn with_mode(mode: Mode) -> Ringfort {
-    Ringfort { mode, ..Ringfort::default() }
+fn about(what: &str) -> String {
+    format!("Ringfort {}, {what}", env!("CARGO_PKG_VERSION"))
 }
 
 fn open(mode: Mode, dir: &Path, settings: &Settings, emulation: &Emulation) -> Result<Arc<dyn Engine>> {
     let counter_latency = Duration::from_micros(emulation.counter_latency);
     Ringfort { mode, counter_latency }.open(dir, settings)
+}
+
+/// Mode software, as a user gets it.
+pub fn open_software(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+    Ringfort::default().open(dir, settings)
 }

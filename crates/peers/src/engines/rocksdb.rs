@@ -44,7 +44,24 @@ fn about() -> String {
     format!("RocksDB 7.8 (the system's library, crate rocksdb 0.19){crc}, unprotected")
 }
 
-fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+/// Opens a store.
+pub fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+    let options = options(settings)?;
+    // By name, so that it can be had as a handle, which MultiGet asks for.
+    let family = ColumnFamilyDescriptor::new("default", options.clone());
+    let (mut write, mut write_synced) = (WriteOptions::default(), WriteOptions::default());
+    write.set_sync(false);
+    write_synced.set_sync(true);
+    Ok(Arc::new(RocksDb { db: DB::open_cf_descriptors(&options, dir, [family])?, write, write_synced }))
+}
+
+/// Opens a store for reading only: its log is replayed into a memtable, and nothing is written.
+pub fn replay(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+    let db = DB::open_for_read_only(&options(settings)?, dir, false)?;
+    Ok(Arc::new(RocksDb { db, write: WriteOptions::default(), write_synced: WriteOptions::default() }))
+}
+
+fn options(settings: &Settings) -> Result<Options> {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&Cache::new_lru_cache(settings.memory_budget)?);
     table.set_block_size(settings.block_size);
@@ -65,12 +82,7 @@ fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
     });
     options.set_enable_pipelined_write(true);
     options.set_max_open_files(-1);
-    // By name, so that it can be had as a handle, which MultiGet asks for.
-    let family = ColumnFamilyDescriptor::new("default", options.clone());
-    let (mut write, mut write_synced) = (WriteOptions::default(), WriteOptions::default());
-    write.set_sync(false);
-    write_synced.set_sync(true);
-    Ok(Arc::new(RocksDb { db: DB::open_cf_descriptors(&options, dir, [family])?, write, write_synced }))
+    Ok(options)
 }
 
 impl Engine for RocksDb {

@@ -12,9 +12,10 @@ use super::Inner;
 use super::anchoring::AnchorState;
 use super::commit::{Queue, Segment, initial_log};
 use super::open::{Basis, Recovery, open_tables, random_id};
-use super::purge::{Freed, PurgeList};
+use super::purge::{Freed, PurgeList, Readers};
 use super::rebuild::Start;
 use crate::clock::StoreClock;
+use crate::engine::lsm::blob::blob_path;
 use crate::engine::lsm::table;
 use crate::engine::lsm::tree::{Tables, Tree};
 use crate::files;
@@ -94,7 +95,7 @@ pub(super) fn claim(
     clock.logged(claim.time_ms);
     let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
     let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
-    let inner = Arc::new(assemble(
+    Ok(Arc::new(assemble(
         basis,
         Parts {
             context,
@@ -110,11 +111,7 @@ pub(super) fn claim(
             recovery,
             built,
         },
-    ));
-    if let Some(built) = built {
-        inner.catch_up(built)?;
-    }
-    Ok(inner)
+    )))
 }
 
 /// Segments that every keyspace has flushed past are not needed any more (R10).
@@ -231,6 +228,7 @@ struct Listing {
     wal: Vec<FileNo>,
     manifests: Vec<FileNo>,
     tables: Vec<FileNo>,
+    values: Vec<FileNo>,
     /// Left by an interrupted switch of CURRENT.
     asides: Vec<String>,
 }
@@ -245,6 +243,7 @@ impl Listing {
             wal: numbers(Class::Wal, wal::DIR, wal::parse_name)?,
             manifests: numbers(Class::Manifest, "", manifest::parse_name)?,
             tables: numbers(Class::Table, table::TABLE_DIR, files::parse_table_name)?,
+            values: numbers(Class::Table, table::TABLE_DIR, files::parse_blob_name)?,
             asides: {
                 let (disk, _) = volumes.place(Class::Manifest);
                 let names = files::list(&**disk, "")?.into_iter();
@@ -254,7 +253,7 @@ impl Listing {
     }
 
     fn highest(&self) -> FileNo {
-        let all = self.wal.iter().chain(&self.manifests).chain(&self.tables);
+        let all = self.wal.iter().chain(&self.manifests).chain(&self.tables).chain(&self.values);
         all.max().copied().unwrap_or_default()
     }
 
@@ -268,19 +267,22 @@ impl Listing {
         let edit = manifest.head().position;
         let freed = |class, dir, path| {
             let disk = Arc::clone(volumes.place(class).0);
-            Freed { disk, dir, path, edit, table: None }
+            Freed { disk, dir, path, edit, readers: Readers::None }
         };
         let live: HashSet<FileNo> = segments.iter().map(|segment| segment.number).collect();
-        let keyspaces = manifest.state.keyspaces.values();
+        let keyspaces = || manifest.state.keyspaces.values();
         let tables: HashSet<FileNo> =
-            keyspaces.flat_map(|k| k.levels.iter().flatten()).map(|t| t.file).collect();
+            keyspaces().flat_map(|k| k.levels.iter().flatten()).map(|t| t.file).collect();
+        let named: HashSet<FileNo> = keyspaces().flat_map(|k| k.values.keys().copied()).collect();
         let wal =
             self.wal.iter().filter(|n| !live.contains(n)).map(|n| freed(Class::Wal, wal::DIR, wal::path(*n)));
         let manifests = self.manifests.iter().filter(|n| **n != manifest.number);
         let manifests = manifests.map(|n| freed(Class::Manifest, "", manifest::path(*n)));
         let tables = self.tables.iter().filter(|n| !tables.contains(n));
         let tables = tables.map(|n| freed(Class::Table, table::TABLE_DIR, table::table_path(*n)));
+        let values = self.values.iter().filter(|n| !named.contains(n));
+        let values = values.map(|n| freed(Class::Table, table::TABLE_DIR, blob_path(*n)));
         let asides = self.asides.iter().map(|name| freed(Class::Manifest, "", name.clone()));
-        wal.chain(manifests).chain(tables).chain(asides).collect()
+        wal.chain(manifests).chain(tables).chain(values).chain(asides).collect()
     }
 }

@@ -111,6 +111,16 @@ impl Inner {
             let message = format!("keyspace {} does not exist", span.keyspace);
             return Err(Error::new(ErrorKind::NotFound, message));
         }
+        // Only a batch that holds a merge is looked through.
+        for span in batch.merge_spans() {
+            match trees.get(&span.keyspace).and_then(|tree| tree.view().merger.clone()) {
+                Some(merger) => merger.operator().map(drop)?,
+                None => {
+                    let message = format!("keyspace {} has no merge operator", span.keyspace);
+                    return Err(Error::invalid(message));
+                }
+            }
+        }
         if self.memtables_full.load(Ordering::Relaxed) {
             let message = "flushing cannot keep up (is the disk full, or slow?): more is waiting in memory than the \
                            memory budget allows; try again later";

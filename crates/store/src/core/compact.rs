@@ -12,13 +12,14 @@ use super::Inner;
 use super::maintain::Writing;
 use super::purge::Freed;
 use super::read::{level_source, table_source};
+use super::values::{Written, change_entries};
+use crate::engine::lsm::blob::gc;
 use crate::engine::lsm::compaction::merge::Merge;
 use crate::engine::lsm::compaction::pick::{self, Choice};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::tombstone::FragmentedTombstones;
-use crate::engine::lsm::tree::{Tree, Version};
-use crate::manifest::edit::Entry;
+use crate::engine::lsm::tree::{Change, Tree, Version};
 use crate::store::Step;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::{KeyspaceId, Result};
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     tree: Arc<Tree>,
     level: usize,
     inputs: Vec<Arc<TableMeta>>,
+    /// Where the new tables go, with what they replace there.
+    target: usize,
     below: Vec<Arc<TableMeta>>,
     writing: Writing,
 }
@@ -52,13 +55,20 @@ impl Inner {
             return self.go_on(&mut job, SLICE_BYTES).map(|_| Step::Worked);
         }
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        for tree in trees {
-            let view = tree.view();
-            let choice = pick::choose(&view.version, tree.options());
-            if !matches!(choice, Choice::Nothing) {
-                *job = self.begin(&tree, &view.version, choice)?;
-                self.go_on(&mut job, SLICE_BYTES)?;
-                return Ok(Step::Worked);
+        // Values are collected when no compaction is due: compactions find out what is garbage.
+        for collecting in [false, true] {
+            for tree in &trees {
+                let view = tree.view();
+                let choice = if collecting {
+                    gc::choose(&view.version)
+                } else {
+                    pick::choose(&view.version, tree.options())
+                };
+                if !matches!(choice, Choice::Nothing) {
+                    *job = self.begin(tree, &view.version, choice)?;
+                    self.go_on(&mut job, SLICE_BYTES)?;
+                    return Ok(Step::Worked);
+                }
             }
         }
         Ok(Step::Idle)
@@ -66,15 +76,21 @@ impl Inner {
 
     /// Begins what was chosen; a move is done at once.
     fn begin(&self, tree: &Arc<Tree>, version: &Version, choice: Choice) -> Result<Option<Job>> {
-        let (level, inputs, below) = match choice {
+        let (level, inputs, target, below) = match choice {
             Choice::Nothing => return Ok(None),
             Choice::Move { level, tables } => {
                 self.stats.trivial_moves.fetch_add(tables.len() as u64, Ordering::Relaxed);
-                return self.replace(tree, &[(level, &tables)], level + 1, &tables).map(|()| None);
+                let at = |level| tables.iter().map(|table| (level, Arc::clone(table))).collect();
+                let change = Change { removed: at(level), added: at(level + 1), values: Vec::new() };
+                return self.replace(tree, change).map(|()| None);
             }
-            Choice::Merge { level, inputs, below } => (level, inputs, below),
+            Choice::Rewrite { level, tables } => {
+                self.stats.value_collections.fetch_add(1, Ordering::Relaxed);
+                (level, tables, level, Vec::new())
+            }
+            Choice::Merge { level, inputs, below } => (level, inputs, level + 1, below),
         };
-        let bottom = self.is_bottom(version, level + 1, inputs.iter().chain(&below));
+        let bottom = self.is_bottom(version, target, inputs.iter().chain(&below));
         let rules = self.rules(tree, bottom, tree.options().table_bytes);
         let mut sources: Vec<Source> = if level == 0 {
             let newest_first = inputs.iter().rev();
@@ -89,8 +105,9 @@ impl Inner {
         for meta in inputs.iter().chain(&below).filter(|meta| meta.range_tombstones > 0) {
             tombstones = merged(&tombstones, self.tables.get(meta)?.range_tombstones());
         }
-        let writing = Writing::new(Merge::new(sources, tombstones, rules));
-        Ok(Some(Job { tree: Arc::clone(tree), level, inputs, below, writing }))
+        let separator = self.separator(tree, version, rules.table_bytes);
+        let writing = Writing::new(Merge::new(sources, tombstones, rules, separator));
+        Ok(Some(Job { tree: Arc::clone(tree), level, inputs, target, below, writing }))
     }
 
     /// A slice of `job`, if there is one; it is taken when it is done, installed or given up.
@@ -101,7 +118,7 @@ impl Inner {
             return Ok(());
         }
         match self.write_tables(present.tree.options(), &mut present.writing, slice_bytes)? {
-            Some(tables) => self.install(&present, &tables),
+            Some(written) => self.install(present, written),
             None => {
                 *job = Some(present);
                 Ok(())
@@ -109,14 +126,16 @@ impl Inner {
         }
     }
 
-    fn install(&self, job: &Job, tables: &[Arc<TableMeta>]) -> Result<()> {
-        let Job { tree, level, inputs, below, .. } = job;
-        let read = inputs.iter().chain(below).map(|table| table.file_bytes).sum();
+    fn install(&self, job: Job, new: Written) -> Result<()> {
+        let Job { tree, level, inputs, target, below, .. } = job;
+        let read = inputs.iter().chain(&below).map(|table| table.file_bytes).sum::<u64>() + new.moved_bytes;
         self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
-        let written = tables.iter().map(|meta| meta.file_bytes).sum();
-        self.stats.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
+        self.stats.compaction_bytes_written.fetch_add(new.bytes(), Ordering::Relaxed);
         self.stats.compactions.fetch_add(1, Ordering::Relaxed);
-        self.replace(tree, &[(*level, inputs), (level + 1, below)], level + 1, tables)
+        let mut change = new.joining(target);
+        change.removed.extend(inputs.into_iter().map(|table| (level, table)));
+        change.removed.extend(below.into_iter().map(|table| (target, table)));
+        self.replace(&tree, change)
     }
 
     /// Nothing below `level` touches the keys of `tables`.
@@ -132,37 +151,22 @@ impl Inner {
     }
 
     /// Writes the edit that replaces tables, installs it, and leaves the old files to the purge.
-    fn replace(
-        &self,
-        tree: &Tree,
-        removed: &[(usize, &Vec<Arc<TableMeta>>)],
-        target: usize,
-        added: &[Arc<TableMeta>],
-    ) -> Result<()> {
+    fn replace(&self, tree: &Tree, change: Change) -> Result<()> {
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
             return Ok(()); // dropped meanwhile: the next open removes what was written
         }
-        let mut entries = Vec::new();
-        let mut files = Vec::new();
-        for (level, tables) in removed {
-            for table in *tables {
-                files.push(table.file);
-                entries.push(Entry::RemoveTable { keyspace: tree.id, level: *level as u8, file: table.file });
-            }
-        }
-        entries.extend(self.added(tree.id, target, added));
+        let (version, dead) = self.next_version(tree, &change)?;
+        let mut entries = change_entries(tree.id, &change, &dead);
         entries.push(self.counters_entry());
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let new: Vec<_> = added.iter().map(|table| (target, Arc::clone(table))).collect();
-        tree.install_version(tree.view().version.with(&files, &new));
+        tree.install_version(version);
         drop(manifest);
         // A table that only moved stays.
-        let gone = removed
-            .iter()
-            .flat_map(|(_, tables)| *tables)
-            .filter(|old| !added.iter().any(|t| t.file == old.file));
-        let freed: Vec<Freed> = gone.map(|old| self.freed_table(old, head)).collect();
+        let stays = |old: &TableMeta| change.added.iter().any(|(_, table)| table.file == old.file);
+        let gone = change.removed.iter().filter(|(_, old)| !stays(old));
+        let tables = gone.map(|(_, old)| self.freed_table(old, head));
+        let freed: Vec<Freed> = tables.chain(dead.iter().map(|meta| self.freed_values(meta, head))).collect();
         self.purge.lock().files.extend(freed);
         self.update_write_delay();
         self.wake_maintenance();

@@ -38,7 +38,10 @@ impl Inner {
             *next_keyspace = id.next();
         }
         // Before the edit: what fails here leaves no keyspace behind that only the MANIFEST knows.
-        let tree = Tree::open(id, &state, &self.tables)?;
+        let tree = Tree::open(id, &state, &self.tables, &self.options.merge_operators)?;
+        if let Some(merger) = &tree.view().merger {
+            merger.operator()?;
+        }
         self.edit_manifest(&mut manifest, vec![create, counters])?;
         drop(manifest);
         self.anchor_now()?;
@@ -65,8 +68,9 @@ impl Inner {
             let at = Seq(self.queue.lock().next_seq.0 - 1);
             let head = self.edit_manifest(&mut manifest, vec![Entry::DropKeyspace { id: tree.id, at }])?;
             let view = tree.view();
-            let files: Vec<_> =
-                view.version.levels.iter().flatten().map(|table| self.freed_table(table, head)).collect();
+            let tables = view.version.levels.iter().flatten().map(|table| self.freed_table(table, head));
+            let values = view.version.blobs.files().map(|live| self.freed_values(&live.meta, head));
+            let files: Vec<_> = tables.chain(values).collect();
             self.purge.lock().files.extend(files);
         }
         self.anchor_now()?;

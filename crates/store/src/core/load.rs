@@ -21,11 +21,12 @@
 use super::Inner;
 use super::commit::Log;
 use super::compact::Job;
+use super::values::change_entries;
 use crate::batch::{WriteBatch, check_lengths};
 use crate::engine::lsm::compaction::pick::level_target_bytes;
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::table::{self, TableMeta, TableWriter};
-use crate::engine::lsm::tree::{Mem, Tree, Version};
+use crate::engine::lsm::tree::{Change, Mem, Tree, Version};
 use crate::manifest::edit::Entry;
 use crate::store::{Step, Ticket};
 use crate::wal::writer::Entry as Logged;
@@ -164,29 +165,31 @@ impl Inner {
         let Some(marker) = self.place_marker(&mut log, tree, tables)? else { return Ok(None) };
         let position = marker.last();
         let added = placed(&tree.view().version, tree, tables, position);
+        let change = Change { added, ..Change::default() };
+        let (version, _) = self.next_version(tree, &change)?;
         let installed = self.or_stop(|| {
             self.log_marker(&mut log, marker, position)?;
-            self.edit_manifest(&mut manifest, self.load_entries(tree, &added, position))?;
+            self.edit_manifest(&mut manifest, self.load_entries(tree, &change, position))?;
             self.anchor_round(anchor, true)
         });
         // A position is taken, and the edit may be anchored (R11).
         installed.map_err(|error| error.with_kind(ErrorKind::OutcomeUnknown))?;
-        tree.install_version(tree.view().version.with(&[], &added));
+        tree.install_version(version);
         self.frontiers.raise(Level::Buffered, position);
-        let bytes = added.iter().map(|(_, meta)| meta.file_bytes).sum();
+        let bytes = change.added.iter().map(|(_, meta)| meta.file_bytes).sum();
         self.stats.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Some(Ticket { position }))
     }
 
     /// The edit of a load.
-    fn load_entries(&self, tree: &Tree, added: &[(usize, Arc<TableMeta>)], position: Seq) -> Vec<Entry> {
-        let tables =
-            added.iter().flat_map(|(level, meta)| self.added(tree.id, *level, std::slice::from_ref(meta)));
+    fn load_entries(&self, tree: &Tree, change: &Change, position: Seq) -> Vec<Entry> {
+        let mut entries = change_entries(tree.id, change, &[]);
         let mut counters = self.counters_entry();
         if let Entry::Counters { last_seq, .. } = &mut counters {
             *last_seq = position;
         }
-        tables.chain([counters]).collect()
+        entries.push(counters);
+        entries
     }
 
     /// Writes what is queued, and takes the next position unless memtables overlap now.

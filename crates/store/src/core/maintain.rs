@@ -6,14 +6,15 @@
 
 use super::Inner;
 use super::commit::{Log, Segment};
-use super::purge::Freed;
+use super::purge::{Freed, Readers};
+use super::values::{Opening, Written, change_entries};
 use crate::engine::lsm::compaction::merge::{Merge, Rules};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
-use crate::engine::lsm::tree::{Mem, Tables, Tree};
+use crate::engine::lsm::tree::{Change, Mem, Tables, Tree};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
@@ -53,10 +54,11 @@ const PACED_WRITE_BYTES: usize = 4096;
 /// The longest pause, and the most that writers can owe.
 const PAUSE_NS_MAX: u64 = 100_000_000;
 
-/// A merge, and the files of the tables that it has begun.
+/// A merge, and the files that it has begun.
 pub(crate) struct Writing {
     merge: Merge,
-    created: Vec<FileNo>,
+    /// Paths.
+    created: Vec<String>,
 }
 
 impl Writing {
@@ -236,24 +238,27 @@ impl Inner {
         let rules = self.rules(tree, false, u64::MAX);
         let sources = vec![Source::Memtable(mem.table.cursor())];
         let tombstones = (*mem.table.range_tombstones()).clone();
-        let mut writing = Writing::new(Merge::new(sources, tombstones, rules));
+        let separator = self.separator(tree, &tree.view().version, u64::MAX);
+        let mut writing = Writing::new(Merge::new(sources, tombstones, rules, separator));
         // One slice: nothing is more urgent.
-        let tables = self.write_tables(tree.options(), &mut writing, usize::MAX)?.unwrap_or_default();
+        let new = self.write_tables(tree.options(), &mut writing, usize::MAX)?.unwrap_or_default();
+        drop(writing);
         let mut manifest = self.manifest.lock();
         if !self.trees.read().contains_key(&tree.id) {
             // Dropped meanwhile: the next open removes what was written.
-            tree.install_flush(mem, tree.view().version.with(&[], &[]));
+            tree.install_flush(mem, self.next_version(tree, &Change::default())?.0);
             return Ok(());
         }
-        let mut entries = self.added(tree.id, 0, &tables);
+        let (written, change) = (new.bytes(), new.joining(0));
+        let (version, dead) = self.next_version(tree, &change)?;
+        let mut entries = change_entries(tree.id, &change, &dead);
         let count = tree.count_through(mem);
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
         entries.push(self.counters_entry());
         let freed = self.free_segments(tree, mem, &mut entries);
         let forgotten = self.forget_dropped(&manifest.state, &freed, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
-        let added: Vec<_> = tables.iter().map(|table| (0, Arc::clone(table))).collect();
-        tree.install_flush(mem, tree.view().version.with(&[], &added));
+        tree.install_flush(mem, version);
         drop(manifest);
         self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
         let (disk, _) = self.volumes.place(Class::Wal);
@@ -262,13 +267,12 @@ impl Inner {
             dir: wal::DIR,
             path: wal::path(segment.number),
             edit: head.position,
-            table: None,
+            readers: Readers::None,
         });
         self.purge.lock().files.extend(freed);
         self.update_write_delay();
         self.stats.flushes.fetch_add(1, Ordering::Relaxed);
-        let bytes = tables.iter().map(|meta| meta.file_bytes).sum();
-        self.stats.flush_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.stats.flush_bytes.fetch_add(written, Ordering::Relaxed);
         self.wake_maintenance();
         Ok(())
     }
@@ -316,10 +320,11 @@ impl Inner {
         let snapshots = self.snapshots.lock().keys().map(|position| Seq(*position)).collect();
         let anchored = self.frontiers.get(Level::Fresh);
         let filter = self.filter.read().clone();
-        Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes }
+        let merger = tree.view().merger.clone();
+        Rules { keyspace: tree.id, snapshots, anchored, bottom, filter, table_bytes, merger }
     }
 
-    /// Goes on with a merge for about `slice_bytes`; when it is done: its tables, synced with their
+    /// Goes on with a merge for about `slice_bytes`; when it is done: its files, synced with their
     /// directory. After a full disk the merge is to be given up, and the caller may try again with a
     /// new one; nothing was changed. Any other failure stops the store.
     pub(crate) fn write_tables(
@@ -327,23 +332,20 @@ impl Inner {
         options: &KeyspaceOptions,
         writing: &mut Writing,
         slice_bytes: usize,
-    ) -> Result<Option<Vec<Arc<TableMeta>>>> {
+    ) -> Result<Option<Written>> {
         let Writing { merge, created } = writing;
-        let mut open = || {
-            let number = self.new_file();
-            created.push(number);
-            self.table_writer(&*self.tables.disk, self.tables.protection, number, options)
-        };
+        let mut open = Opening { inner: self, options, created };
         let done = merge.step(slice_bytes, &mut open).and_then(|done| {
             if !done {
                 return Ok(None);
             }
-            let tables = merge.take_tables();
-            if !tables.is_empty() {
+            let written = Written::from(merge.take_files());
+            if !written.tables.is_empty() {
                 let synced = self.tables.disk.sync_dir(table::TABLE_DIR);
                 synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e).with_kind(ErrorKind::Io))?;
             }
-            Ok(Some(tables.into_iter().map(Arc::new).collect()))
+            self.stats.value_bytes_moved.fetch_add(written.moved_bytes, Ordering::Relaxed);
+            Ok(Some(written))
         });
         match done {
             Err(error) if error.kind() == ErrorKind::Exhausted => {
@@ -355,16 +357,23 @@ impl Inner {
         }
     }
 
-    /// Removes tables that no edit names: what was begun goes, so that trying again on a full disk
+    /// Removes files that no edit names: what was begun goes, so that trying again on a full disk
     /// does not fill it further. What stays is removed by the next open.
     pub(crate) fn remove_unnamed(&self, writing: &Writing) {
-        for number in &writing.created {
-            let _ = self.tables.disk.remove(&table::table_path(*number));
+        for path in &writing.created {
+            let _ = self.tables.disk.remove(path);
         }
     }
 
-    /// A new table under its own random key. The incarnation is mixed in, so that no two lives share
-    /// a key even if the host makes them draw the same randomness (R13).
+    /// Who a new table or value file is: it gets its own random key. The incarnation is mixed in, so
+    /// that no two lives share a key even if the host makes them draw the same randomness (R13).
+    pub(crate) fn identity(&self, protection: Protection, file: FileNo) -> Result<TableIdentity> {
+        let place = Place { store: self.tables.store, file };
+        let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
+        Ok(TableIdentity { place, protection, key, epoch: self.context.epoch })
+    }
+
+    /// A new table.
     pub(crate) fn table_writer(
         &self,
         disk: &dyn Disk,
@@ -372,17 +381,10 @@ impl Inner {
         file: FileNo,
         options: &KeyspaceOptions,
     ) -> Result<TableWriter> {
-        let place = Place { store: self.tables.store, file };
-        let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
-        let identity = TableIdentity { place, protection, key, epoch: self.context.epoch };
+        let identity = self.identity(protection, file)?;
         let path = table::table_path(file);
         let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
         Ok(TableWriter::new(file, identity, options.into()))
-    }
-
-    pub(crate) fn added(&self, keyspace: KeyspaceId, level: usize, tables: &[Arc<TableMeta>]) -> Vec<Entry> {
-        let level = level as u8;
-        tables.iter().map(|meta| Entry::AddTable { keyspace, level, meta: Arc::clone(meta) }).collect()
     }
 
     /// A table that the edit at `head` freed: it goes when nobody holds its record any more.
@@ -392,7 +394,7 @@ impl Inner {
             dir: table::TABLE_DIR,
             path: table::table_path(meta.file),
             edit: head.position,
-            table: Some((meta.file, Arc::downgrade(meta))),
+            readers: Readers::Table(meta.file, Arc::downgrade(meta)),
         }
     }
 
@@ -431,7 +433,13 @@ impl Inner {
             ManifestWriter::create(&self.context, Arc::clone(disk), protection, number, continues, state)?;
         let edit = manifest.head().position;
         let path = manifest::path(old);
-        self.purge.lock().files.push(Freed { disk: Arc::clone(disk), dir: "", path, edit, table: None });
+        self.purge.lock().files.push(Freed {
+            disk: Arc::clone(disk),
+            dir: "",
+            path,
+            edit,
+            readers: Readers::None,
+        });
         Ok(())
     }
 
@@ -458,12 +466,18 @@ impl Inner {
         let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
         let mut bytes = 0;
         for tree in trees {
-            for table in tree.view().version.levels.iter().flatten() {
+            let view = tree.view();
+            for table in view.version.levels.iter().flatten() {
                 self.tables
                     .reopen(table)
                     .and_then(|open| open.verify())
                     .map_err(|error| self.refuse(error))?;
                 bytes += table.file_bytes;
+            }
+            for live in view.version.blobs.files() {
+                let verified = self.tables.values.reopen(&live.meta).and_then(|file| file.verify());
+                verified.map_err(|error| self.refuse(error))?;
+                bytes += live.meta.file_bytes;
             }
         }
         Ok(bytes)
@@ -522,5 +536,8 @@ fn approximate_bytes(
     let table = tables.get(meta)?;
     let start = from.map_or(Ok(0), |from| table.approximate_offset(from, &tables.blocks))?;
     let end = to.map_or(Ok(meta.file_bytes), |to| table.approximate_offset(to, &tables.blocks))?;
-    Ok(end.saturating_sub(start))
+    let bytes = end.saturating_sub(start);
+    // Values that it points to: in proportion.
+    let values = u128::from(meta.value_bytes()) * u128::from(bytes) / u128::from(meta.file_bytes.max(1));
+    Ok(bytes + values as u64)
 }

@@ -22,6 +22,7 @@ pub(crate) mod open;
 pub(crate) mod purge;
 pub(crate) mod read;
 mod rebuild;
+pub(crate) mod values;
 
 use crate::clock::StoreClock;
 use crate::engine::lsm::tree::{Tables, Tree};

@@ -357,8 +357,11 @@ fn recover(
     check_life(&state, &anchor)?;
     let context = basis.context(anchor.incarnation, anchor.epoch, &state);
     let tables = Arc::new(open_tables(&basis));
-    let start = rebuild(&context, &anchor, state, &tables, basis.options.memory_budget)?;
-    claim(basis, Some(anchor), context.epoch, start, Some(tables))
+    let start = rebuild(&context, &anchor, state, &tables, &basis.options)?;
+    let built = start.built;
+    let inner = claim(basis, Some(anchor), context.epoch, start, Some(tables))?;
+    built.map_or(Ok(()), |built| inner.catch_up(built))?;
+    Ok(inner)
 }
 
 /// Weakened builds may leave the claim or the comparison out (R27).

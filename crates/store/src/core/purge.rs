@@ -2,7 +2,9 @@
 //! freed it is covered by an anchor that the platform synced, and nobody reads it any more.
 
 use super::Inner;
+use crate::engine::lsm::blob::BlobMeta;
 use crate::engine::lsm::table::TableMeta;
+use crate::engine::lsm::tree::Tables;
 use crate::store::Step;
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, FileNo, Result};
@@ -16,8 +18,33 @@ pub(crate) struct Freed {
     pub(crate) path: String,
     /// The position of the edit that freed it.
     pub(crate) edit: u64,
-    /// A table, whose record readers hold while they need it.
-    pub(crate) table: Option<(FileNo, Weak<TableMeta>)>,
+    /// Who may read it still.
+    pub(crate) readers: Readers,
+}
+
+/// The record of a file, which readers hold while they need it.
+pub(crate) enum Readers {
+    /// Nobody reads the file.
+    None,
+    Table(FileNo, Weak<TableMeta>),
+    Values(FileNo, Weak<BlobMeta>),
+}
+
+impl Readers {
+    /// Whether there are any. A late one may have opened the file again.
+    fn are_there(&self, tables: &Tables) -> bool {
+        match self {
+            Self::None => false,
+            Self::Table(number, record) => {
+                tables.open.remove(*number);
+                record.strong_count() > 0
+            }
+            Self::Values(number, record) => {
+                tables.values.remove(*number);
+                record.strong_count() > 0
+            }
+        }
+    }
 }
 
 /// What waits to be deleted.
@@ -54,13 +81,7 @@ impl Inner {
         };
         let ready: Vec<Freed> = {
             let mut list = self.purge.lock();
-            let in_use = |file: &Freed| {
-                file.table.as_ref().is_some_and(|(number, user)| {
-                    self.tables.open.remove(*number); // a late reader may have opened it again
-                    user.strong_count() > 0
-                })
-            };
-            let may_go = |file: &mut Freed| file.edit <= anchored && !in_use(file);
+            let may_go = |file: &mut Freed| file.edit <= anchored && !file.readers.are_there(&self.tables);
             list.files.extract_if(.., may_go).take(FILES_PER_STEP).collect()
         };
         if ready.is_empty() {

@@ -1,7 +1,8 @@
 //! Reading: point reads, snapshots, iterators.
 
 use super::Inner;
-use crate::engine::lsm::iter::{LevelCursor, Source, VisibleIter};
+use crate::engine::lsm::blob::{BlobFiles, BlobSet};
+use crate::engine::lsm::iter::{Entries, LevelCursor, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
 use crate::engine::lsm::tree::{GetOutcome, Handle, Reads, Tables, View};
 use crate::store::{Answer, Snapshot};
@@ -64,6 +65,11 @@ impl Inner {
             GetOutcome::Found(value, depends) => Some(Answer { value: Some(value), depends }),
             GetOutcome::Absent(depends) => Some(Answer { value: None, depends }),
             GetOutcome::NeedsIo => None,
+            GetOutcome::Merge if resident_only => None, // its older entries may be anywhere
+            GetOutcome::Merge => {
+                let merged = merged(&view, key, at, &self.tables);
+                Some(merged.map_err(|error| self.refuse(error))?)
+            }
         })
     }
 
@@ -72,19 +78,16 @@ impl Inner {
         keyspace: KeyspaceId,
         from: &[u8],
         to: Option<&[u8]>,
-        reverse: bool,
+        (reverse, keys_only): (bool, bool),
         at: Seq,
-    ) -> Result<VisibleIter> {
+    ) -> Result<Entries> {
         self.check()?;
         let open = || {
             let view = self.view(keyspace, |reads| reads.iterators += 1)?;
-            let mut iter = VisibleIter::new(sources(&view, from, to, &self.tables)?, at, from, to)?;
-            if reverse {
-                iter.seek_to_last()?
-            } else {
-                iter.seek_to_first()?
-            }
-            Ok(iter)
+            let sources = sources(&view, from, to, &self.tables)?;
+            let iter = VisibleIter::new(sources, at, from, to)?
+                .with_merger(view.merger.as_ref(), values_of(&view, &self.tables));
+            Entries::new(iter, (reverse, keys_only), values_of(&view, &self.tables))
         };
         open().map_err(|error| self.refuse(error))
     }
@@ -93,6 +96,16 @@ impl Inner {
     pub(crate) fn refuse(&self, error: ringfort_base::Error) -> ringfort_base::Error {
         if error.proof().is_some() { self.stop(error) } else { error }
     }
+}
+
+/// The value of a key whose newest entry is an operand.
+pub(crate) fn merged(view: &View, key: &[u8], at: Seq, tables: &Tables) -> Result<Answer<Option<Value>>> {
+    let behind = [key, &[0]].concat();
+    let sources = sources(view, key, Some(&behind), tables)?;
+    let mut iter = VisibleIter::new(sources, at, key, Some(&behind))?
+        .with_merger(view.merger.as_ref(), values_of(view, tables));
+    iter.seek_to_first()?;
+    Ok(Answer { value: iter.pin_value(), depends: iter.depends() })
 }
 
 /// All sources of a view that may touch `from..to`, newest first.
@@ -109,6 +122,11 @@ pub(crate) fn sources(view: &View, from: &[u8], to: Option<&[u8]>, tables: &Tabl
     });
     sources.extend(deeper);
     Ok(sources)
+}
+
+/// Where the pointers of a view lead.
+pub(crate) fn values_of(view: &View, tables: &Tables) -> (Arc<BlobFiles>, Arc<BlobSet>) {
+    (Arc::clone(&tables.values), Arc::clone(&view.version.blobs))
 }
 
 /// One table. `fill_cache`: keep its blocks, as a reader wants and a compaction does not.

@@ -18,6 +18,7 @@ use crate::batch::Op;
 use crate::engine::lsm::key::{Kind, Trailer, key_prefix};
 use crate::engine::lsm::tree::{Tables, Tree};
 use crate::manifest::state::State;
+use crate::options::StoreOptions;
 use crate::wal;
 use crate::wal::record::{Run, RunReader};
 use crate::wal::replay::{Group, Runs, Sink, replay};
@@ -51,17 +52,18 @@ pub(super) struct Start {
     pub(super) built: Option<Seq>,
 }
 
-/// Verifies the log and replays it into fresh memtables, as far as `memory_budget` reaches.
+/// Verifies the log and replays it into fresh memtables, as far as the memory budget reaches.
 pub(super) fn rebuild(
     context: &LogContext,
     anchor: &Anchor,
     state: State,
     tables: &Arc<Tables>,
-    memory_budget: usize,
+    options: &StoreOptions,
 ) -> Result<Start> {
+    let memory_budget = options.memory_budget;
     let mut trees = BTreeMap::new();
     for (&id, keyspace) in state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none()) {
-        trees.insert(id, Arc::new(Tree::open(id, keyspace, tables)?));
+        trees.insert(id, Arc::new(Tree::open(id, keyspace, tables, &options.merge_operators)?));
     }
     let mut rebuild = Rebuild {
         inserts: Inserts::new(trees.values().cloned().collect(), memory_budget),
@@ -195,6 +197,7 @@ impl Inserts {
             let Some(at) = tree.filter(|_| seq > flushed) else { continue };
             let (kind, key, value) = match op {
                 Op::Put { key, value } => (Kind::Put, key, value),
+                Op::Merge { key, operand } => (Kind::Merge, key, operand),
                 Op::Delete { key } => (Kind::Delete, key, &key[..0]),
                 Op::DeleteRange { .. } | Op::Count { .. } => {
                     self.trees[at].apply(seq, op)?;

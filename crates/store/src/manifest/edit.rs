@@ -14,10 +14,15 @@
 //!          | 10 | keyspace u32                                                              forget keyspace
 //!          | 11                                                                          reserved
 //!          | 12 | at varint                                                                checkpoint marker (R21)
+//!          | 13 | keyspace u32 | value file meta (bytes)                                    add value file
+//!          | 14 | keyspace u32 | file varint                                                remove value file
 //! options := write buffer varint | block varint | restart varint | bloom varint | codec u8
 //!          | table bytes varint | level 0 tables varint | level 1 bytes varint
+//!          | name of the merge operator bytes (empty: none)
+//!          | separate values from bytes varint
 //! ```
 
+use crate::engine::lsm::blob::BlobMeta;
 use crate::engine::lsm::table::meta::TableMeta;
 use crate::options::{Compression, KeyspaceOptions};
 use ringfort_base::codec::{DecodeError, Reader, Write};
@@ -28,6 +33,9 @@ use ringfort_trust::{Head, Tag};
 use std::sync::Arc;
 
 use super::state::Life;
+
+/// No table's record is longer: two keys, and a few bytes for each value file that it points into.
+const TABLE_META_BYTES_MAX: usize = 16 << 20;
 
 /// One change.
 #[derive(Clone)]
@@ -79,6 +87,16 @@ pub(crate) enum Entry {
     /// The MANIFEST is a checkpoint's.
     Checkpoint {
         at: Seq,
+    },
+    /// Before the tables that point into it.
+    AddValues {
+        keyspace: KeyspaceId,
+        meta: Arc<BlobMeta>,
+    },
+    /// Behind the removal of the last table that pointed into it.
+    RemoveValues {
+        keyspace: KeyspaceId,
+        file: FileNo,
     },
 }
 
@@ -146,6 +164,18 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
             out.put_u8(10);
             out.put_u32(id.0);
         }
+        Entry::AddValues { keyspace, meta } => {
+            out.put_u8(13);
+            out.put_u32(keyspace.0);
+            let mut bytes = Vec::new();
+            meta.encode(&mut bytes);
+            out.put_bytes(&bytes);
+        }
+        Entry::RemoveValues { keyspace, file } => {
+            out.put_u8(14);
+            out.put_u32(keyspace.0);
+            out.put_varint(file.0);
+        }
     }
 }
 
@@ -173,7 +203,7 @@ fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
         3 => {
             let keyspace = KeyspaceId(r.u32()?);
             let level = level(r)?;
-            let mut meta = Reader::new(r.bytes(1 << 20)?);
+            let mut meta = Reader::new(r.bytes(TABLE_META_BYTES_MAX)?);
             let table = TableMeta::decode(&mut meta)?;
             meta.finish()?;
             Entry::AddTable { keyspace, level, meta: Arc::new(table) }
@@ -201,6 +231,14 @@ fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, DecodeError> {
         9 => Entry::Snapshot,
         10 => Entry::ForgetKeyspace { id: KeyspaceId(r.u32()?) },
         12 => Entry::Checkpoint { at: Seq(r.varint()?) },
+        13 => {
+            let keyspace = KeyspaceId(r.u32()?);
+            let mut meta = Reader::new(r.bytes(1 << 10)?);
+            let values = BlobMeta::decode(&mut meta)?;
+            meta.finish()?;
+            Entry::AddValues { keyspace, meta: Arc::new(values) }
+        }
+        14 => Entry::RemoveValues { keyspace: KeyspaceId(r.u32()?), file: FileNo(r.varint()?) },
         other => return Err(DecodeError::Variant(other)),
     })
 }
@@ -219,6 +257,8 @@ fn encode_options(out: &mut Vec<u8>, o: &KeyspaceOptions) {
     out.put_varint(o.table_bytes);
     out.put_varint(o.level0_tables as u64);
     out.put_varint(o.level1_bytes);
+    out.put_bytes(o.merge_operator.as_deref().unwrap_or_default().as_bytes());
+    out.put_varint(o.separate_values_from_bytes as u64);
 }
 
 fn decode_options(r: &mut Reader<'_>) -> Result<KeyspaceOptions, DecodeError> {
@@ -237,6 +277,8 @@ fn decode_options(r: &mut Reader<'_>) -> Result<KeyspaceOptions, DecodeError> {
         table_bytes: r.varint()?,
         level0_tables: size(r.varint()?)?,
         level1_bytes: r.varint()?,
+        merge_operator: Some(r.str(NAME_BYTES_MAX)?.to_owned()).filter(|name| !name.is_empty()),
+        separate_values_from_bytes: size(r.varint()?)?,
     };
     check_options(&options).map_err(DecodeError::Meaning)?;
     Ok(options)
@@ -258,6 +300,9 @@ pub(crate) fn check_options(o: &KeyspaceOptions) -> Result<(), &'static str> {
     }
     if !(1..=1000).contains(&o.level0_tables) {
         return Err("level0_tables must be between 1 and 1000");
+    }
+    if o.merge_operator.as_ref().is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+        return Err("the name of a merge operator has 1 to 255 bytes");
     }
     Ok(())
 }

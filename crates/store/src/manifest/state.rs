@@ -1,6 +1,7 @@
 //! The state that the edits of a MANIFEST add up to.
 
 use super::edit::Entry;
+use crate::engine::lsm::blob::BlobMeta;
 use crate::engine::lsm::table::meta::TableMeta;
 use crate::engine::lsm::tree::insert_in_level;
 use crate::options::KeyspaceOptions;
@@ -32,6 +33,7 @@ pub(crate) struct KeyspaceState {
     /// The maintained count as of `flushed`.
     pub(crate) count: i64,
     pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
+    pub(crate) values: BTreeMap<FileNo, Arc<BlobMeta>>,
     /// Dropped at this position; kept until the log no longer needs its key.
     pub(crate) dropped: Option<Seq>,
 }
@@ -45,7 +47,16 @@ impl KeyspaceState {
         flushed: Seq,
         count: i64,
     ) -> Self {
-        Self { name, options, key, flushed, count, levels: Default::default(), dropped: None }
+        Self {
+            name,
+            options,
+            key,
+            flushed,
+            count,
+            levels: Default::default(),
+            values: BTreeMap::new(),
+            dropped: None,
+        }
     }
 
     /// The entry that creates it.
@@ -91,13 +102,34 @@ impl State {
                 let keyspace = self.keyspace(id)?;
                 keyspace.dropped = Some(at);
                 keyspace.levels = Default::default();
+                keyspace.values.clear();
             }
             Entry::ForgetKeyspace { id } => {
                 self.keyspaces.remove(&id);
             }
             Entry::AddTable { keyspace, level, meta } => {
-                let tables = &mut self.keyspace(keyspace)?.levels[usize::from(level)];
-                insert_in_level(tables, usize::from(level), meta);
+                let keyspace = self.keyspace(keyspace)?;
+                if let Some(used) = meta.values.iter().find(|used| !keyspace.values.contains_key(&used.file))
+                {
+                    return Err(format!(
+                        "table {} points into value file {}, which is not there",
+                        meta.file, used.file
+                    ));
+                }
+                insert_in_level(&mut keyspace.levels[usize::from(level)], usize::from(level), meta);
+            }
+            Entry::AddValues { keyspace, meta } => {
+                let file = meta.file;
+                if self.keyspace(keyspace)?.values.insert(file, meta).is_some() {
+                    return Err(format!("value file {file} is added twice"));
+                }
+            }
+            Entry::RemoveValues { keyspace, file } => {
+                let keyspace = self.keyspace(keyspace)?;
+                let mut uses = keyspace.levels.iter().flatten().flat_map(|table| &table.values);
+                if uses.any(|used| used.file == file) || keyspace.values.remove(&file).is_none() {
+                    return Err(format!("value file {file} is removed, but is not there or is pointed into"));
+                }
             }
             Entry::RemoveTable { keyspace, level, file } => {
                 let tables = &mut self.keyspace(keyspace)?.levels[usize::from(level)];
@@ -148,8 +180,9 @@ impl State {
         entries.extend(self.lives.iter().skip(needed).copied().map(Entry::Life));
         entries.extend(self.checkpoint.map(|at| Entry::Checkpoint { at }));
         for (&id, keyspace) in &self.keyspaces {
-            let KeyspaceState { levels, dropped, .. } = keyspace.clone();
+            let KeyspaceState { levels, values, dropped, .. } = keyspace.clone();
             entries.push(keyspace.create_entry(id));
+            entries.extend(values.into_values().map(|meta| Entry::AddValues { keyspace: id, meta }));
             for (level, tables) in levels.into_iter().enumerate() {
                 let level = level as u8;
                 entries.extend(tables.into_iter().map(|meta| Entry::AddTable { keyspace: id, level, meta }));

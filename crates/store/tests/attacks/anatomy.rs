@@ -1,7 +1,7 @@
 //! An attacker who knows everything: where each record and block lies, which of them the counter
 //! anchors, and even the keys. Attacks aim with it; what they may *write* is up to them.
 //!
-//! It reads the formats by their documentation (`wal`, `manifest::edit`, `table::format`) and not
+//! It reads the formats by their documentation (`wal`, `manifest::edit`, `table::format`, `blob::format`) and not
 //! by the store's own code, so a format that changes without its documentation fails here.
 #![allow(dead_code, reason = "several test binaries and fuzz targets use their part")]
 
@@ -9,6 +9,7 @@ use crate::common::Machine;
 use ringfort_base::codec::Reader;
 use ringfort_base::{FileNo, KeyspaceId, StoreId, Untrusted};
 use ringfort_store::Compression;
+use ringfort_store::engine::lsm::blob::{BlobMeta, blob_path};
 use ringfort_store::engine::lsm::table::block::{Block, BlockCursor, Content};
 use ringfort_store::engine::lsm::table::format::{BlockHandle, BlockKind, Footer, PartitionHandles, Plain};
 use ringfort_store::engine::lsm::table::{TableMeta, table_path};
@@ -79,6 +80,39 @@ impl TableAt {
     }
 }
 
+/// A value file that the anchored MANIFEST names.
+#[derive(Clone)]
+pub struct ValuesAt {
+    pub keyspace: KeyspaceId,
+    pub path: String,
+    pub meta: BlobMeta,
+    /// Its values (a piece each), its index and its footer.
+    pub blocks: Vec<BlockAt>,
+}
+
+impl ValuesAt {
+    pub fn of_kind(&self, kind: BlockKind) -> impl Iterator<Item = &BlockHandle> {
+        self.blocks.iter().filter(move |block| block.kind == kind).map(|block| &block.handle)
+    }
+}
+
+/// What opens the blocks of one file.
+pub struct Opener {
+    store: StoreId,
+    file: FileNo,
+    sealer: Sealer,
+}
+
+impl Opener {
+    pub fn table(store: StoreId, meta: &TableMeta) -> Self {
+        Self { store, file: meta.file, sealer: Sealer::new(meta.protection, &meta.key) }
+    }
+
+    pub fn values(store: StoreId, meta: &BlobMeta) -> Self {
+        Self { store, file: meta.file, sealer: Sealer::new(meta.protection, &meta.key) }
+    }
+}
+
 /// A store cut open.
 pub struct Anatomy {
     pub anchor: Anchor,
@@ -90,7 +124,8 @@ pub struct Anatomy {
     /// The record of the MANIFEST that makes the anchored head.
     pub manifest_head: usize,
     pub tables: Vec<TableAt>,
-    /// The keys of keyspaces and tables.
+    pub values: Vec<ValuesAt>,
+    /// The keys of keyspaces, tables and value files.
     pub secrets: Vec<[u8; 32]>,
 }
 
@@ -184,10 +219,18 @@ pub fn dissect(machine: &Machine) -> Anatomy {
         TableAt { keyspace: *keyspace, level: *level, path, meta: meta.clone(), blocks }
     });
     let tables: Vec<TableAt> = tables.collect();
+    let values = edits.values.values().map(|(keyspace, meta)| {
+        let path = blob_path(meta.file);
+        let bytes = machine.table_disk().bytes_of(&path).unwrap();
+        let blocks = value_blocks(&bytes, anchor.store, meta);
+        ValuesAt { keyspace: *keyspace, path, meta: meta.clone(), blocks }
+    });
+    let values: Vec<ValuesAt> = values.collect();
     let mut secrets = edits.keys;
+    secrets.extend(values.iter().map(|values| *values.meta.key.expose_for_sealing()));
     secrets.extend(tables.iter().map(|table| *table.meta.key.expose_for_sealing()));
     secrets.push(*platform.sealing_key(anchor.store).unwrap().expose_for_sealing());
-    Anatomy { anchor, wal, head, manifest, manifest_head, tables, secrets }
+    Anatomy { anchor, wal, head, manifest, manifest_head, tables, values, secrets }
 }
 
 /// What the edits of a MANIFEST add up to, as far as an attacker cares.
@@ -195,6 +238,7 @@ pub fn dissect(machine: &Machine) -> Anatomy {
 struct Edits {
     pending: Vec<u8>,
     tables: BTreeMap<u64, (KeyspaceId, u8, TableMeta)>,
+    values: BTreeMap<u64, (KeyspaceId, BlobMeta)>,
     keys: Vec<[u8; 32]>,
     log_start: u64,
 }
@@ -260,6 +304,15 @@ impl Edits {
                 12 => {
                     r.varint().unwrap();
                 }
+                13 => {
+                    let keyspace = KeyspaceId(r.u32().unwrap());
+                    let meta = BlobMeta::decode(&mut Reader::new(r.bytes(1 << 10).unwrap())).unwrap();
+                    self.values.insert(meta.file.0, (keyspace, meta));
+                }
+                14 => {
+                    r.u32().unwrap();
+                    self.values.remove(&r.varint().unwrap()).expect("what is removed was there");
+                }
                 other => panic!("an edit of kind {other}, which its documentation does not know"),
             }
         }
@@ -270,22 +323,22 @@ impl Edits {
             r.varint().unwrap();
         }
         r.u8().unwrap();
-        for _ in 0..3 {
+        for _ in 0..4 {
             r.varint().unwrap();
         }
+        r.bytes(255).unwrap();
     }
 }
 
 /// Opens one block as `table::format` documents it.
-pub fn open_block(bytes: &[u8], store: StoreId, meta: &TableMeta, block: BlockAt) -> Vec<u8> {
+pub fn open_block(bytes: &[u8], opener: &Opener, block: BlockAt) -> Vec<u8> {
     let handle = block.handle;
     let sealed = bytes[handle.offset as usize..handle.end() as usize].to_vec();
     let mut nonce = [0; 12];
     nonce[..8].copy_from_slice(&handle.offset.to_le_bytes());
-    let aad = block_aad(store, meta.file, block);
-    let sealer = Sealer::new(meta.protection, &meta.key);
+    let aad = block_aad(opener.store, opener.file, block);
     let payload =
-        sealer.open(nonce, &aad, Untrusted::new(sealed)).expect("an honest block opens").into_inner();
+        opener.sealer.open(nonce, &aad, Untrusted::new(sealed)).expect("an honest block opens").into_inner();
     match handle.codec {
         Compression::None => payload,
         _ => panic!("only data blocks are compressed"),
@@ -305,8 +358,9 @@ fn block_aad(store: StoreId, file: FileNo, block: BlockAt) -> Vec<u8> {
 
 /// All blocks of a table, found from its footer on.
 fn blocks(bytes: &[u8], store: StoreId, meta: &TableMeta) -> Vec<BlockAt> {
+    let opener = &Opener::table(store, meta);
     let footer = BlockAt { kind: BlockKind::Footer, handle: meta.footer };
-    let root = Footer::decode(&open_block(bytes, store, meta, footer)).unwrap();
+    let root = Footer::decode(&open_block(bytes, opener, footer)).unwrap();
     let mut all = vec![footer, BlockAt { kind: BlockKind::Properties, handle: root.properties }];
     all.extend(root.filter.map(|handle| BlockAt { kind: BlockKind::Filter, handle }));
     all.extend(root.tombstones.map(|handle| BlockAt { kind: BlockKind::Tombstones, handle }));
@@ -314,7 +368,7 @@ fn blocks(bytes: &[u8], store: StoreId, meta: &TableMeta) -> Vec<BlockAt> {
     if root.partitioned {
         let top = BlockAt { kind: BlockKind::TopIndex, handle: root.index };
         all.push(top);
-        for value in values(open_block(bytes, store, meta, top), Content::TopIndex) {
+        for value in values(open_block(bytes, opener, top), Content::TopIndex) {
             let handles = PartitionHandles::decode(&value).unwrap();
             all.extend(handles.filter.map(|handle| BlockAt { kind: BlockKind::Filter, handle }));
             indexes.push(BlockAt { kind: BlockKind::Index, handle: handles.index });
@@ -324,12 +378,35 @@ fn blocks(bytes: &[u8], store: StoreId, meta: &TableMeta) -> Vec<BlockAt> {
     }
     for index in indexes {
         all.push(index);
-        for value in values(open_block(bytes, store, meta, index), Content::Index) {
+        for value in values(open_block(bytes, opener, index), Content::Index) {
             let handle = BlockHandle::decode(&mut Reader::new(&value)).unwrap();
             all.push(BlockAt { kind: BlockKind::Data, handle });
         }
     }
     all.sort_by_key(|block| block.handle.offset);
+    all
+}
+
+/// All blocks of a value file, by its index, as `blob::format` documents it.
+fn value_blocks(bytes: &[u8], store: StoreId, meta: &BlobMeta) -> Vec<BlockAt> {
+    let opener = &Opener::values(store, meta);
+    let footer = BlockAt { kind: BlockKind::ValueFooter, handle: meta.footer };
+    let plain = open_block(bytes, opener, footer);
+    let mut r = Reader::new(&plain);
+    assert_eq!(r.u8().unwrap(), 1, "the footer's version");
+    let index = BlockAt { kind: BlockKind::ValueIndex, handle: BlockHandle::decode(&mut r).unwrap() };
+    let count = r.varint().unwrap();
+    let plain = open_block(bytes, opener, index);
+    let (mut r, mut offset, mut all) = (Reader::new(&plain), 0, Vec::new());
+    while !r.is_empty() {
+        let sealed_len = r.varint().unwrap() as u32 + TAG_BYTES as u32;
+        let codec = [Compression::None, Compression::Lz4, Compression::Zstd][usize::from(r.u8().unwrap())];
+        assert!(sealed_len <= 1 << 20, "a scene's values are one piece each");
+        all.push(BlockAt { kind: BlockKind::Value, handle: BlockHandle { offset, sealed_len, codec } });
+        offset += u64::from(sealed_len);
+    }
+    assert_eq!((all.len() as u64, offset), (count, index.handle.offset), "values fill the front of the file");
+    all.extend([index, footer]);
     all
 }
 

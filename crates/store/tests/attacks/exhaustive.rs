@@ -5,7 +5,7 @@ use crate::common::{MODES, Machine, commit, dump, settle, small};
 use crate::scene::note;
 use ringfort_base::{EvidenceKind, KeyspaceId, Level, Result};
 use ringfort_fault::memory::MemDisk;
-use ringfort_store::{Store, StoreOptions, WriteBatch};
+use ringfort_store::{KeyspaceOptions, Store, StoreOptions, WriteBatch};
 
 fn options(machine: &Machine) -> StoreOptions {
     StoreOptions { segment_bytes: 512, ..machine.options() }
@@ -16,10 +16,12 @@ type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 /// One table with a range tombstone, a little log, closed: everything is anchored.
 fn tiny(machine: &Machine) -> (KeyspaceId, Rows) {
     let store = Store::open(machine.world(), options(machine)).unwrap();
-    let ks = store.create_keyspace("ks", small()).unwrap();
+    // Every second value lies apart.
+    let options = KeyspaceOptions { separate_values_from_bytes: 5, ..small() };
+    let ks = store.create_keyspace("ks", options).unwrap();
     for n in 0..6u8 {
         let mut batch = WriteBatch::new();
-        batch.put(ks, [b'k', n], [b'v', n]);
+        batch.put(ks, [b'k', n], if n.is_multiple_of(2) { vec![b'v', n] } else { vec![b'v', n, 0, 0, 0, 0] });
         if n == 4 {
             batch.delete_range(ks, [b'k', 1], [b'k', 3]);
         }

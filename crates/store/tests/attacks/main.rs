@@ -28,6 +28,7 @@ mod nonces;
 mod rollback_rows;
 mod scene;
 mod table_rows;
+mod value_rows;
 
 #[test]
 fn the_scene_has_everything_that_the_rows_aim_at() {

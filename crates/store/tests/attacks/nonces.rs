@@ -13,7 +13,7 @@ use ringfort_base::Level;
 use ringfort_base::world::Entropy;
 use ringfort_fault::entropy::{SeededEntropy, SnapshotEntropy};
 use ringfort_fault::memory::MemDisk;
-use ringfort_store::{Store, World};
+use ringfort_store::{KeyspaceOptions, Store, World};
 use ringfort_trust::chain::SegmentHeader;
 use ringfort_trust::keyfile::Mode;
 use std::collections::{BTreeMap, HashMap};
@@ -32,8 +32,11 @@ fn world(machine: &Machine, entropy: Arc<dyn Entropy>) -> World {
 /// The same work every time: log, MANIFEST edits, tables of two levels.
 fn work(store: &Store) {
     let ks = store.create_keyspace("ks", small()).unwrap();
+    let apart = KeyspaceOptions { separate_values_from_bytes: 100, ..small() };
+    let apart = store.create_keyspace("apart", apart).unwrap();
     for n in 0..120u32 {
         put(store, ks, &n.to_be_bytes(), &[b'p'; 100], Level::Durable).unwrap();
+        put(store, apart, &(n % 50).to_be_bytes(), &[b'p'; 100], Level::Durable).unwrap();
     }
     store.flush(None).unwrap();
     settle(store).unwrap();

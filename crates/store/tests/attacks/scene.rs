@@ -24,10 +24,11 @@ pub const KEY_CANARY: &str = "canary-key-5b1f9c73e2";
 pub const VALUE_CANARY: &str = "canary-value-a94d07e6bb";
 
 /// What a reader sees: one map per keyspace, in the order of [`NAMES`].
-pub type View = [BTreeMap<Vec<u8>, Vec<u8>>; 3];
+pub type View = [BTreeMap<Vec<u8>, Vec<u8>>; 4];
 
-/// `ledger`: many small tables; `journal`: compressed; `wide`: keys so long that the index is partitioned.
-pub const NAMES: [&str; 3] = ["ledger", "journal", "wide"];
+/// `ledger`: many small tables; `journal`: compressed; `wide`: keys so long that the index is partitioned;
+/// `vault`: values in files of their own.
+pub const NAMES: [&str; 4] = ["ledger", "journal", "wide", "vault"];
 
 /// The three disks at one moment.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ pub struct Scene {
     pub mode: Mode,
     /// Killed. Never opened itself: every attack works on a [`Scene::fork`].
     pub machine: Machine,
-    pub keyspaces: [KeyspaceId; 3],
+    pub keyspaces: [KeyspaceId; 4],
     /// Another store on the same platform, with the same keys.
     pub other: Moment,
     /// What was anchored, then the state behind each commit that was only durable.
@@ -69,7 +70,7 @@ pub struct Scene {
 pub struct Author<'m> {
     pub store: Store,
     pub machine: &'m Machine,
-    pub keyspaces: [KeyspaceId; 3],
+    pub keyspaces: [KeyspaceId; 4],
     pub view: View,
 }
 
@@ -102,8 +103,13 @@ impl<'m> Author<'m> {
     }
 }
 
+/// A table or a value file.
 pub fn is_table(path: &str) -> bool {
     path.starts_with("tables/")
+}
+
+pub fn is_values(path: &str) -> bool {
+    path.ends_with(".blob")
 }
 
 pub enum Change {
@@ -139,6 +145,7 @@ fn keyspace_options(name: &str) -> KeyspaceOptions {
     match name {
         "journal" => KeyspaceOptions { compression: Compression::Lz4, ..small() },
         "wide" => large,
+        "vault" => KeyspaceOptions { separate_values_from_bytes: 1, ..small() },
         _ => small(),
     }
 }
@@ -149,6 +156,9 @@ pub fn scene(mode: Mode) -> &'static Scene {
     let at = MODES.iter().position(|m| *m == mode).unwrap();
     SCENES[at].get_or_init(|| tell(mode, 40 + at as u64))
 }
+
+/// Of the vault, overwritten often enough that its value files are collected.
+const VAULT_KEYS: usize = 150;
 
 /// Tells the history from the beginning.
 pub fn tell(mode: Mode, seed: u64) -> Scene {
@@ -197,6 +207,7 @@ fn first_life(machine: &Machine) -> View {
         if n % 3 == 0 {
             author.commit(&[put(1, n, 1)], Level::Buffered).unwrap();
         }
+        author.commit(&[put(3, n % VAULT_KEYS, n / VAULT_KEYS)], Level::Buffered).unwrap();
         if n % 60 == 0 {
             settle(&author.store).unwrap();
         }
@@ -213,13 +224,14 @@ fn first_life(machine: &Machine) -> View {
 /// Overwrites, deletes, and leaves tables with tombstones of both sorts at the top.
 fn overwrite_and_delete(author: &mut Author<'_>, moments: &mut Vec<(String, Moment)>) -> Image {
     for n in 100..160 {
-        author.commit(&[put(0, n, 2), put(1, n, 2)], Level::Durable).unwrap();
+        author.commit(&[put(0, n, 2), put(1, n, 2), put(3, n % VAULT_KEYS, 7)], Level::Durable).unwrap();
     }
     author.commit(&[put(0, 160, 2)], Level::Fresh).unwrap();
     moments.push(("before a flush".to_owned(), Moment::of(author.machine)));
     author.store.flush(None).unwrap();
     moments.push(("between flush and purge".to_owned(), Moment::of(author.machine)));
     author.store.compact_range(author.keyspaces[0], Some(&key(100)), Some(&key(200))).unwrap();
+    author.store.compact_range(author.keyspaces[3], None, None).unwrap();
     moments.push(("between compaction and purge".to_owned(), Moment::of(author.machine)));
     for step in 0.. {
         if author.store.maintenance_step().unwrap() == ringfort_store::Step::Idle {
@@ -286,7 +298,7 @@ pub fn noted() -> Vec<String> {
 }
 
 /// Reads all there is, in three ways that must agree: scan, reverse scan, point reads.
-pub fn read_all(store: &Store, keyspaces: &[KeyspaceId; 3], asked: &View) -> Result<View> {
+pub fn read_all(store: &Store, keyspaces: &[KeyspaceId; 4], asked: &View) -> Result<View> {
     let mut view = View::default();
     for (k, &keyspace) in keyspaces.iter().enumerate() {
         view[k] = dump(store, keyspace)?.into_iter().collect();

@@ -3,15 +3,15 @@
 
 use crate::anatomy::TableAt;
 use crate::matrix::{Aim, Expect, Row, run};
-use crate::scene::{Moment, is_table};
+use crate::scene::{Moment, is_table, is_values};
 use ringfort_base::EvidenceKind::{self, BadSeal, Inconsistent, Missing, Truncated};
 use ringfort_fault::attack;
 use ringfort_store::engine::lsm::table::format::{BlockHandle, BlockKind};
 
 const ALTERED: &[EvidenceKind] = &[BadSeal, Inconsistent, Truncated];
-const FOUND: [Expect; 3] = [Expect::OnRead(ALTERED, "tables/"); 3];
-const GONE: [Expect; 3] = [Expect::OnRead(&[Missing], "tables/"); 3];
-const HARMLESS: [Expect; 3] = [Expect::Harmless; 3];
+pub const FOUND: [Expect; 3] = [Expect::OnRead(ALTERED, "tables/"); 3];
+pub const GONE: [Expect; 3] = [Expect::OnRead(&[Missing], "tables/"); 3];
+pub const HARMLESS: [Expect; 3] = [Expect::Harmless; 3];
 
 /// The rows.
 pub const ROWS: &[Row] = &[
@@ -310,13 +310,13 @@ fn swap_tables(aim: &mut Aim<'_>) -> Option<String> {
     Some(format!("{} and {} exchanged", one.path, two.path))
 }
 
-/// Tables of earlier moments that are not there any more, by path.
-fn removed(aim: &Aim<'_>) -> Vec<(String, Vec<u8>)> {
+/// Tables or value files of earlier moments that are not there any more, by path.
+pub fn removed(aim: &Aim<'_>, fits: fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
     let now = aim.machine.table_disk().files();
     let moments = aim.scene.same_life.iter().map(|(_, moment)| moment).chain([&aim.scene.earlier_life]);
     let images = moments.map(|moment: &Moment| moment.tables(aim.scene.mode));
     let mut all: Vec<_> =
-        images.flat_map(|image| image.files.clone()).filter(|(path, _)| is_table(path)).collect();
+        images.flat_map(|image| image.files.clone()).filter(|(path, _)| fits(path)).collect();
     all.retain(|(path, _)| !now.contains_key(path));
     all.sort();
     all.dedup_by(|a, b| a.0 == b.0);
@@ -324,7 +324,7 @@ fn removed(aim: &Aim<'_>) -> Vec<(String, Vec<u8>)> {
 }
 
 fn older_table(aim: &mut Aim<'_>) -> Option<String> {
-    let old = removed(aim);
+    let old = removed(aim, |path| is_table(path) && !is_values(path));
     let (from, bytes) = aim.pick(&old)?;
     let to = table(aim, |_| true)?;
     attack::write_file(aim.machine.table_disk(), &to.path, bytes).unwrap();
@@ -332,7 +332,7 @@ fn older_table(aim: &mut Aim<'_>) -> Option<String> {
 }
 
 fn inputs_again(aim: &mut Aim<'_>) -> Option<String> {
-    let old = removed(aim);
+    let old = removed(aim, is_table);
     old.iter().for_each(|(path, bytes)| attack::write_file(aim.machine.table_disk(), path, bytes).unwrap());
     (!old.is_empty()).then(|| format!("{} old tables are back", old.len()))
 }

@@ -11,7 +11,7 @@
 
 use crate::common::dump;
 use ringfort_base::KeyspaceId;
-use ringfort_store::{Store, WriteBatch};
+use ringfort_store::{CannotMerge, MergeOperator, Store, WriteBatch};
 use std::collections::BTreeMap;
 
 /// A keyspace's content.
@@ -24,10 +24,42 @@ pub struct Space {
 /// All keyspaces, by index.
 pub type State = Vec<Space>;
 
+/// What the keyspace of a merge is bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operator {
+    /// The built-in `append:2c`.
+    Append,
+    /// [`Prepend`].
+    Prepend,
+}
+
+/// An operator of a user's, which merges nothing partially and refuses the operand `poison`.
+pub struct Prepend;
+
+impl MergeOperator for Prepend {
+    fn name(&self) -> &str {
+        "test.prepend"
+    }
+
+    fn full_merge(
+        &self,
+        _: &[u8],
+        existing: Option<&[u8]>,
+        operands: &[&[u8]],
+    ) -> Result<Vec<u8>, CannotMerge> {
+        if operands.iter().any(|operand| *operand == b"poison") {
+            return Err(CannotMerge("refused by the test"));
+        }
+        let parts: Vec<&[u8]> = operands.iter().rev().copied().chain(existing).collect();
+        Ok(parts.join(&b'|'))
+    }
+}
+
 /// One operation on the keyspace with this index.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     Put(usize, Vec<u8>, Vec<u8>),
+    Merge(usize, Vec<u8>, Vec<u8>, Operator),
     Delete(usize, Vec<u8>),
     DeleteRange(usize, Vec<u8>, Vec<u8>),
     Count(usize, i64),
@@ -39,6 +71,15 @@ pub fn apply(state: &mut State, commit: &[Change]) {
         match change {
             Change::Put(ks, key, value) => {
                 state[*ks].entries.insert(key.clone(), value.clone());
+            }
+            Change::Merge(ks, key, operand, operator) => {
+                let existing = state[*ks].entries.remove(key);
+                let value = match (existing, operator) {
+                    (None, _) => operand.clone(),
+                    (Some(value), Operator::Append) => [&value[..], operand].join(&b','),
+                    (Some(value), Operator::Prepend) => [operand, &value[..]].join(&b'|'),
+                };
+                state[*ks].entries.insert(key.clone(), value);
             }
             Change::Delete(ks, key) => {
                 state[*ks].entries.remove(key);
@@ -57,6 +98,7 @@ pub fn batch(ids: &[KeyspaceId], commit: &[Change]) -> WriteBatch {
     for change in commit {
         match change {
             Change::Put(ks, key, value) => batch.put(ids[*ks], key.clone(), value.clone()),
+            Change::Merge(ks, key, operand, _) => batch.merge(ids[*ks], key, operand),
             Change::Delete(ks, key) => batch.delete(ids[*ks], key.clone()),
             Change::DeleteRange(ks, from, to) => batch.delete_range(ids[*ks], from.clone(), to.clone()),
             Change::Count(ks, delta) => batch.count(ids[*ks], *delta),
@@ -161,7 +203,11 @@ impl History {
             let entries: BTreeMap<_, _> = dump(store, id).map_err(failed)?.into_iter().collect();
             let count = store.count(id).map_err(failed)?.value;
             let touched = self.commits.iter().flatten().filter_map(|change| match change {
-                Change::Put(ks, key, _) | Change::Delete(ks, key) if *ks == index => Some(key),
+                Change::Put(ks, key, _) | Change::Merge(ks, key, ..) | Change::Delete(ks, key)
+                    if *ks == index =>
+                {
+                    Some(key)
+                }
                 _ => None,
             });
             for key in touched {

@@ -1,7 +1,7 @@
 //! A state machine: random operations on a store, mirrored in ordered maps, over kills and power cuts.
 
 use crate::common::{self, Machine, settle, small};
-use crate::model::{self, Change, End, History, State, batch};
+use crate::model::{self, Change, End, History, Operator, State, batch};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use ringfort_base::{KeyspaceId, Level};
@@ -9,6 +9,7 @@ use ringfort_fault::memory::CrashChoice;
 use ringfort_store::{Compression, KeyspaceOptions, Snapshot, Store};
 use ringfort_trust::keyfile::Mode;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const KEYSPACES: usize = 3;
 
@@ -46,6 +47,8 @@ fn change() -> impl Strategy<Value = Change> {
     let ks = 0..KEYSPACES;
     prop_oneof![
         10 => (ks.clone(), key(), value()).prop_map(|(ks, key, value)| Change::Put(ks, key, value)),
+        6 => (ks.clone(), key(), value())
+            .prop_map(|(ks, key, operand)| Change::Merge(ks, key, operand, operator(ks))),
         4 => (ks.clone(), key()).prop_map(|(ks, key)| Change::Delete(ks, key)),
         2 => (ks.clone(), key(), key()).prop_map(|(ks, from, to)| Change::DeleteRange(ks, from, to)),
         1 => (ks, -5i64..9).prop_map(|(ks, delta)| Change::Count(ks, delta)),
@@ -74,6 +77,11 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// The second keyspace has an operator of a user's.
+fn operator(keyspace: usize) -> Operator {
+    if keyspace == 1 { Operator::Prepend } else { Operator::Append }
+}
+
 fn options(keyspace: usize) -> KeyspaceOptions {
     let compression = [Compression::None, Compression::Lz4, Compression::Zstd][keyspace % 3];
     KeyspaceOptions {
@@ -81,8 +89,24 @@ fn options(keyspace: usize) -> KeyspaceOptions {
         write_buffer_bytes: 4096,
         table_bytes: 4096,
         level1_bytes: 8192,
+        merge_operator: Some(
+            match operator(keyspace) {
+                Operator::Append => "append:2c",
+                Operator::Prepend => "test.prepend",
+            }
+            .to_owned(),
+        ),
+        // In one of the keyspaces every value lies apart, in one the longer ones, in one none.
+        separate_values_from_bytes: [0, 1, 20][keyspace % 3],
         ..small()
     }
+}
+
+/// As [`Machine::open`], with the operators that the keyspaces are bound to.
+fn open(machine: &Machine) -> ringfort_base::Result<Store> {
+    let mut options = machine.options();
+    options.merge_operators.register(Arc::new(model::Prepend));
+    Store::open(machine.world(), options)
 }
 
 struct Mirror {
@@ -96,7 +120,7 @@ struct Mirror {
 impl Mirror {
     fn new(mode: Mode, seed: u64) -> Self {
         let machine = Machine::new(mode, seed);
-        let store = machine.open().unwrap();
+        let store = open(&machine).unwrap();
         let names: Vec<String> = (0..KEYSPACES).map(|i| format!("ks{i}")).collect();
         let ids = names
             .iter()
@@ -111,7 +135,7 @@ impl Mirror {
     fn reopen(&mut self, machine: Machine, end: End) -> Result<(), String> {
         self.snapshots.clear();
         self.machine = machine;
-        self.store = self.machine.open().map_err(|e| format!("refused after a {end:?}: {e}"))?;
+        self.store = open(&self.machine).map_err(|e| format!("refused after a {end:?}: {e}"))?;
         let left = self.history.check(&self.store, end)?;
         self.history.begin_with(left, &self.store);
         let ids: Vec<_> = self.history.names.iter().filter_map(|name| self.store.keyspace(name)).collect();

@@ -1,11 +1,13 @@
 //! The suite: each check gets a store of its own.
 
 use crate::common::{Machine, dump, get, put, settle};
+use crate::model::Prepend;
 use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringfort_base::{ErrorKind, KeyspaceId, Level};
 use ringfort_store::{KeyspaceOptions, Snapshot, Store, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -28,7 +30,7 @@ impl Setup {
 /// Runs every check.
 pub fn conformance(setup: &Setup) {
     type Check = fn(&Setup);
-    let checks: [(&str, Check); 15] = [
+    let checks: [(&str, Check); 18] = [
         ("points", points),
         ("range deletes", range_deletes),
         ("batches are atomic over keyspaces", batches),
@@ -37,6 +39,9 @@ pub fn conformance(setup: &Setup) {
         ("iterators stand still", iterators_stand_still),
         ("empty keys and values", empty),
         ("counts", counts),
+        ("merges", merges),
+        ("merges that cannot be carried out", failing_merges),
+        ("operands go", operands_go),
         ("upkeep", upkeep),
         ("many tables", many_tables),
         ("a large index", large_index),
@@ -356,6 +361,222 @@ fn counts(setup: &Setup) {
     drop(store);
     let store = machine.after_kill().open().unwrap();
     assert_eq!(store.count(ks).unwrap().value, expected - 10);
+}
+
+/// A store with a keyspace per operator.
+fn merging(setup: &Setup, operators: &[&str]) -> (Machine, Store, Vec<KeyspaceId>) {
+    let machine = Machine::new(setup.mode, 42);
+    let store = open_with_prepend(&machine);
+    let create = |name: &&str| {
+        let options = KeyspaceOptions { merge_operator: Some((*name).to_owned()), ..setup.options.clone() };
+        store.create_keyspace(name, options).unwrap()
+    };
+    let ids = operators.iter().map(create).collect();
+    (machine, store, ids)
+}
+
+fn open_with_prepend(machine: &Machine) -> Store {
+    let mut options = machine.options();
+    options.merge_operators.register(Arc::new(Prepend));
+    Store::open(machine.world(), options).unwrap()
+}
+
+fn merge(store: &Store, ks: KeyspaceId, key: &[u8], operand: &[u8]) {
+    write(store, |batch| batch.merge(ks, key, operand));
+}
+
+fn merges(setup: &Setup) {
+    let operators = ["add_u64", "max", "min", "append:2c", "test.prepend"];
+    let (_machine, store, ids) = merging(setup, &operators);
+    let [add, max, min, append, prepend] = ids[..] else { panic!("five keyspaces") };
+    let n = |n: u64| n.to_le_bytes();
+    for i in 0..20u64 {
+        merge(&store, add, b"hits", &n(i));
+        merge(&store, max, b"m", &[i as u8 * 7 % 20]);
+        merge(&store, min, b"m", &[i as u8 * 7 % 20 + 1]);
+    }
+    for ks in [append, prepend] {
+        set(&store, ks, b"a", b"0");
+        merge(&store, ks, b"a", b"1");
+        set(&store, ks, b"deleted", b"0");
+        delete(&store, ks, b"deleted");
+        merge(&store, ks, b"deleted", b"1");
+        set(&store, ks, b"ranged", b"0");
+        merge(&store, ks, b"ranged", b"x");
+        write(&store, |batch| batch.delete_range(ks, b"ranged", b"rangee"));
+        merge(&store, ks, b"ranged", b"1");
+        merge(&store, ks, b"z", b"1");
+    }
+    store.flush(None).unwrap();
+    let before = store.snapshot();
+    for ks in [append, prepend] {
+        for key in [b"a".as_slice(), b"deleted", b"ranged", b"z"] {
+            merge(&store, ks, key, b"2");
+        }
+        merge(&store, ks, b"covered", b"1");
+        merge(&store, ks, b"overwritten", b"1");
+        set(&store, ks, b"overwritten", b"whole");
+        write(&store, |batch| batch.delete_range(ks, b"covered", b"coverer"));
+    }
+    let entries = |pairs: &[(&str, &str)]| -> Entries {
+        pairs.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+    };
+    let appended = entries(&[
+        ("a", "0,1,2"),
+        ("deleted", "1,2"),
+        ("overwritten", "whole"),
+        ("ranged", "1,2"),
+        ("z", "1,2"),
+    ]);
+    let prepended = entries(&[
+        ("a", "2|1|0"),
+        ("deleted", "2|1"),
+        ("overwritten", "whole"),
+        ("ranged", "2|1"),
+        ("z", "2|1"),
+    ]);
+    let old = |a: &str| entries(&[("a", a), ("deleted", "1"), ("ranged", "1"), ("z", "1")]);
+    for round in 0..2 {
+        at_every_depth_of(&store, &ids, |place| {
+            let now = store.snapshot();
+            for (ks, expected, old) in [(append, &appended, old("0,1")), (prepend, &prepended, old("1|0"))] {
+                for reverse in [false, true] {
+                    let seen = |at| {
+                        let mut seen = range(&store, ks, b"", None, reverse, at);
+                        if reverse {
+                            seen.reverse();
+                        }
+                        seen
+                    };
+                    assert_eq!(&seen(&now), expected, "{place}, reverse {reverse}, round {round}");
+                    if round == 0 {
+                        assert_eq!(seen(&before), old, "{place}, reverse {reverse}");
+                    }
+                }
+                for (key, value) in expected {
+                    assert_eq!(get(&store, ks, key).unwrap().as_ref(), Some(value), "{place}");
+                }
+                assert_eq!(get(&store, ks, b"covered").unwrap(), None, "{place}");
+            }
+            assert_eq!(get(&store, add, b"hits").unwrap(), Some(n(190).to_vec()), "{place}");
+            assert_eq!(get(&store, max, b"m").unwrap(), Some(vec![19]), "{place}");
+            assert_eq!(get(&store, min, b"m").unwrap(), Some(vec![1]), "{place}");
+        });
+        if round == 0 {
+            // What the snapshot still saw apart may now be folded.
+            anchor_everything(&store, &ids);
+        }
+    }
+    drop(before);
+    // An iterator that turns round on a merged entry.
+    let newest = store.get(append, b"z", None).unwrap();
+    let ticket = {
+        let mut batch = WriteBatch::new();
+        batch.merge(append, b"z", b"3");
+        store.apply(batch).unwrap()
+    };
+    let answer = store.get(append, b"z", None).unwrap();
+    assert!(newest.depends < answer.depends);
+    assert_eq!(answer.depends, ticket.position, "R6: the answer depends on its newest operand");
+}
+
+/// Everything anchored, so that compactions may fold it.
+fn anchor_everything(store: &Store, ids: &[KeyspaceId]) {
+    put(store, ids[0], b"anchor", &[0; 8], Level::Fresh).unwrap();
+}
+
+fn at_every_depth_of(store: &Store, ids: &[KeyspaceId], mut check: impl FnMut(&str)) {
+    check("in the memtable");
+    store.flush(None).unwrap();
+    check("in a table");
+    settle(store).unwrap();
+    check("settled");
+    for &ks in ids {
+        store.compact_range(ks, None, None).unwrap();
+    }
+    check("compacted");
+    settle(store).unwrap();
+    check("purged");
+}
+
+fn failing_merges(setup: &Setup) {
+    let (machine, store, ids) = merging(setup, &["test.prepend", "add_u64"]);
+    let plain = store.create_keyspace("plain", setup.options.clone()).unwrap();
+    let refused = |store: &Store, ks| {
+        let mut batch = WriteBatch::new();
+        batch.put(ks, b"beside", b"it");
+        batch.merge(ks, b"k", b"1");
+        store.apply(batch).unwrap_err()
+    };
+    assert_eq!(refused(&store, plain).kind(), ErrorKind::Invalid);
+    assert_eq!(get(&store, plain, b"beside").unwrap(), None);
+    let unknown = KeyspaceOptions { merge_operator: Some("nobody's".to_owned()), ..setup.options.clone() };
+    let error = store.create_keyspace("unknown", unknown).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.message().contains("nobody's"), "{error}");
+    assert_eq!(store.keyspace("unknown"), None);
+
+    // An operand that the operator refuses spoils its key, and nothing else, until the next put.
+    set(&store, ids[0], b"a", b"0");
+    set(&store, ids[0], b"secret key", b"0");
+    merge(&store, ids[0], b"secret key", b"poison");
+    merge(&store, ids[0], b"secret key", b"1");
+    put(&store, ids[0], b"z", b"0", Level::Fresh).unwrap();
+    merge(&store, ids[1], b"no number", b"x");
+    at_every_depth_of(&store, &ids, |place| {
+        for (ks, key) in [(ids[0], b"secret key".as_slice()), (ids[1], b"no number")] {
+            let error = get(&store, ks, key).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{place}");
+            assert!(error.message().contains("operator") && !error.message().contains("secret"), "{error}");
+            for reverse in [false, true] {
+                let at = store.snapshot();
+                let outcome = store
+                    .iter(ks, b"", None, reverse, &at)
+                    .and_then(|iter| iter.collect::<Result<Vec<_>, _>>());
+                assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Invalid, "{place}");
+            }
+        }
+        assert_eq!(get(&store, ids[0], b"z").unwrap().as_deref(), Some(b"0".as_slice()), "{place}");
+    });
+    set(&store, ids[0], b"secret key", b"new");
+    merge(&store, ids[0], b"secret key", b"1");
+    assert_eq!(get(&store, ids[0], b"secret key").unwrap().as_deref(), Some(b"1|new".as_slice()));
+    store.close().unwrap();
+    drop(store);
+
+    // Opened without the operator: its keyspace takes no merges and answers no merged key, by name.
+    let store = machine.open().unwrap();
+    for _ in 0..2 {
+        for error in [get(&store, ids[0], b"secret key").unwrap_err(), refused(&store, ids[0])] {
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.message().contains("test.prepend"), "{error}");
+        }
+        assert_eq!(get(&store, ids[0], b"z").unwrap().as_deref(), Some(b"0".as_slice()));
+        set(&store, ids[0], b"plain put", b"v");
+        store.compact_range(ids[0], None, None).unwrap();
+    }
+    store.close().unwrap();
+    drop(store);
+    let store = open_with_prepend(&machine);
+    assert_eq!(get(&store, ids[0], b"secret key").unwrap().as_deref(), Some(b"1|new".as_slice()));
+    assert_eq!(get(&store, ids[0], b"plain put").unwrap().as_deref(), Some(b"v".as_slice()));
+}
+
+/// Compactions fold operands: what a counter takes does not grow with its increments.
+fn operands_go(setup: &Setup) {
+    let (_machine, store, ids) = merging(setup, &["add_u64"]);
+    let mut sizes = Vec::new();
+    for i in 0..3000u64 {
+        merge(&store, ids[0], b"hits", &i.to_le_bytes());
+        if i % 1000 == 999 {
+            put(&store, ids[0], b"anchor", &[0; 8], Level::Fresh).unwrap();
+            store.compact_range(ids[0], None, None).unwrap();
+            sizes.push(store.approximate_size(ids[0], None, None).unwrap() - store.memtable_bytes() as u64);
+            let expected = (i * (i + 1) / 2).to_le_bytes();
+            assert_eq!(get(&store, ids[0], b"hits").unwrap().as_deref(), Some(expected.as_slice()));
+        }
+    }
+    assert!(sizes.iter().all(|size| *size < 2000), "{sizes:?}");
 }
 
 fn upkeep(setup: &Setup) {

@@ -1,7 +1,7 @@
 //! Runs steps on a store and keeps the book of what was acknowledged.
 
 use crate::common::{self, Machine};
-use crate::model::{self, Change, End, History};
+use crate::model::{self, Change, End, History, Operator};
 use crate::power::Power;
 use parking_lot::Mutex;
 use ringfort_base::{KeyspaceId, Level, Result, Seq};
@@ -18,8 +18,10 @@ use std::task::{Context, Poll, Waker};
 pub enum Step {
     /// One put in keyspace a, awaited at a level.
     Put(Level),
-    /// A batch over both keyspaces, with a delete and a count.
+    /// A batch over both keyspaces, with merges, a delete and a count.
     Both,
+    /// Every key of keyspace b, in one batch: one value file.
+    Many,
     /// A range delete over what keyspace a holds.
     DeleteRange,
     /// Keyspace a becomes a table; b stays in the log.
@@ -57,7 +59,8 @@ pub const ALPHABET: [Step; 9] = [
 pub fn any_step(rng: &mut SplitMix64) -> Step {
     let level = Level::ALL[rng.below(3) as usize];
     match rng.below(21) {
-        0..=6 => Step::Put(level),
+        0..=5 => Step::Put(level),
+        6 => Step::Many,
         7..=9 => Step::Both,
         10 => Step::DeleteRange,
         11 => Step::FlushA,
@@ -79,6 +82,9 @@ pub fn tiny() -> KeyspaceOptions {
         table_bytes: 4096,
         level0_tables: 2,
         level1_bytes: 8192,
+        merge_operator: Some("append:2c".to_owned()),
+        // What `Both` puts into b and what `Rotate` puts lies in value files.
+        separate_values_from_bytes: 30,
         ..KeyspaceOptions::default()
     }
 }
@@ -223,12 +229,18 @@ impl Run {
                 let other = format!("key {}", (n + 3) % 7).into_bytes();
                 let batch = vec![
                     Change::Put(0, key.clone(), value(20)),
-                    Change::Put(1, key, value(30)),
+                    Change::Put(1, key.clone(), value(30)),
+                    Change::Merge(0, other.clone(), value(10), Operator::Append),
+                    Change::Merge(1, key, value(10), Operator::Append),
                     Change::Delete(1, other),
                     Change::Count(1, i64::from(n % 5) - 1),
                     Change::Count(0, 1),
                 ];
                 self.commit(batch, Level::Buffered)
+            }
+            Step::Many => {
+                let put = |key| Change::Put(1, format!("key {key}").into_bytes(), value(40));
+                self.commit((0..7).map(put).collect(), Level::Buffered)
             }
             Step::DeleteRange => self
                 .commit(vec![Change::DeleteRange(0, b"key 2".to_vec(), b"key 5".to_vec())], Level::Buffered),

@@ -11,7 +11,7 @@ use crate::common::{Machine, commit, dump, settle, small};
 use ringfort_base::{ErrorKind, KeyspaceId, Level, Result};
 use ringfort_fault::attack::{self, Image};
 use ringfort_fault::memory::MemDisk;
-use ringfort_store::{Store, StoreOptions, WriteBatch};
+use ringfort_store::{KeyspaceOptions, Store, StoreOptions, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use std::sync::OnceLock;
 
@@ -32,7 +32,8 @@ fn options(machine: &Machine) -> StoreOptions {
 
 fn write(store: &Store, ks: KeyspaceId, n: u8, version: u8, level: Level) {
     let mut batch = WriteBatch::new();
-    batch.put(ks, [b'k', n], [version; 40]);
+    // Every second value is long enough to lie apart.
+    batch.put(ks, [b'k', n], vec![version; if n.is_multiple_of(2) { 40 } else { 39 }]);
     if n % 5 == 4 {
         batch.delete(ks, [b'k', n - 2]);
     }
@@ -42,7 +43,8 @@ fn write(store: &Store, ks: KeyspaceId, n: u8, version: u8, level: Level) {
 fn valid(mode: Mode) -> Valid {
     let machine = Machine::new(mode, 61);
     let store = Store::open(machine.world(), options(&machine)).unwrap();
-    let ks = store.create_keyspace("ks", small()).unwrap();
+    let apart = KeyspaceOptions { separate_values_from_bytes: 40, ..small() };
+    let ks = store.create_keyspace("ks", apart).unwrap();
     (0..20).for_each(|n| write(&store, ks, n, 1, Level::Durable));
     store.flush(None).unwrap();
     store.compact_range(ks, None, None).unwrap();
@@ -110,6 +112,7 @@ fn change(disk: &MemDisk, earlier: &Image, input: &mut Input<'_>) {
             let number = input.below(100);
             let name = match path.rsplit_once('/') {
                 Some(("wal", _)) => format!("wal/{number:08}.log"),
+                Some((dir, old)) if old.ends_with(".blob") => format!("{dir}/{number:08}.blob"),
                 Some((dir, _)) => format!("{dir}/{number:08}.sst"),
                 None => format!("MANIFEST-{number:08}"),
             };

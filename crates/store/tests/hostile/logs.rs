@@ -8,7 +8,7 @@ use ringfort_base::codec::Write;
 use ringfort_base::{ErrorKind, FileNo, KeyspaceId, Level};
 use ringfort_fault::attack;
 use ringfort_fault::memory::MemDisk;
-use ringfort_store::Store;
+use ringfort_store::{KeyspaceOptions, Store};
 use ringfort_trust::chain::{ChainReader, ChainWriter, LogKind, SegmentHeader};
 use ringfort_trust::keyfile::{KeyFile, Mode};
 use ringfort_trust::keys::{KeyRing, Secret};
@@ -31,7 +31,8 @@ fn valid() -> &'static Valid {
     VALID.get_or_init(|| {
         let machine = Machine::new(Mode::Software, 71);
         let store = machine.open().unwrap();
-        let ks = store.create_keyspace("ks", small()).unwrap();
+        let merging = KeyspaceOptions { merge_operator: Some("append:2c".to_owned()), ..small() };
+        let ks = store.create_keyspace("ks", merging).unwrap();
         (0..10u8).for_each(|n| drop(put(&store, ks, &[n], &[n; 20], Level::Fresh)));
         store.flush(None).unwrap();
         put(&store, ks, b"last", b"one", Level::Fresh).unwrap();

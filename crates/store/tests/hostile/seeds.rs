@@ -2,7 +2,7 @@
 //! records, from which a fuzzer sets out. Every seed, also one that a crash left there, runs here.
 //! `RINGFORT_BLESS=1` writes those that are made from a store.
 
-use crate::anatomy::{self, BlockAt};
+use crate::anatomy::{self, BlockAt, Opener};
 use crate::common::{MODES, Machine, commit};
 use crate::{body, logs};
 use ringfort_base::Level;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("hostile_directory", |data| {
         let _ = body::hostile(data);
     }),
@@ -27,6 +27,7 @@ const TARGETS: [Target; 7] = [
     ("sst_index", fuzzing::index),
     ("sst_filter", fuzzing::filter),
     ("sst_footer", fuzzing::footer),
+    ("value_file", fuzzing::value_file),
 ];
 
 fn dir(target: &str) -> PathBuf {
@@ -47,7 +48,15 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
         }
         commit(&store, batch, Level::Durable).unwrap();
     }
-    store.flush(None).unwrap();
+    let apart = KeyspaceOptions { separate_values_from_bytes: 1, ..KeyspaceOptions::default() };
+    let apart = store.create_keyspace("apart", apart).unwrap();
+    for n in 0..5u8 {
+        let mut batch = WriteBatch::new();
+        batch.put(apart, [n], vec![n; 10]);
+        commit(&store, batch, Level::Durable).unwrap();
+    }
+    store.flush(Some(ks)).unwrap();
+    store.flush(Some(apart)).unwrap();
     store.close().unwrap();
     drop(store);
     let anatomy = anatomy::dissect(&machine);
@@ -55,7 +64,8 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
     let bytes = machine.data.bytes_of(&table.path).unwrap();
     let mut seeds = Vec::new();
     for &BlockAt { kind, handle } in &table.blocks {
-        let plain = anatomy::open_block(&bytes, anatomy.anchor.store, &table.meta, BlockAt { kind, handle });
+        let opener = Opener::table(anatomy.anchor.store, &table.meta);
+        let plain = anatomy::open_block(&bytes, &opener, BlockAt { kind, handle });
         let (target, which): (_, &[u8]) = match kind {
             BlockKind::Data => ("sst_block", &[0]),
             BlockKind::Tombstones => ("sst_block", &[1]),
@@ -64,6 +74,9 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
             BlockKind::Filter => ("sst_filter", &[]),
             BlockKind::Footer => ("sst_footer", &[0]),
             BlockKind::Properties => ("sst_footer", &[1]),
+            BlockKind::Value | BlockKind::ValueIndex | BlockKind::ValueFooter => {
+                panic!("a table with blocks of a value file")
+            }
         };
         seeds.push((
             target,
@@ -75,7 +88,30 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut record = vec![2];
     table.meta.encode(&mut record);
     seeds.push(("sst_footer", "record".to_owned(), record));
-    let run = [1, 9, 12, 0, 1, 1, b'k', 1, b'v', 1, 0, 1, b'k', 2, 2, 1, b'a', 1, b'z', 3, 16, 4];
+    let values = &anatomy.values[0];
+    let bytes = machine.data.bytes_of(&values.path).unwrap();
+    for block in values.blocks.iter().filter(|block| block.kind != BlockKind::Value) {
+        let opener = Opener::values(anatomy.anchor.store, &values.meta);
+        let which = if block.kind == BlockKind::ValueIndex { 1 } else { 2 };
+        let plain = anatomy::open_block(&bytes, &opener, *block);
+        let name = block.kind.name().replace([' ', '\''], "-");
+        seeds.push(("value_file", name, [&[which], plain.as_slice()].concat()));
+    }
+    let mut record = vec![3];
+    values.meta.encode(&mut record);
+    seeds.push(("value_file", "record".to_owned(), record));
+    seeds.push(("value_file", "pointer".to_owned(), vec![0, 9, 200, 1, 30, 0]));
+    let mut record = vec![2];
+    anatomy.tables[1].meta.encode(&mut record);
+    seeds.push(("sst_footer", "record-with-values".to_owned(), record));
+    let ops: [&[u8]; 5] = [
+        &[1, 1, b'k', 1, b'v'],
+        &[0, 1, b'k'],
+        &[2, 1, b'a', 1, b'z'],
+        &[0x83, 1, 1, b'k', 1, b'x'],
+        &[16, 4],
+    ];
+    let run = [&[1, 9, 12][..], &ops.concat()].concat();
     seeds.push(("wal_segment", "run".to_owned(), [&[0, 20, run.len() as u8][..], &run].concat()));
     seeds.push((
         "wal_segment",
@@ -90,6 +126,7 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
         ("snapshot", &[255, 9, 6, 2]),
         ("forget", &[10, 1, 0, 0, 0]),
         ("checkpoint", &[12, 7]),
+        ("remove-values", &[14, 1, 0, 0, 0, 9]),
     ] {
         seeds.push(("manifest", name.to_owned(), edit.to_vec()));
     }

@@ -68,7 +68,7 @@ impl Heat {
 
     /// Races lose a count, which is no matter.
     #[inline]
-    fn warm(&self) {
+    pub(crate) fn warm(&self) {
         let now = self.0.load(Ordering::Relaxed);
         if now < HEAT_MAX {
             self.0.store(now + 1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Heat {
     }
 
     /// `false`: it was cold already.
-    fn cool(&self) -> bool {
+    pub(crate) fn cool(&self) -> bool {
         let now = self.0.load(Ordering::Relaxed);
         self.0.store(now.saturating_sub(1), Ordering::Relaxed);
         now > 0
@@ -143,7 +143,8 @@ impl<T> Deref for Ref<'_, T> {
 /// Where a guide is pinned, with its memory in the account.
 pub(crate) type Pin<T> = OnceLock<(Arc<T>, PinnedBytes)>;
 
-fn charge(value: &impl Cached) -> usize {
+/// What a cached block is charged.
+pub(crate) fn charge(value: &impl Cached) -> usize {
     value.memory_bytes() + ENTRY_BYTES
 }
 
@@ -337,6 +338,20 @@ impl BlockCache {
             self.enter(Place { shelf, number });
         }
         Ok(value)
+    }
+
+    /// Whether there is room for so many bytes at all.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.account.room()
+    }
+
+    /// For a shelf that fills its places itself: `bytes` (see [`charge`]) came to lie in place `number`,
+    /// which was empty. The hand will find it there.
+    pub(crate) fn filled<S: Shelf + 'static>(&self, (shelf, number): (&Arc<S>, usize), bytes: usize) {
+        self.account.used.fetch_add(bytes, Ordering::Relaxed);
+        self.account.blocks.fetch_add(1, Ordering::Relaxed);
+        let shelf: Weak<S> = Arc::downgrade(shelf);
+        self.enter(Place { shelf, number });
     }
 
     /// As [`BlockCache::fetch`]; what guides may pin goes into `pinned` instead.

@@ -1,6 +1,8 @@
 //! Bodies of fuzz targets: arbitrary bytes as the *plaintext* of a block, as if its seal had
 //! verified. Each must end in a typed error or a bounded walk; fuzz targets and a replay test call them.
 
+use super::blob::format::{BlobFooter, decode_index};
+use super::blob::{BlobMeta, BlobPointer};
 use super::filter::{Filter, hash_key};
 use super::key::{Trailer, cmp_internal};
 use super::table::block::{Block, BlockCursor, Content};
@@ -9,8 +11,8 @@ use super::table::index::Index;
 use super::table::meta::TableMeta;
 use super::table::properties::Properties;
 use super::table::reader::{collect_tombstones, decode_handle};
-use ringfort_base::Seq;
 use ringfort_base::codec::Reader;
+use ringfort_base::{FileNo, Seq};
 use std::sync::Arc;
 
 /// A data block or, by the first byte, one of tombstones: both walks meet the same ordered
@@ -96,6 +98,48 @@ pub fn footer(data: &[u8]) {
     }
 }
 
+/// A value pointer, value index, footer or the MANIFEST's record of a value file, by the first byte:
+/// what decodes encodes to the same bytes, and its extents are sound.
+pub fn value_file(data: &[u8]) {
+    let Some((which, data)) = data.split_first() else { return };
+    match which % 4 {
+        0 => {
+            if let Ok(pointer) = BlobPointer::decode(data) {
+                let mut again = Vec::new();
+                pointer.encode(&mut again);
+                assert_eq!(again, data, "pointers are canonical");
+                let end = pointer.pieces().fold(pointer.offset, |at, piece| {
+                    assert_eq!(piece.offset, at, "pieces follow each other");
+                    piece.end()
+                });
+                assert_eq!(end, pointer.end(), "pieces fill their value");
+            }
+        }
+        1 => {
+            if let Ok(pointers) = decode_index(data, FileNo(7)) {
+                let end = pointers.iter().fold(0, |at, pointer| {
+                    assert_eq!(pointer.offset, at, "values follow each other");
+                    pointer.end()
+                });
+                assert_eq!(end == 0, data.is_empty());
+            }
+        }
+        2 => {
+            if let Ok(footer) = BlobFooter::decode(data) {
+                assert_eq!(footer.encode(), data, "footers are canonical");
+            }
+        }
+        _ => {
+            let mut reader = Reader::new(data);
+            if let Ok(meta) = BlobMeta::decode(&mut reader) {
+                let mut again = Vec::new();
+                meta.encode(&mut again);
+                assert_eq!(again, data[..data.len() - reader.remaining()], "records are canonical");
+            }
+        }
+    }
+}
+
 fn walk(block: &Arc<Block>) {
     let mut cursor = BlockCursor::new();
     cursor.set_block(Arc::clone(block));
@@ -161,6 +205,7 @@ mod tests {
                 index(data);
                 filter(data);
                 footer(data);
+                value_file(data);
             }
         }
     }

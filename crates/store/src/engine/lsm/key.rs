@@ -19,8 +19,8 @@ use ringfort_base::codec::DecodeError;
 use ringfort_base::limits::SEQ_MAX;
 use std::cmp::Ordering;
 
-/// What an entry says. The numbers are final: formats store them. 3 (merge), 4 (single delete)
-/// and 5 (value pointer) are reserved; meeting one is a typed error.
+/// What an entry says. The numbers are final: formats store them. 4 (single delete) is reserved;
+/// meeting it is a typed error.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Kind {
@@ -30,6 +30,11 @@ pub enum Kind {
     Put = 1,
     /// All keys from the entry's key up to its value are removed. Only in tombstone blocks.
     RangeDelete = 2,
+    /// The key's value is what the keyspace's merge operator makes of the older one and this operand.
+    Merge = 3,
+    /// The key has a value that lies in a value file; the entry holds its
+    /// [pointer](super::blob::BlobPointer). Only in tables: memtables and the log hold values.
+    ValuePointer = 5,
 }
 
 impl Kind {
@@ -43,6 +48,8 @@ impl Kind {
             0 => Ok(Self::Delete),
             1 => Ok(Self::Put),
             2 => Ok(Self::RangeDelete),
+            3 => Ok(Self::Merge),
+            5 => Ok(Self::ValuePointer),
             other => Err(DecodeError::Variant(other)),
         }
     }
@@ -96,12 +103,38 @@ impl Trailer {
         Kind::from_code(self.0 as u8)
     }
 
-    /// Whether it removes a single key. Reserved kinds never pass a block's check, so that asking
-    /// the other way round (`!is_delete`) means a value.
+    /// Whether it removes a single key. Reserved kinds never pass a block's check, so that what is
+    /// neither this nor [`Trailer::is_merge`] is a value, here or behind a pointer.
     #[must_use]
     #[inline]
     pub const fn is_delete(self) -> bool {
         self.0 as u8 == Kind::Delete as u8
+    }
+
+    /// Whether it is an operand of a merge.
+    #[must_use]
+    #[inline]
+    pub const fn is_merge(self) -> bool {
+        self.0 as u8 == Kind::Merge as u8
+    }
+
+    /// The kind of a point entry that was checked when it came in.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn point_kind(self) -> Kind {
+        match self.0 as u8 {
+            0 => Kind::Delete,
+            3 => Kind::Merge,
+            5 => Kind::ValuePointer,
+            _ => Kind::Put,
+        }
+    }
+
+    /// Whether the value lies in a value file.
+    #[must_use]
+    #[inline]
+    pub const fn is_pointer(self) -> bool {
+        self.0 as u8 == Kind::ValuePointer as u8
     }
 }
 
@@ -179,10 +212,10 @@ mod tests {
 
     #[test]
     fn reserved_kinds_are_refused() {
-        for code in 3..=255u8 {
+        for code in (4..=255u8).filter(|code| *code != 5) {
             assert_eq!(Kind::from_code(code), Err(DecodeError::Variant(code)));
         }
-        for kind in [Kind::Delete, Kind::Put, Kind::RangeDelete] {
+        for kind in [Kind::Delete, Kind::Put, Kind::RangeDelete, Kind::Merge, Kind::ValuePointer] {
             assert_eq!(Kind::from_code(kind as u8), Ok(kind));
         }
     }

@@ -17,6 +17,7 @@
     reason = "cursors move by `next`, as the field calls it, and yield nothing"
 )]
 
+pub mod blob;
 pub(crate) mod buffers;
 pub mod cache;
 pub mod compaction;

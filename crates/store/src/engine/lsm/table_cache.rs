@@ -16,7 +16,7 @@ const SHARDS_MAX: usize = 32;
 
 /// A fixed hash: the same run evicts the same tables. Numbers are ours, not a client's.
 #[derive(Clone, Default)]
-struct FixedHash(u64);
+pub(crate) struct FixedHash(u64);
 
 impl BuildHasher for FixedHash {
     type Hasher = Self;

@@ -1,13 +1,21 @@
 //! Executing a flush or a compaction: one pass over the inputs, in order, in slices.
 
 use super::Filter;
+use super::fold::{HIDES_NOTHING, fold};
+use crate::engine::lsm::blob::{BlobMeta, BlobWriter, Separator};
 use crate::engine::lsm::iter::{MergingIter, Source};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::table::meta::TableMeta;
 use crate::engine::lsm::table::writer::TableWriter;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
+use crate::merge::Merger;
 use ringfort_base::{KeyspaceId, Result, Seq};
+use std::borrow::Cow;
 use std::sync::Arc;
+
+/// A table is cut as well when the values that it points to take this many times its size: rewriting
+/// it may mean moving them.
+const VALUES_PER_TABLE: u64 = 8;
 
 /// What decides over entries.
 pub(crate) struct Rules {
@@ -21,56 +29,87 @@ pub(crate) struct Rules {
     pub(crate) filter: Option<Arc<dyn Filter>>,
     /// Output tables are cut at this size, bytes.
     pub(crate) table_bytes: u64,
+    /// How operands are merged.
+    pub(crate) merger: Option<Arc<Merger>>,
 }
 
 impl Rules {
     /// The stripe of a sequence number: how many snapshots are below it. Entries of one stripe
     /// are indistinguishable for every reader but by their newest.
-    fn stripe(&self, seq: Seq) -> usize {
+    pub(super) fn stripe(&self, seq: Seq) -> usize {
         self.snapshots.partition_point(|snapshot| *snapshot < seq)
     }
 
     /// No snapshot is below it, and it is anchored: it may be forgotten if nothing needs it.
-    fn is_settled(&self, seq: Seq) -> bool {
+    pub(super) fn is_settled(&self, seq: Seq) -> bool {
         seq <= self.anchored && self.stripe(seq) == 0
+    }
+
+    /// Whether a range tombstone hides what `key` had at `seq` from everybody who sees that stripe.
+    pub(super) fn covers(&self, tombstones: &FragmentedTombstones, key: &[u8], seq: Seq) -> bool {
+        let stripe = self.stripe(seq);
+        tombstones
+            .covering(key)
+            .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && self.stripe(*t) == stripe))
     }
 }
 
-/// Starts a new table.
-pub(crate) type OpenTable<'o> = &'o mut dyn FnMut() -> Result<TableWriter>;
+/// Starts the files that a merge writes.
+pub(crate) trait OpenFiles {
+    fn table(&mut self) -> Result<TableWriter>;
+    fn values(&mut self) -> Result<BlobWriter>;
+}
 
-/// A merge of sources and range tombstones into new tables, a slice at a time. It owns all that it
+type Open<'o> = &'o mut dyn OpenFiles;
+
+/// What a merge wrote.
+pub(crate) struct Merged {
+    pub(crate) tables: Vec<TableMeta>,
+    pub(crate) values: Vec<BlobMeta>,
+    /// Bytes of values that were moved out of files that are being emptied.
+    pub(crate) moved_bytes: u64,
+}
+
+/// A merge of sources and range tombstones into new tables and value files, a slice at a time. It owns all that it
 /// needs, so that between two slices other work goes first.
 pub(crate) struct Merge {
     rules: Rules,
     tombstones: FragmentedTombstones,
     iter: MergingIter,
+    separator: Separator,
     output: Output,
-    /// The key that was read last, and the stripe of its version that was kept last.
+    /// The key that was read last, and the stripe whose older versions of it are hidden by a newer one
+    /// (none: the newest was not met yet).
     key: Vec<u8>,
     kept_stripe: Option<usize>,
     started: bool,
 }
 
 impl Merge {
-    pub(crate) fn new(sources: Vec<Source>, tombstones: FragmentedTombstones, rules: Rules) -> Self {
-        let iter = MergingIter::new(sources);
-        let output = Output::default();
-        Self { rules, tombstones, iter, output, key: Vec::new(), kept_stripe: None, started: false }
+    pub(crate) fn new(
+        sources: Vec<Source>,
+        tombstones: FragmentedTombstones,
+        rules: Rules,
+        separator: Separator,
+    ) -> Self {
+        let (iter, output) = (MergingIter::new(sources), Output::default());
+        let key = Vec::new();
+        Self { rules, tombstones, iter, separator, output, key, kept_stripe: None, started: false }
     }
 
     /// Reads on for about `slice_bytes`; whether that was all. After an error: give it up.
-    pub(crate) fn step(&mut self, slice_bytes: usize, open: OpenTable<'_>) -> Result<bool> {
+    pub(crate) fn step(&mut self, slice_bytes: usize, open: Open<'_>) -> Result<bool> {
         let mut first = !self.started;
         if first {
             self.iter.seek_to_first()?;
             self.started = true;
         }
         let mut bytes = 0;
+        let moved = self.separator.moved_bytes();
         while self.iter.valid() {
             let trailer = self.iter.trailer();
             if first || self.iter.key() != self.key.as_slice() {
-                if bytes >= slice_bytes {
+                if bytes + (self.separator.moved_bytes() - moved) as usize >= slice_bytes {
                     return Ok(false);
                 }
                 first = false;
@@ -81,23 +120,69 @@ impl Merge {
             }
             let value = self.iter.value();
             bytes += self.key.len() + value.len() + Trailer::BYTES;
-            match judge(&self.rules, &self.tombstones, &self.key, trailer, value, self.kept_stripe) {
-                Verdict::Keep => self.output.add(&self.key, trailer, value, open)?,
+            let entry = (self.key.as_slice(), trailer, value);
+            let verdict = judge(&self.rules, &self.tombstones, entry, self.kept_stripe, &mut self.separator)?;
+            match verdict {
+                Verdict::Keep if trailer.is_merge() && trailer.seq() <= self.rules.anchored => {
+                    bytes += self.fold(open)?;
+                    continue;
+                }
+                Verdict::Keep => {
+                    let (trailer, value) = self.separator.place(trailer, value, &mut || open.values())?;
+                    self.output.add(&self.key, trailer, value, open)?;
+                }
                 Verdict::Bury => {
                     let deletion = Trailer::new(trailer.seq(), Kind::Delete);
                     self.output.add(&self.key, deletion, &[], open)?;
                 }
                 Verdict::Drop => {}
             }
-            self.kept_stripe = Some(self.rules.stripe(trailer.seq()));
+            let hides = !(trailer.is_merge() && matches!(verdict, Verdict::Keep));
+            self.kept_stripe = Some(if hides { self.rules.stripe(trailer.seq()) } else { HIDES_NOTHING });
             self.iter.next()?;
         }
-        self.output.close(None, &self.rules, &self.tombstones, open).map(|()| true)
+        self.output.close(None, &self.rules, &self.tombstones, open)?;
+        self.separator.finish().map(|()| true)
     }
 
-    /// The finished tables, once [`Merge::step`] said that this was all.
-    pub(crate) fn take_tables(&mut self) -> Vec<TableMeta> {
-        std::mem::take(&mut self.output.done)
+    /// From an operand of the present key: what it and the operands below it become. How many bytes
+    /// were read.
+    fn fold(&mut self, open: Open<'_>) -> Result<usize> {
+        let (separator, output) = (&mut self.separator, &mut self.output);
+        let mut out = Sink { key: &self.key, separator, output, open };
+        let folded = fold(&mut self.iter, &self.rules, &self.tombstones, &mut out)?;
+        self.kept_stripe = Some(folded.hidden_stripe);
+        Ok(folded.bytes_read)
+    }
+
+    /// The finished files, once [`Merge::step`] said that this was all.
+    pub(crate) fn take_files(&mut self) -> Merged {
+        Merged {
+            tables: std::mem::take(&mut self.output.done),
+            values: self.separator.take_files(),
+            moved_bytes: self.separator.moved_bytes(),
+        }
+    }
+}
+
+/// Where the entries of one key go.
+pub(super) struct Sink<'m> {
+    pub(super) key: &'m [u8],
+    separator: &'m mut Separator,
+    output: &'m mut Output,
+    open: Open<'m>,
+}
+
+impl Sink<'_> {
+    pub(super) fn write(&mut self, trailer: Trailer, value: &[u8]) -> Result<()> {
+        let Self { key, separator, output, open } = self;
+        let (trailer, value) = separator.place(trailer, value, &mut || open.values())?;
+        output.add(key, trailer, value, *open)
+    }
+
+    /// The value of an entry, wherever it lies.
+    pub(super) fn value<'e>(&mut self, trailer: Trailer, value: &'e [u8]) -> Result<Cow<'e, [u8]>> {
+        self.separator.value(trailer, value)
     }
 }
 
@@ -111,43 +196,43 @@ enum Verdict {
 fn judge(
     rules: &Rules,
     tombstones: &FragmentedTombstones,
-    key: &[u8],
-    trailer: Trailer,
-    value: &[u8],
+    (key, trailer, value): (&[u8], Trailer, &[u8]),
     kept_stripe: Option<usize>,
-) -> Verdict {
+    separator: &mut Separator,
+) -> Result<Verdict> {
     let seq = trailer.seq();
     if seq > rules.anchored {
-        return Verdict::Keep;
+        return Ok(Verdict::Keep);
     }
     let stripe = rules.stripe(seq);
     if kept_stripe == Some(stripe) {
-        return Verdict::Drop; // a newer version hides it from everybody
+        return Ok(Verdict::Drop); // a newer version hides it from everybody
     }
-    let covered = tombstones
-        .covering(key)
-        .is_some_and(|fragment| fragment.seqs.iter().any(|t| *t > seq && rules.stripe(*t) == stripe));
-    if covered {
-        return Verdict::Drop;
+    if rules.covers(tombstones, key, seq) {
+        return Ok(Verdict::Drop);
     }
     if !rules.is_settled(seq) {
-        return Verdict::Keep;
+        return Ok(Verdict::Keep);
     }
-    match trailer.kind() {
+    Ok(match trailer.kind() {
         Ok(Kind::Delete) if rules.bottom => Verdict::Drop,
-        Ok(Kind::Put) if kept_stripe.is_none() && is_garbage(rules, key, value) => {
-            if rules.bottom {
-                Verdict::Drop
-            } else {
-                Verdict::Bury
-            }
+        Ok(Kind::Put | Kind::ValuePointer)
+            if kept_stripe.is_none() && is_garbage(rules, (key, trailer, value), separator)? =>
+        {
+            if rules.bottom { Verdict::Drop } else { Verdict::Bury }
         }
         _ => Verdict::Keep,
-    }
+    })
 }
 
-fn is_garbage(rules: &Rules, key: &[u8], value: &[u8]) -> bool {
-    rules.filter.as_ref().is_some_and(|filter| filter.is_garbage(rules.keyspace, key, value))
+fn is_garbage(
+    rules: &Rules,
+    (key, trailer, value): (&[u8], Trailer, &[u8]),
+    separator: &mut Separator,
+) -> Result<bool> {
+    let Some(filter) = &rules.filter else { return Ok(false) };
+    let value = if filter.needs_value() { separator.value(trailer, value)? } else { Cow::Borrowed(&[][..]) };
+    Ok(filter.is_garbage(rules.keyspace, key, &value))
 }
 
 /// The tables being written.
@@ -160,10 +245,10 @@ struct Output {
 }
 
 impl Output {
-    fn add(&mut self, key: &[u8], trailer: Trailer, value: &[u8], open: OpenTable<'_>) -> Result<()> {
+    fn add(&mut self, key: &[u8], trailer: Trailer, value: &[u8], open: Open<'_>) -> Result<()> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert(open()?),
+            none => none.insert(open.table()?),
         };
         writer.add(key, trailer, value)
     }
@@ -174,9 +259,13 @@ impl Output {
         next: &[u8],
         rules: &Rules,
         tombstones: &FragmentedTombstones,
-        open: OpenTable<'_>,
+        open: Open<'_>,
     ) -> Result<()> {
-        if self.writer.as_ref().is_some_and(|writer| writer.approximate_bytes() >= rules.table_bytes) {
+        let full = |writer: &TableWriter| {
+            writer.approximate_bytes() >= rules.table_bytes
+                || writer.value_bytes() >= rules.table_bytes.saturating_mul(VALUES_PER_TABLE)
+        };
+        if self.writer.as_ref().is_some_and(full) {
             self.close(Some(next), rules, tombstones, open)?;
             self.from = next.to_vec();
         }
@@ -188,7 +277,7 @@ impl Output {
         to: Option<&[u8]>,
         rules: &Rules,
         tombstones: &FragmentedTombstones,
-        open: OpenTable<'_>,
+        open: Open<'_>,
     ) -> Result<()> {
         let clipped = clipped(&self.from, to, rules, tombstones);
         if clipped.is_empty() && self.writer.is_none() {
@@ -196,7 +285,7 @@ impl Output {
         }
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => open()?,
+            None => open.table()?,
         };
         for fragment in &clipped {
             writer.add_tombstone(fragment)?;

@@ -1,7 +1,7 @@
 //! # Compaction: leveled, decided apart from done
 //!
 //! [`pick`] looks at a version and chooses, purely; [`merge`] executes: it reads the inputs in
-//! order and writes tables that hold what somebody may still see.
+//! order and writes tables that hold what somebody may still see; [`fold`] merges operands on the way.
 //!
 //! What may go (snapshots, oldest first: s1 < s2 < …):
 //!
@@ -13,6 +13,7 @@
 //! where nothing older can lie below it. Nothing whose sequence number is above the anchored
 //! frontier goes or changes (R6): a reply that shows it, or its absence, still has to wait for it.
 
+mod fold;
 pub(crate) mod merge;
 pub(crate) mod pick;
 
@@ -24,4 +25,10 @@ use ringfort_base::KeyspaceId;
 pub trait Filter: Send + Sync {
     /// Whether the entry may go.
     fn is_garbage(&self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> bool;
+
+    /// Whether the answer depends on the value. If not, values that lie in value files are not read
+    /// for it: it is asked with an empty one.
+    fn needs_value(&self) -> bool {
+        true
+    }
 }

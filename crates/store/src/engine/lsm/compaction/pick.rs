@@ -17,6 +17,9 @@ pub(crate) enum Choice {
     Move { level: usize, tables: Vec<Arc<TableMeta>> },
     /// `inputs` of `level` and `below` of `level + 1` become new tables of `level + 1`.
     Merge { level: usize, inputs: Vec<Arc<TableMeta>>, below: Vec<Arc<TableMeta>> },
+    /// `tables` of `level` become new tables of the same level: values are moved out of value files
+    /// that are mostly garbage.
+    Rewrite { level: usize, tables: Vec<Arc<TableMeta>> },
 }
 
 /// The target size of a level, bytes.
@@ -97,6 +100,7 @@ fn widen_over_touching(version: &Version, level: usize, inputs: &mut Vec<Arc<Tab
 mod tests {
     use super::*;
     use crate::engine::lsm::table::format::BlockHandle;
+    use crate::engine::lsm::tree::insert_in_level;
     use crate::options::Compression;
     use ringfort_base::{Epoch, FileNo, Seq};
     use ringfort_trust::keys::Secret;
@@ -121,11 +125,16 @@ mod tests {
             partitioned: false,
             epoch: Epoch(0),
             loaded: false,
+            values: Vec::new(),
         })
     }
 
     fn version(tables: &[(usize, Arc<TableMeta>)]) -> Version {
-        Version::new(Default::default()).with(&[], tables)
+        let mut levels: [Vec<Arc<TableMeta>>; LEVELS] = Default::default();
+        for (level, table) in tables {
+            insert_in_level(&mut levels[*level], *level, Arc::clone(table));
+        }
+        Version::new(levels, Arc::default())
     }
 
     const OPTIONS: fn() -> KeyspaceOptions =

@@ -169,7 +169,8 @@ impl MergingIter {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    fn fail<T>(&mut self, error: Error) -> Result<T> {
+    /// Ends the iteration with an error, which stays.
+    pub(super) fn fail<T>(&mut self, error: Error) -> Result<T> {
         self.heap.clear();
         self.failed = Some(error.clone());
         Err(error)

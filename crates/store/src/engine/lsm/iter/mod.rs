@@ -5,6 +5,7 @@
 //!     └───────┼──────┘                    Source: one enum, no dyn per entry (R26)
 //!        MergingIter                      every internal entry, in order: what a compaction reads
 //!        VisibleIter                      what a snapshot sees: newest version, deletions applied
+//!          Entries                        with the values that lie in value files
 //! ```
 //!
 //! Cursors own what they read (memtables, tables), so an iterator lives as long as its user wants.
@@ -14,11 +15,13 @@ mod level;
 mod merging;
 mod source;
 mod tombstones;
+mod values;
 mod visible;
 
 pub use level::LevelCursor;
 pub use merging::MergingIter;
 pub use source::Source;
+pub(crate) use values::Entries;
 pub use visible::VisibleIter;
 
 #[cfg(test)]

@@ -1,19 +1,44 @@
 //! What a snapshot sees: of each key the newest version at or below it, unless that is a deletion
-//! or a range tombstone covers it.
+//! or a range tombstone covers it. If that version is an operand of a merge: what the keyspace's
+//! operator makes of it and of all older ones down to a value, a deletion or a tombstone.
 
 use super::merging::MergingIter;
 use super::source::Source;
 use super::tombstones::VisibleTombstones;
+use crate::engine::lsm::blob::{BlobFiles, BlobSet};
 use crate::engine::lsm::key::Trailer;
+use crate::merge::{Merger, no_operator};
 use crate::value::Value;
 use ringfort_base::{Result, Seq};
+use std::sync::Arc;
+
+/// What merging needs: the operator, and the values that operands are merged with.
+struct Merging {
+    merger: Arc<Merger>,
+    files: Arc<BlobFiles>,
+    set: Arc<BlobSet>,
+}
+
+impl Merging {
+    /// `existing` is a value, or a pointer to one.
+    fn merge(&self, key: &[u8], existing: Option<(Value, bool)>, operands: &[Value]) -> Result<Value> {
+        let existing = match existing {
+            Some((pointer, true)) => self.files.value(&self.set, &pointer, false)?,
+            Some((value, false)) => Some(value),
+            None => None,
+        };
+        let operands: Vec<&[u8]> = operands.iter().map(|operand| &**operand).collect();
+        self.merger.full(key, existing.as_deref(), &operands).map(Value::from)
+    }
+}
 
 /// The visible entries of `from..to`, in one direction chosen by the first move:
 /// [`VisibleIter::seek_to_first`], [`VisibleIter::seek`] or [`VisibleIter::seek_to_last`],
 /// [`VisibleIter::seek_before`], and changed by [`VisibleIter::next`] and [`VisibleIter::prev`].
 ///
 /// # Invariants
-/// - On an entry, going forward: the merge stands on it; its key is in `key`.
+/// - On an entry, going forward: the merge stands on it; its key is in `key`. If its value was merged,
+///   it is in `held`, and the merge stands on an older version of the key or `passed` it.
 /// - On an entry, going backward: the merge stands on the newest entry of the next smaller user
 ///   key (or on none); key and value of the entry are in `key` and `held`.
 pub struct VisibleIter {
@@ -26,6 +51,11 @@ pub struct VisibleIter {
     valid: bool,
     key: Vec<u8>,
     held: Option<Value>,
+    /// Going forward: whether the value was merged, so that the merge has moved on.
+    passed: bool,
+    /// Whether `held` is a pointer.
+    held_pointer: bool,
+    merging: Option<Merging>,
     newest: Seq,
 }
 
@@ -56,8 +86,21 @@ impl VisibleIter {
             valid: false,
             key: Vec::new(),
             held: None,
+            passed: false,
+            held_pointer: false,
+            merging: None,
             newest,
         })
+    }
+
+    /// With the keyspace's merge operator, if it has one, and where the pointers of the view lead.
+    pub(crate) fn with_merger(
+        mut self,
+        merger: Option<&Arc<Merger>>,
+        (files, set): (Arc<BlobFiles>, Arc<BlobSet>),
+    ) -> Self {
+        self.merging = merger.map(|merger| Merging { merger: Arc::clone(merger), files, set });
+        self
     }
 
     /// Whether it stands on an entry. The accessors mean something only then.
@@ -74,7 +117,14 @@ impl VisibleIter {
         &self.key
     }
 
-    /// The value.
+    /// Whether [`VisibleIter::value`] is the pointer to the value, which lies in a value file.
+    #[inline]
+    #[must_use]
+    pub fn is_pointer(&self) -> bool {
+        self.valid && if self.held.is_some() { self.held_pointer } else { self.merge.trailer().is_pointer() }
+    }
+
+    /// The value, or its pointer.
     #[inline]
     #[must_use]
     pub fn value(&self) -> &[u8] {
@@ -85,7 +135,7 @@ impl VisibleIter {
         }
     }
 
-    /// The value, without a copy, for as long as it is wanted.
+    /// The value or its pointer, without a copy, for as long as it is wanted.
     #[must_use]
     pub fn pin_value(&self) -> Option<Value> {
         if self.held.is_some() { self.held.clone() } else { self.merge.pin_value().filter(|_| self.valid) }
@@ -168,7 +218,11 @@ impl VisibleIter {
             return self.find_forward(true);
         }
         self.valid = false;
-        self.merge.next()?;
+        if self.passed {
+            (self.passed, self.held) = (false, None);
+        } else {
+            self.merge.next()?;
+        }
         self.find_forward(true)
     }
 
@@ -195,6 +249,8 @@ impl VisibleIter {
         self.reverse = reverse;
         self.valid = false;
         self.held = None;
+        self.held_pointer = false;
+        self.passed = false;
     }
 
     fn note(&mut self, seq: Seq) {
@@ -234,11 +290,46 @@ impl VisibleIter {
                 self.merge.next()?;
                 continue;
             }
+            if trailer.is_merge() {
+                self.merge_forward()?;
+            }
             self.valid = true;
             return Ok(());
         }
         self.valid = false;
         Ok(())
+    }
+
+    /// From an operand, the newest visible version of `key`, down to what it is merged with.
+    fn merge_forward(&mut self) -> Result<()> {
+        let covered = self.tombstones.covering(&self.key).map_or(Seq::ZERO, |range| range.seq);
+        let mut operands: Vec<Value> = Vec::new();
+        let mut existing = None;
+        while self.merge.valid() && self.merge.key() == self.key.as_slice() {
+            let trailer = self.merge.trailer();
+            if trailer.is_delete() || trailer.seq() < covered {
+                break;
+            }
+            if !trailer.is_merge() {
+                existing = self.merge.pin_value().map(|value| (value, trailer.is_pointer()));
+                break;
+            }
+            operands.extend(self.merge.pin_value());
+            self.merge.next()?;
+        }
+        operands.reverse();
+        self.held = Some(self.merged(existing, &operands)?);
+        self.passed = true;
+        Ok(())
+    }
+
+    /// The value of `key`, from its operands, oldest first. An error ends the iteration.
+    fn merged(&mut self, existing: Option<(Value, bool)>, operands: &[Value]) -> Result<Value> {
+        let merged = match &self.merging {
+            Some(merging) => merging.merge(&self.key, existing, operands),
+            None => Err(no_operator()),
+        };
+        merged.or_else(|error| self.merge.fail(error))
     }
 
     /// From the merge's place, which is the oldest entry of a user key (or inside it), to the next
@@ -259,16 +350,28 @@ impl VisibleIter {
                 None => Seq::ZERO,
             };
             let mut newest: Option<Trailer> = None;
+            let mut operands: Vec<Value> = Vec::new();
             while self.merge.valid() && self.merge.key() == self.key.as_slice() {
                 let trailer = self.merge.trailer();
                 if trailer.seq() <= self.snapshot && trailer.seq() >= covered {
                     newest = Some(trailer);
-                    self.held = if trailer.is_delete() { None } else { self.merge.pin_value() };
+                    if trailer.is_merge() {
+                        operands.extend(self.merge.pin_value());
+                    } else {
+                        operands.clear();
+                        self.held = if trailer.is_delete() { None } else { self.merge.pin_value() };
+                        self.held_pointer = trailer.is_pointer();
+                    }
                 }
                 self.merge.prev()?;
             }
             let Some(newest) = newest else { continue };
             self.note(newest.seq());
+            if newest.is_merge() {
+                let existing = self.held.take().map(|held| (held, self.held_pointer));
+                self.held_pointer = false;
+                self.held = Some(self.merged(existing, &operands)?);
+            }
             if !newest.is_delete() {
                 self.valid = true;
                 return Ok(());

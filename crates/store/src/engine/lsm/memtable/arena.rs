@@ -14,7 +14,8 @@
 //! An entry larger than a chunk gets an allocation that spans consecutive slots, so that from the
 //! first byte on it is contiguous in memory. A chunk is a large page, and all but the first ask the
 //! system to be one: a search goes from chunk to chunk at random. (The first does not: many keyspaces
-//! hold little, and a page that is touched is there whole.) Offset 0 is never handed out: it means "none".
+//! hold little, and a page that is touched is there whole.) Such chunks go from a memtable that was
+//! flushed to the next one, so that the system need not clear them again. Offset 0 is never handed out: it means "none".
 
 #![expect(unsafe_code, reason = "hands out raw memory to the skiplist; every block states why it is sound")]
 
@@ -34,6 +35,40 @@ const ADDRESSABLE_BYTES: u64 = 1 << 32;
 
 /// Every piece is aligned to this.
 pub(super) const ALIGN: usize = 8;
+
+/// Most chunks that are kept for the next memtable: 64 MiB, one write buffer of the usual size.
+const SPARE_CHUNKS_MAX: usize = 32;
+
+/// A chunk that no arena has.
+struct Spare(*mut u8);
+
+// SAFETY: whoever has the value has the memory alone; it is tied to no thread.
+unsafe impl Send for Spare {}
+
+/// Chunks that dropped arenas left, advised already. Never more than memtables took at once.
+static SPARE: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
+
+fn chunk_layout(bytes: u64) -> Option<Layout> {
+    Layout::from_size_align(usize::try_from(bytes).ok()?, LARGE_PAGE_BYTES).ok()
+}
+
+/// Memory for chunks, uninitialized; null if there is none. With `large`, of large pages if possible.
+fn take(layout: Layout, large: bool) -> *mut u8 {
+    if large
+        && layout.size() == LARGE_PAGE_BYTES
+        && let Some(Spare(base)) = SPARE.lock().pop()
+    {
+        return base;
+    }
+    // SAFETY: the layout's size is at least a chunk, never zero.
+    let base = unsafe { alloc(layout) };
+    if large && !base.is_null() {
+        // SAFETY: just allocated with this size; bytes that may be uninitialized, nobody else's yet.
+        let memory = unsafe { slice::from_raw_parts_mut(base.cast::<MaybeUninit<u8>>(), layout.size()) };
+        prefer_large_pages(memory);
+    }
+    base
+}
 
 /// See the module's chapter.
 pub(super) struct Arena {
@@ -98,16 +133,10 @@ impl Arena {
         if boundary + bytes > ADDRESSABLE_BYTES {
             return None;
         }
-        let layout = Layout::from_size_align(usize::try_from(bytes).ok()?, LARGE_PAGE_BYTES).ok()?;
-        // SAFETY: the layout's size is at least a chunk, never zero.
-        let base = unsafe { alloc(layout) };
+        let layout = chunk_layout(bytes)?;
+        let base = take(layout, boundary > 0);
         if base.is_null() {
             return None;
-        }
-        if boundary > 0 {
-            // SAFETY: just allocated with this size; bytes that may be uninitialized, nobody else's yet.
-            let memory = unsafe { slice::from_raw_parts_mut(base.cast::<MaybeUninit<u8>>(), layout.size()) };
-            prefer_large_pages(memory);
         }
         chunks.push((base, layout));
         for i in 0..bytes / CHUNK_BYTES {
@@ -162,9 +191,15 @@ enum Grown {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        for (base, layout) in self.chunks.get_mut().drain(..) {
-            // SAFETY: allocated by `grow` with this layout, freed here only.
-            unsafe { dealloc(base, layout) };
+        let mut spare = SPARE.lock();
+        for (nth, (base, layout)) in self.chunks.get_mut().drain(..).enumerate() {
+            // The first one is no large page.
+            if nth > 0 && layout.size() == LARGE_PAGE_BYTES && spare.len() < SPARE_CHUNKS_MAX {
+                spare.push(Spare(base));
+            } else {
+                // SAFETY: allocated by `take` with this layout; freed here only, where no arena has it.
+                unsafe { dealloc(base, layout) };
+            }
         }
     }
 }
@@ -206,6 +241,32 @@ mod tests {
         assert!(arena.alloc(150 << 20).is_none());
         assert!(arena.alloc(64 << 20).is_some(), "what still fits is still given");
         assert!(arena.alloc(usize::MAX / 2).is_none());
+    }
+
+    #[test]
+    fn chunks_that_were_left_go_to_one_arena_each() {
+        let fill = |arena: &Arena, byte: u8| -> Vec<u32> {
+            let pieces: Vec<u32> = (0..60).map(|_| arena.alloc(100 << 10).unwrap()).collect();
+            for piece in &pieces {
+                // SAFETY: just handed out, nobody else has them.
+                unsafe { arena.at(*piece).write_bytes(byte, 100 << 10) };
+            }
+            pieces
+        };
+        drop([Arena::new(), Arena::new()].map(|arena| fill(&arena, 9)));
+        let arenas = [1, 2, 3].map(|byte| {
+            let arena = Arena::new();
+            (fill(&arena, byte), arena, byte)
+        });
+        for (pieces, arena, byte) in &arenas {
+            for piece in pieces {
+                // SAFETY: written above, whole.
+                let bytes = unsafe { std::slice::from_raw_parts(arena.at(*piece), 100 << 10) };
+                assert!(bytes.iter().all(|b| b == byte), "a chunk has two arenas");
+            }
+        }
+        drop(arenas);
+        assert!(SPARE.lock().len() <= SPARE_CHUNKS_MAX);
     }
 
     #[test]

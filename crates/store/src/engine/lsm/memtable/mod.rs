@@ -21,7 +21,7 @@ use arena::CHUNK_BYTES;
 use parking_lot::RwLock;
 use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
 use ringfort_base::{Error, ErrorKind, Result, Seq};
-use skiplist::{Refused, SkipList};
+use skiplist::{NODE_BYTES_MAX, Refused, SkipList};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
@@ -105,9 +105,9 @@ impl Memtable {
     /// Whether `entries` more entries with `bytes` of keys and values are certain to fit.
     #[must_use]
     pub fn has_room(&self, entries: usize, bytes: usize) -> bool {
-        // The largest node header with its alignment; and each large entry may waste a chunk's rest.
+        // Each large entry may waste a chunk's rest.
         let waste = (bytes >> 18) + 2;
-        let need = bytes as u64 + entries as u64 * 96 + waste as u64 * CHUNK_BYTES;
+        let need = bytes as u64 + entries as u64 * NODE_BYTES_MAX as u64 + waste as u64 * CHUNK_BYTES;
         need <= self.list.free_bytes()
     }
 
@@ -117,7 +117,7 @@ impl Memtable {
     #[must_use]
     pub fn get(&self, key: &[u8], snapshot: Seq) -> Option<(Seq, Kind, &[u8])> {
         let (trailer, value) = self.list.get(key, hash_key(key), Trailer::seek(snapshot))?;
-        let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
+        let kind = trailer.point_kind();
         Some((trailer.seq(), kind, value))
     }
 
@@ -138,7 +138,7 @@ impl Memtable {
         snapshot: Seq,
     ) -> Option<(Seq, Kind, PinnedValue)> {
         let (trailer, value) = PinnedValue::find(self, key, hash, Trailer::seek(snapshot))?;
-        let kind = if trailer.is_delete() { Kind::Delete } else { Kind::Put };
+        let kind = trailer.point_kind();
         Some((trailer.seq(), kind, value))
     }
 

@@ -50,6 +50,12 @@ pub enum BlockKind {
     Properties = 6,
     /// The footer.
     Footer = 7,
+    /// A value, or a piece of one, in a value file.
+    Value = 8,
+    /// The lengths of a value file's values.
+    ValueIndex = 9,
+    /// A value file's footer.
+    ValueFooter = 10,
 }
 
 impl BlockKind {
@@ -64,6 +70,9 @@ impl BlockKind {
             Self::TopIndex => "top index",
             Self::Properties => "properties",
             Self::Footer => "footer",
+            Self::Value => "value",
+            Self::ValueIndex => "value index",
+            Self::ValueFooter => "value file's footer",
         }
     }
 }
@@ -122,13 +131,13 @@ impl BlockHandle {
         Ok(Self { offset, sealed_len, codec })
     }
 
-    fn nonce(&self) -> [u8; 12] {
+    pub(crate) fn nonce(&self) -> [u8; 12] {
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&self.offset.to_le_bytes());
         nonce
     }
 
-    fn aad(&self, place: Place, kind: BlockKind) -> [u8; AAD_BYTES] {
+    pub(crate) fn aad(&self, place: Place, kind: BlockKind) -> [u8; AAD_BYTES] {
         let mut aad = [0; AAD_BYTES];
         aad[..16].copy_from_slice(&place.store.0);
         aad[16..24].copy_from_slice(&place.file.0.to_le_bytes());
@@ -254,29 +263,42 @@ impl SealedFile {
         handle: &BlockHandle,
         sealed: Untrusted<Vec<u8>>,
     ) -> Result<Plain> {
+        let payload = self.open_sealed(kind, handle, sealed)?;
+        Plain::decode(payload, handle.codec, &self.buffers).map_err(|e| self.inconsistent(kind, handle, e))
+    }
+
+    /// Verifies a block that was read: its payload.
+    pub(crate) fn open_sealed(
+        &self,
+        kind: BlockKind,
+        handle: &BlockHandle,
+        sealed: Untrusted<Vec<u8>>,
+    ) -> Result<Verified<Vec<u8>>> {
         let len = handle.sealed_len as usize;
         if sealed.len() < len {
             let detail = format!("the {} ends after {} of {len} bytes", kind.name(), sealed.len());
             return Err(Error::evidence(EvidenceKind::Truncated, &self.name, handle.offset, detail));
         }
-        let payload = self
-            .sealer
+        self.sealer
             .open(handle.nonce(), &handle.aad(self.place, kind), sealed)
-            .map_err(|_| self.bad_seal(kind, handle, "does not verify"))?;
-        Plain::decode(payload, handle.codec, &self.buffers).map_err(|e| self.inconsistent(kind, handle, e))
+            .map_err(|_| self.bad_seal(kind, handle, "does not verify"))
     }
 
-    /// Opens the footer and proves that it is the one whose tag the MANIFEST holds.
-    pub(crate) fn open_footer(&self, handle: &BlockHandle, tag: Tag) -> Result<Footer> {
-        let mut plain = self.open_block(BlockKind::Footer, handle)?.into_bytes();
-        let footer = Footer::decode(&plain);
+    /// Opens a footer and proves that it is the one whose tag the MANIFEST holds.
+    pub(crate) fn open_footer<F>(
+        &self,
+        kind: BlockKind,
+        (handle, tag): (&BlockHandle, Tag),
+        decode: impl FnOnce(&[u8]) -> Result<F, DecodeError>,
+    ) -> Result<F> {
+        let mut plain = self.open_block(kind, handle)?.into_bytes();
+        let footer = decode(&plain);
         // Sealing is a function of key, nonce and plaintext: the same footer has the same tag. The
         // result is compared and forgotten; the nonce meets no second plaintext.
-        if self.sealer.seal(handle.nonce(), &handle.aad(self.place, BlockKind::Footer), &mut plain, 0) != tag
-        {
-            return Err(self.bad_seal(BlockKind::Footer, handle, "is not the one that the MANIFEST names"));
+        if self.sealer.seal(handle.nonce(), &handle.aad(self.place, kind), &mut plain, 0) != tag {
+            return Err(self.bad_seal(kind, handle, "is not the one that the MANIFEST names"));
         }
-        footer.map_err(|e| self.inconsistent(BlockKind::Footer, handle, e))
+        footer.map_err(|e| self.inconsistent(kind, handle, e))
     }
 
     fn bad_seal(&self, kind: BlockKind, handle: &BlockHandle, what: &str) -> Error {
@@ -297,7 +319,7 @@ impl SealedFile {
 }
 
 /// Appends the payload to `out`; `true` if it is compressed.
-fn compress_into(plain: &[u8], codec: Compression, out: &mut Vec<u8>) -> bool {
+pub(in crate::engine::lsm) fn compress_into(plain: &[u8], codec: Compression, out: &mut Vec<u8>) -> bool {
     let worth = plain.len() - plain.len() * WORTH_SAVING_PERCENT / 100;
     let compressed = match codec {
         Compression::None => None,
@@ -317,7 +339,11 @@ fn compress_into(plain: &[u8], codec: Compression, out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn decompress(payload: Vec<u8>, codec: Compression, buffers: &Buffers) -> Result<Vec<u8>, DecodeError> {
+pub(in crate::engine::lsm) fn decompress(
+    payload: Vec<u8>,
+    codec: Compression,
+    buffers: &Buffers,
+) -> Result<Vec<u8>, DecodeError> {
     const BROKEN: DecodeError = DecodeError::Meaning("the payload does not decompress to its length");
     if codec == Compression::None {
         return Ok(payload);

@@ -5,9 +5,12 @@
 //!       | footer handle | footer tag 16 | flags u8 | smallest bytes | largest bytes
 //!       | smallest seq varint | largest seq varint
 //!       | entries varint | deletes varint | range tombstones varint | epoch u32
+//!       | [count varint | use*]            value files (blob/format.rs), if the flags say so
 //! ```
 
 use super::format::BlockHandle;
+use crate::engine::lsm::blob::BlobUse;
+use crate::engine::lsm::blob::format::{decode_uses, encode_uses};
 use ringfort_base::codec::{DecodeError, Reader, Write};
 use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX};
 use ringfort_base::{Epoch, FileNo, Seq};
@@ -18,6 +21,7 @@ const VERSION: u8 = 1;
 const PARTITIONED: u8 = 1;
 const LARGEST_EXCLUDED: u8 = 2;
 const LOADED: u8 = 4;
+const HAS_VALUES: u8 = 8;
 
 /// A table's record in the MANIFEST. It holds the table's key: it is written sealed, never shown.
 #[derive(Clone, PartialEq)]
@@ -58,6 +62,8 @@ pub struct TableMeta {
     /// Written by a bulk load, before its position was known: entries carry sequence number 0 in the
     /// file, and all of them are as of `largest_seq`.
     pub loaded: bool,
+    /// The value files that its entries point into, by number, and how much of each.
+    pub values: Vec<BlobUse>,
 }
 
 impl TableMeta {
@@ -94,6 +100,17 @@ impl TableMeta {
         self.is_before(&other.smallest)
     }
 
+    /// How many of its entries are pointers.
+    fn value_count(&self) -> u64 {
+        self.values.iter().fold(0, |sum, used| sum.saturating_add(used.values))
+    }
+
+    /// Bytes of the values that it points to.
+    #[must_use]
+    pub fn value_bytes(&self) -> u64 {
+        self.values.iter().fold(0, |sum, used| sum.saturating_add(used.bytes))
+    }
+
     /// Appends the record.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u8(VERSION);
@@ -107,7 +124,8 @@ impl TableMeta {
         out.put_u8(
             flag(self.partitioned, PARTITIONED)
                 | flag(self.largest_excluded, LARGEST_EXCLUDED)
-                | flag(self.loaded, LOADED),
+                | flag(self.loaded, LOADED)
+                | flag(!self.values.is_empty(), HAS_VALUES),
         );
         out.put_bytes(&self.smallest);
         out.put_bytes(&self.largest);
@@ -117,6 +135,9 @@ impl TableMeta {
             out.put_varint(number);
         }
         out.put_u32(self.epoch.0);
+        if !self.values.is_empty() {
+            encode_uses(out, &self.values);
+        }
     }
 
     /// Reads a record.
@@ -136,7 +157,7 @@ impl TableMeta {
         let footer = BlockHandle::decode(r)?;
         let footer_tag = Tag(r.array()?);
         let flags = r.u8()?;
-        if flags & !(PARTITIONED | LARGEST_EXCLUDED | LOADED) != 0 {
+        if flags & !(PARTITIONED | LARGEST_EXCLUDED | LOADED | HAS_VALUES) != 0 {
             return Err(DecodeError::Variant(flags));
         }
         let meta = Self {
@@ -157,6 +178,7 @@ impl TableMeta {
             range_tombstones: r.varint()?,
             epoch: Epoch(r.u32()?),
             loaded: flags & LOADED != 0,
+            values: if flags & HAS_VALUES == 0 { Vec::new() } else { decode_uses(r)? },
         };
         meta.validate().map(|()| meta).map_err(DecodeError::Meaning)
     }
@@ -170,6 +192,9 @@ impl TableMeta {
         }
         if self.smallest_seq > self.largest_seq || self.largest_seq.0 > SEQ_MAX {
             return Err("a table's sequence numbers are reversed");
+        }
+        if self.value_count() > self.entries - self.deletes.min(self.entries) {
+            return Err("a table points to more values than it has entries");
         }
         if self.deletes > self.entries || (self.entries == 0 && self.range_tombstones == 0) {
             return Err("a table's counts contradict each other");

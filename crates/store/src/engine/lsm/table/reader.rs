@@ -1,13 +1,14 @@
 //! An open table: point lookups, and the blocks that cursors ask for.
 
 use super::block::{Block, BlockCursor, Content};
-use super::format::{BlockHandle, BlockKind, PartitionHandles, Place, Plain, SealedFile};
+use super::format::{BlockHandle, BlockKind, Footer, PartitionHandles, Place, Plain, SealedFile};
 use super::index::Index;
 use super::meta::TableMeta;
 use super::part::{Guide, Part, Parts};
 use super::properties::Properties;
 use super::readahead::Readahead;
 use super::table_path;
+use crate::engine::lsm::blob::{BlobPointer, Uses};
 use crate::engine::lsm::cache::{BlockCache, PinnedBytes, Ref};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
@@ -21,7 +22,8 @@ use std::sync::Arc;
 
 /// What a table says of a key.
 pub enum Lookup {
-    /// Its newest entry at the snapshot, a deletion perhaps. Range tombstones are asked apart.
+    /// Its newest entry at the snapshot, a deletion or the pointer to a value perhaps. Range tombstones
+    /// are asked apart.
     Found(Seq, Kind, Value),
     /// Nothing.
     Absent,
@@ -61,7 +63,7 @@ impl Table {
         let sealer = Sealer::new(meta.protection, &meta.key);
         let place = Place { store, file: meta.file };
         let file = SealedFile { file, name, place, sealer, buffers: Arc::clone(cache.buffers()) };
-        let footer = file.open_footer(&meta.footer, meta.footer_tag)?;
+        let footer = file.open_footer(BlockKind::Footer, (&meta.footer, meta.footer_tag), Footer::decode)?;
         let counts = (footer.entries, footer.deletes, footer.range_tombstones, footer.partitioned);
         if counts != (meta.entries, meta.deletes, meta.range_tombstones, meta.partitioned) {
             return Err(file.inconsistent(BlockKind::Footer, &meta.footer, "contradicts the MANIFEST"));
@@ -167,7 +169,7 @@ impl Table {
             };
             match block.seek_entry(key, target) {
                 Some(found) if found.same_key => {
-                    let kind = if found.trailer.is_delete() { Kind::Delete } else { Kind::Put };
+                    let kind = found.trailer.point_kind();
                     let value = Value::in_block(block, found.value);
                     return Ok(Lookup::Found(found.trailer.seq(), kind, value));
                 }
@@ -200,7 +202,7 @@ impl Table {
     /// As [`Table::open`], for the first block that fails; the disk's error.
     pub fn verify(&self) -> Result<()> {
         let aside = BlockCache::new(0);
-        let mut entries = 0;
+        let (mut entries, mut uses) = (0, Uses::default());
         for at in 0..self.part_count() {
             let part = self.load_part(at, &aside)?;
             for number in 0..part.index.len() {
@@ -209,9 +211,16 @@ impl Table {
                 cursor.seek_to_first();
                 while cursor.valid() {
                     entries += 1;
+                    if cursor.trailer().is_pointer() {
+                        uses.add(&BlobPointer::decode(cursor.value()).map_err(checked)?);
+                    }
                     cursor.next();
                 }
             }
+        }
+        if uses.take() != self.meta.values {
+            let why = "its pointers to values are others than the MANIFEST says";
+            return Err(self.file.inconsistent(BlockKind::Index, &self.meta.footer, why));
         }
         if entries == self.meta.entries {
             return Ok(());

@@ -9,6 +9,7 @@ use super::format::{BlockHandle, BlockKind, Footer, Place, seal_block, seal_payl
 use super::meta::TableMeta;
 use super::properties::Properties;
 use super::table_path;
+use crate::engine::lsm::blob::{BlobPointer, Uses};
 use crate::engine::lsm::key::{Kind, Trailer, common_prefix, separator};
 use crate::engine::lsm::tombstone::Fragment;
 use crate::options::{Compression, KeyspaceOptions};
@@ -84,6 +85,7 @@ pub struct TableWriter {
     seqs: Option<(Seq, Seq)>,
     counts: (u64, u64, u64),
     properties: Properties,
+    uses: Uses,
     failed: bool,
 }
 
@@ -122,6 +124,7 @@ impl TableWriter {
                 bloom_bits_per_key: u64::from(options.bloom_bits_per_key),
                 ..Properties::default()
             },
+            uses: Uses::default(),
             failed: false,
         }
     }
@@ -148,6 +151,12 @@ impl TableWriter {
     pub fn approximate_bytes(&self) -> u64 {
         let open = self.block.size() + self.tombstones.size() + self.collector.bytes();
         self.written + (self.out.len() + open) as u64
+    }
+
+    /// Bytes of the values that its entries point to.
+    #[must_use]
+    pub fn value_bytes(&self) -> u64 {
+        self.uses.bytes()
     }
 
     /// Whether nothing was added.
@@ -177,6 +186,9 @@ impl TableWriter {
         let kind = trailer.kind().map_err(|e| self.internal(e))?;
         if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX || kind == Kind::RangeDelete {
             return Err(self.internal("an entry is no point entry or above a limit"));
+        }
+        if kind == Kind::ValuePointer {
+            self.uses.add(&BlobPointer::decode(value).map_err(|e| self.internal(e))?);
         }
         if kind == Kind::Delete && !value.is_empty() {
             return Err(self.internal("a deletion has a value"));
@@ -394,6 +406,7 @@ impl TableWriter {
             range_tombstones,
             partitioned,
             epoch: self.identity.epoch,
+            values: self.uses.take(),
             loaded: false,
         })
     }

@@ -11,6 +11,8 @@ use ringfort_base::{Result, Seq};
 pub(crate) enum GetOutcome {
     /// A value, and the sequence number that put it.
     Found(Value, Seq),
+    /// The newest entry is an operand: the value has to be merged ([`crate::engine::lsm::iter`]).
+    Merge,
     /// Nothing, and the newest tombstone that says so (zero if there is none): absence depends on
     /// it (R6).
     Absent(Seq),
@@ -50,6 +52,10 @@ impl View {
             covered = covered.max(table.max_covering_seq(key, snapshot).unwrap_or_default());
             match table.get_hashed(key, hash, snapshot, &tables.blocks, resident_only)? {
                 table::Lookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
+                table::Lookup::Found(seq, Kind::ValuePointer, pointer) if seq > covered => {
+                    let value = tables.values.value(&self.version.blobs, &pointer, resident_only)?;
+                    return Ok(value.map_or(GetOutcome::NeedsIo, |value| GetOutcome::Found(value, seq)));
+                }
                 table::Lookup::Found(seq, kind, value) => {
                     return Ok(decide(seq, kind, covered, value));
                 }
@@ -63,6 +69,7 @@ impl View {
 fn decide(seq: Seq, kind: Kind, covered: Seq, value: Value) -> GetOutcome {
     match kind {
         Kind::Put if seq > covered => GetOutcome::Found(value, seq),
+        Kind::Merge if seq > covered => GetOutcome::Merge,
         _ => GetOutcome::Absent(seq.max(covered)),
     }
 }

@@ -142,8 +142,8 @@ mod tests {
     }
 
     fn view() -> Arc<View> {
-        let version = Arc::new(Version::new(Default::default()));
-        Arc::new(View { active: Mem::new(1, 0).unwrap(), frozen: Vec::new(), version })
+        let version = Arc::new(Version::new(Default::default(), Arc::default()));
+        Arc::new(View { active: Mem::new(1, 0).unwrap(), frozen: Vec::new(), version, merger: None })
     }
 
     #[test]

@@ -12,15 +12,17 @@ mod version;
 
 pub(crate) use get::GetOutcome;
 pub(crate) use handles::{Handle, Handles, Reads};
-pub(crate) use version::{Tables, Version, insert_in_level};
+pub(crate) use version::{Change, Tables, Version, insert_in_level};
 
+use super::blob::BlobSet;
 use super::key::{Kind, Trailer};
 use super::memtable::Memtable;
 use crate::batch::{Op, Span};
 use crate::manifest::state::KeyspaceState;
+use crate::merge::{MergeOperators, Merger};
 use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
-use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
+use ringfort_base::{Error, ErrorKind, EvidenceKind, KeyspaceId, Result, Seq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -68,6 +70,8 @@ pub(crate) struct View {
     /// Newest first.
     pub(crate) frozen: Vec<Arc<Mem>>,
     pub(crate) version: Arc<Version>,
+    /// How merges are carried out, if the keyspace has an operator.
+    pub(crate) merger: Option<Arc<Merger>>,
 }
 
 impl View {
@@ -75,6 +79,20 @@ impl View {
     pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<Mem>> {
         std::iter::once(&self.active).chain(&self.frozen)
     }
+}
+
+/// The value files of a keyspace: opening proves each one's footer, as it does for tables.
+fn open_values(state: &KeyspaceState, tables: &Tables) -> Result<Arc<BlobSet>> {
+    let mut set = BlobSet::default();
+    for meta in state.values.values() {
+        tables.values.get(meta)?;
+        set.add_file(Arc::clone(meta));
+    }
+    for table in state.levels.iter().flatten() {
+        let added = set.add_uses(&table.values);
+        added.map_err(|why| Error::evidence(EvidenceKind::Inconsistent, "MANIFEST", 0, why))?;
+    }
+    Ok(Arc::new(set))
 }
 
 /// A keyspace's tree.
@@ -97,18 +115,25 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// The tree of a keyspace as the MANIFEST knows it; its memtables are empty.
-    pub(crate) fn open(id: KeyspaceId, state: &KeyspaceState, tables: &Tables) -> Result<Self> {
+    pub(crate) fn open(
+        id: KeyspaceId,
+        state: &KeyspaceState,
+        tables: &Tables,
+        operators: &MergeOperators,
+    ) -> Result<Self> {
         // Opening proves each table's footer: a table that is missing, cut, old or swapped fails here.
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version::new(state.levels.clone()));
+        let version = Arc::new(Version::new(state.levels.clone(), open_values(state, tables)?));
+        let merger = state.options.merge_operator.as_deref();
+        let merger = merger.map(|name| Arc::new(Merger::new(&state.name, name, operators)));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
         Ok(Self {
             id,
             name: state.name.clone(),
             options: state.options.clone(),
-            current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version })),
+            current: RwLock::new(Arc::new(View { active, frozen: Vec::new(), version, merger })),
             handles: Arc::clone(&tables.handles),
             count: AtomicI64::new(state.count),
             counted_at: AtomicU64::new(state.flushed.0),
@@ -177,6 +202,7 @@ impl Tree {
     fn apply_to(&self, active: &mut Arc<Mem>, seq: Seq, op: Op<'_>) -> Result<()> {
         match op {
             Op::Put { key, value } => self.insert(active, seq, Kind::Put, key, value)?,
+            Op::Merge { key, operand } => self.insert(active, seq, Kind::Merge, key, operand)?,
             Op::Delete { key } => self.insert(active, seq, Kind::Delete, key, &[])?,
             Op::DeleteRange { from, to } => {
                 active.note(seq);
@@ -228,7 +254,12 @@ impl Tree {
         frozen.extend_from_slice(&current.frozen);
         let capacity_bytes = self.options.write_buffer_bytes;
         let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
-        *current = Arc::new(View { active, frozen, version: Arc::clone(&current.version) });
+        *current = Arc::new(View {
+            active,
+            frozen,
+            version: Arc::clone(&current.version),
+            merger: current.merger.clone(),
+        });
         drop(current);
         self.handles.forget(self.id);
         Ok(true)
@@ -260,7 +291,8 @@ impl Tree {
         let active = Arc::clone(&current.active);
         self.flushed_count.fetch_add(mem.table.count(), Ordering::AcqRel);
         self.flushed.fetch_max(mem.frozen_at().0, Ordering::AcqRel);
-        *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        *current =
+            Arc::new(View { active, frozen, version: Arc::new(version), merger: current.merger.clone() });
         drop(current);
         self.handles.forget(self.id);
     }
@@ -269,7 +301,8 @@ impl Tree {
     pub(crate) fn install_version(&self, version: Version) {
         let mut current = self.current.write();
         let (active, frozen) = (Arc::clone(&current.active), current.frozen.clone());
-        *current = Arc::new(View { active, frozen, version: Arc::new(version) });
+        *current =
+            Arc::new(View { active, frozen, version: Arc::new(version), merger: current.merger.clone() });
         drop(current);
         self.handles.forget(self.id);
     }

@@ -1,14 +1,15 @@
 //! A version: an immutable set of tables, by level.
 
 use super::handles::Handles;
+use crate::engine::lsm::blob::{BlobFiles, BlobMeta, BlobSet};
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::key_prefix;
 use crate::engine::lsm::level::Level;
 use crate::engine::lsm::table::{Table, TableMeta};
 use crate::engine::lsm::table_cache::{TableCache, TableSlot};
+use ringfort_base::StoreId;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
-use ringfort_base::{FileNo, Result, StoreId};
 use ringfort_trust::Protection;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) struct Tables {
     pub(crate) store: StoreId,
     pub(crate) blocks: Arc<BlockCache>,
     pub(crate) open: Arc<TableCache>,
+    pub(crate) values: Arc<BlobFiles>,
     pub(crate) handles: Arc<Handles>,
 }
 
@@ -47,16 +49,17 @@ impl Tables {
             OPEN_TABLES_MAX,
             share / 2,
         ));
-        Self { disk, protection, store, blocks, open, handles: Arc::default() }
+        let values = Arc::new(BlobFiles::new(store, Arc::clone(&disk), Arc::clone(&blocks)));
+        Self { disk, protection, store, blocks, open, values, handles: Arc::default() }
     }
 
     /// A table: its footer is the one that the MANIFEST names.
-    pub(crate) fn get(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+    pub(crate) fn get(&self, meta: &Arc<TableMeta>) -> ringfort_base::Result<Arc<Table>> {
         self.open.get(meta)
     }
 
     /// A table read anew from the disk, footer, index and filter included.
-    pub(crate) fn reopen(&self, meta: &Arc<TableMeta>) -> Result<Arc<Table>> {
+    pub(crate) fn reopen(&self, meta: &Arc<TableMeta>) -> ringfort_base::Result<Arc<Table>> {
         Table::open(&*self.disk, self.store, meta, &self.blocks).map(Arc::new)
     }
 }
@@ -79,13 +82,26 @@ pub(crate) struct Version {
     pub(crate) levels: [Vec<Arc<TableMeta>>; LEVELS],
     /// The same tables as readers want them.
     read: [Arc<Level>; LEVELS],
+    /// The value files that the tables point into.
+    pub(crate) blobs: Arc<BlobSet>,
+}
+
+/// What turns a version into the next.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// Tables that leave; one that only moves is in both lists.
+    pub(crate) removed: Vec<(usize, Arc<TableMeta>)>,
+    /// Tables that join, with their level.
+    pub(crate) added: Vec<(usize, Arc<TableMeta>)>,
+    /// Value files that join.
+    pub(crate) values: Vec<Arc<BlobMeta>>,
 }
 
 impl Version {
     /// A version of these tables.
-    pub(crate) fn new(levels: [Vec<Arc<TableMeta>>; LEVELS]) -> Self {
+    pub(crate) fn new(levels: [Vec<Arc<TableMeta>>; LEVELS], blobs: Arc<BlobSet>) -> Self {
         let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &HashMap::new())));
-        Self { levels, read }
+        Self { levels, read, blobs }
     }
 
     /// The tables of a level as readers want them.
@@ -123,19 +139,37 @@ impl Version {
         self.levels[level].iter().filter(|table| touches(table)).cloned().collect()
     }
 
-    /// The version without `removed` and with `added` (level, table). Tables that stay stay open.
-    pub(crate) fn with(&self, removed: &[FileNo], added: &[(usize, Arc<TableMeta>)]) -> Self {
+    /// The version after `change`, and the value files that leave with it: nothing points into them
+    /// any more. Tables that stay stay open.
+    ///
+    /// # Errors
+    /// Why tables and value files contradict each other.
+    pub(crate) fn with(&self, change: &Change) -> Result<(Self, Vec<Arc<BlobMeta>>), String> {
         let mut levels = self.levels.clone();
         for tables in &mut levels {
-            tables.retain(|table| !removed.contains(&table.file));
+            tables.retain(|table| !change.removed.iter().any(|(_, gone)| gone.file == table.file));
         }
-        for (level, table) in added {
+        for (level, table) in &change.added {
             insert_in_level(&mut levels[*level], *level, Arc::clone(table));
         }
         let slots = self.read.iter().flat_map(|level| level.slots().iter());
         let known = slots.map(|slot| (slot.meta().file, slot)).collect();
         let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &known)));
-        Self { levels, read }
+        let (blobs, dead) = self.blobs_with(change)?;
+        Ok((Self { levels, read, blobs }, dead))
+    }
+
+    fn blobs_with(&self, change: &Change) -> Result<(Arc<BlobSet>, Vec<Arc<BlobMeta>>), String> {
+        let mut tables = change.removed.iter().chain(&change.added);
+        if change.values.is_empty() && tables.all(|(_, table)| table.values.is_empty()) {
+            return Ok((Arc::clone(&self.blobs), Vec::new()));
+        }
+        let mut blobs = BlobSet::clone(&self.blobs);
+        change.removed.iter().for_each(|(_, table)| blobs.remove_uses(&table.values));
+        change.values.iter().for_each(|meta| blobs.add_file(Arc::clone(meta)));
+        change.added.iter().try_for_each(|(_, table)| blobs.add_uses(&table.values))?;
+        let dead = blobs.take_dead();
+        Ok((Arc::new(blobs), dead))
     }
 
     /// Bytes of a level.

@@ -31,7 +31,7 @@ const ENDING_BYTES: usize = 8;
 /// What the entries of a block mean, and so what is checked when it is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
-    /// Point entries: puts and deletions.
+    /// Point entries: puts, deletions, and pointers to values.
     Data,
     /// Separators with handles of data blocks.
     Index,

@@ -1,6 +1,7 @@
 //! A verified, structurally checked block, and the search inside it.
 
 use super::{Content, ENDING_BYTES, RESTART_BYTES};
+use crate::engine::lsm::blob::BlobPointer;
 use crate::engine::lsm::cache::{Cached, Heat};
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, common_prefix};
 use crate::engine::lsm::table::format::{BlockHandle, PartitionHandles, Plain};
@@ -339,16 +340,19 @@ fn check_entry(content: Content, key: &[u8], trailer: Trailer, value: &[u8]) -> 
         return Err(DecodeError::Limit);
     }
     match (content, kind) {
-        (Content::Data, Kind::Put) if value.len() > VALUE_BYTES_MAX => Err(DecodeError::Limit),
-        (Content::Data, Kind::Put) => Ok(()),
+        (Content::Data, Kind::Put | Kind::Merge) if value.len() > VALUE_BYTES_MAX => Err(DecodeError::Limit),
+        (Content::Data, Kind::Put | Kind::Merge) => Ok(()),
         (Content::Data, Kind::Delete) if value.is_empty() => Ok(()),
+        (Content::Data, Kind::ValuePointer) => BlobPointer::decode(value).map(drop),
         (Content::Tombstones, Kind::RangeDelete) if value.len() <= KEY_BYTES_MAX && key < value => Ok(()),
-        (Content::Index, Kind::Put | Kind::Delete) => {
+        (Content::Index, Kind::Put | Kind::Delete | Kind::Merge | Kind::ValuePointer) => {
             let mut reader = Reader::new(value);
             BlockHandle::decode(&mut reader)?;
             reader.finish()
         }
-        (Content::TopIndex, Kind::Put | Kind::Delete) => PartitionHandles::decode(value).map(drop),
+        (Content::TopIndex, Kind::Put | Kind::Delete | Kind::Merge | Kind::ValuePointer) => {
+            PartitionHandles::decode(value).map(drop)
+        }
         _ => Err(DecodeError::Meaning("an entry does not belong into its block")),
     }
 }

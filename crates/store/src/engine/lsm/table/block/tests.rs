@@ -160,7 +160,12 @@ fn what_does_not_belong_is_refused() {
     assert!(parse(one(7 << 8, b"")).is_ok());
     assert!(parse(one(7 << 8, b"a deletion's value")).is_err());
     assert!(parse(one(7 << 8 | 2, b"z")).is_err(), "a range deletion among point entries");
-    for reserved in [3, 4, 5, 6, 255] {
+    assert!(parse(one(7 << 8 | 3, b"an operand")).is_ok());
+    assert!(parse(one(7 << 8 | 5, &[9, 0, 30, 0])).is_ok(), "a pointer: file, offset, length, codec");
+    assert_eq!(parse(one(7 << 8 | 5, b"v")).err(), Some(DecodeError::Short));
+    assert_eq!(parse(one(7 << 8 | 5, &[9, 0, 0, 0])).err(), Some(DecodeError::Limit), "an empty value");
+    assert_eq!(parse(one(7 << 8 | 5, &[9, 0, 30, 3])).err(), Some(DecodeError::Variant(3)), "no codec");
+    for reserved in [4, 6, 255] {
         assert_eq!(parse(one(7 << 8 | reserved, b"v")).err(), Some(DecodeError::Variant(reserved as u8)));
     }
     let tombstones = |bytes| Block::parse(Plain::pretend(bytes), Content::Tombstones);

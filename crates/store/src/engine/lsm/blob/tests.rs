@@ -1,0 +1,232 @@
+//! Value files against lists of values, in every protection and codec, and in a hostile place.
+
+use super::format::{PIECE_BYTES_MAX, POINTER_BYTES_MAX};
+use super::*;
+use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::table::format::Place;
+use crate::engine::lsm::table::writer::TableIdentity;
+use crate::options::Compression;
+use ringfort_base::codec::Reader;
+use ringfort_base::limits::{TAG_BYTES, VALUE_BYTES_MAX};
+use ringfort_base::world::Disk;
+use ringfort_base::{Epoch, ErrorKind, EvidenceKind, StoreId};
+use ringfort_fault::memory::MemDisk;
+use ringfort_trust::keys::Secret;
+use ringfort_trust::{Protection, Suite};
+use std::sync::Arc;
+
+const STORE: StoreId = StoreId([7; 16]);
+const BOTH: [Protection; 2] = [Protection::Sealed(Suite::Aes256Gcm), Protection::Checksummed];
+
+fn disk() -> MemDisk {
+    let disk = MemDisk::new();
+    disk.create_dir(TABLE_DIR).unwrap();
+    disk
+}
+
+fn writer(disk: &MemDisk, file: u64, protection: Protection, codec: Compression) -> BlobWriter {
+    let place = Place { store: STORE, file: FileNo(file) };
+    let key = Secret::from_verified([file as u8; 32]);
+    let identity = TableIdentity { place, protection, key, epoch: Epoch(3) };
+    BlobWriter::new(disk.create(&blob_path(FileNo(file))).unwrap(), identity, codec)
+}
+
+fn write(
+    disk: &MemDisk,
+    file: u64,
+    (protection, codec): (Protection, Compression),
+    values: &[Vec<u8>],
+) -> (Arc<BlobMeta>, Vec<BlobPointer>) {
+    let mut writer = writer(disk, file, protection, codec);
+    let pointers = values.iter().map(|value| writer.add(value).unwrap()).collect();
+    let meta = writer.finish().unwrap();
+    let mut bytes = Vec::new();
+    meta.encode(&mut bytes);
+    let mut reader = Reader::new(&bytes);
+    let again = BlobMeta::decode(&mut reader).unwrap();
+    reader.finish().unwrap();
+    assert!(again == meta, "the MANIFEST's record round-trips");
+    for cut in 0..bytes.len() {
+        assert!(BlobMeta::decode(&mut Reader::new(&bytes[..cut])).is_err());
+    }
+    (Arc::new(again), pointers)
+}
+
+fn open(disk: &MemDisk, store: StoreId, meta: &Arc<BlobMeta>) -> ringfort_base::Result<BlobFile> {
+    BlobFile::open(disk, store, meta, &BlockCache::new(0))
+}
+
+fn some_values() -> Vec<Vec<u8>> {
+    let lens =
+        [1, 15, 16, 100, 4096, PIECE_BYTES_MAX - 1, PIECE_BYTES_MAX, PIECE_BYTES_MAX + 1, 3_500_000, 9];
+    // Runs, which compress; no two pieces are alike.
+    let value = |len: usize| (0..len).map(|n| (n / 700 + n / 100_000) as u8).collect();
+    lens.into_iter().map(value).collect()
+}
+
+#[test]
+fn what_is_written_is_read_by_its_pointer() {
+    for protection in BOTH {
+        for codec in [Compression::None, Compression::Lz4, Compression::Zstd] {
+            let (disk, values) = (disk(), some_values());
+            let (meta, pointers) = write(&disk, 5, (protection, codec), &values);
+            let file = open(&disk, STORE, &meta).unwrap();
+            for (pointer, value) in pointers.iter().zip(&values) {
+                assert!(file.read(pointer).unwrap() == *value, "{} bytes", value.len());
+                let mut bytes = Vec::new();
+                pointer.encode(&mut bytes);
+                assert!(bytes.len() <= POINTER_BYTES_MAX);
+                assert_eq!(BlobPointer::decode(&bytes), Ok(*pointer));
+            }
+            assert_eq!(file.pointers().unwrap(), pointers, "the index knows them all");
+            file.verify().unwrap();
+            let packed = pointers.iter().filter(|pointer| pointer.codec != Compression::None).count();
+            assert_eq!(packed > 0, codec != Compression::None);
+            let bytes: u64 = pointers.iter().map(BlobPointer::sealed_len).sum();
+            assert_eq!((meta.values, meta.data_bytes), (values.len() as u64, bytes));
+        }
+    }
+}
+
+#[test]
+fn a_long_value_is_sealed_in_pieces() {
+    let pointer = BlobPointer {
+        file: FileNo(1),
+        offset: 77,
+        payload_len: 2 * PIECE_BYTES_MAX as u32 + 1,
+        codec: Compression::None,
+    };
+    let pieces: Vec<_> = pointer.pieces().map(|piece| (piece.offset, piece.sealed_len as usize)).collect();
+    let whole = PIECE_BYTES_MAX + TAG_BYTES;
+    let expected = [(77, whole), (77 + whole as u64, whole), (77 + 2 * whole as u64, 1 + TAG_BYTES)];
+    assert_eq!(pieces, expected);
+    assert_eq!(pointer.end(), 77 + 2 * whole as u64 + 17);
+}
+
+#[test]
+fn what_the_writer_refuses_ends_it() {
+    let disk = disk();
+    let mut writer = writer(&disk, 1, BOTH[0], Compression::None);
+    assert_eq!(writer.add(&[]).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(writer.add(b"v").unwrap_err().kind(), ErrorKind::Stopped, "file and key are given up (R13)");
+    assert_eq!(writer.finish().err().unwrap().kind(), ErrorKind::Stopped);
+    let empty = self::writer(&disk, 2, BOTH[0], Compression::None);
+    assert_eq!(empty.finish().err().unwrap().kind(), ErrorKind::Internal);
+}
+
+#[test]
+fn a_pointer_is_believed_within_its_limits_only() {
+    let bytes = |payload_len: u64, codec: u8, offset: u64| {
+        let mut bytes = Vec::new();
+        use ringfort_base::codec::Write;
+        bytes.put_varint(3);
+        bytes.put_varint(offset);
+        bytes.put_varint(payload_len);
+        bytes.put_u8(codec);
+        bytes
+    };
+    assert!(BlobPointer::decode(&bytes(VALUE_BYTES_MAX as u64, 2, 0)).is_ok());
+    assert!(BlobPointer::decode(&bytes(VALUE_BYTES_MAX as u64 + 1, 0, 0)).is_err());
+    assert!(BlobPointer::decode(&bytes(0, 0, 0)).is_err(), "an empty value");
+    assert!(BlobPointer::decode(&bytes(1, 3, 0)).is_err(), "an unknown codec");
+    assert!(BlobPointer::decode(&bytes(100, 0, u64::MAX - 100)).is_err(), "behind the end of the world");
+    let mut longer = bytes(1, 0, 0);
+    longer.push(0);
+    assert!(BlobPointer::decode(&longer).is_err(), "bytes left over");
+}
+
+/// Every bit of a small file, every cut of it, another pointer, another file's record.
+#[test]
+fn nothing_that_was_changed_is_read() {
+    for protection in BOTH {
+        let disk = disk();
+        let values: Vec<Vec<u8>> = (0..4u8).map(|n| vec![n; 20]).collect();
+        let (meta, pointers) = write(&disk, 5, (protection, Compression::None), &values);
+        let (other, _) = write(&disk, 6, (protection, Compression::None), &values);
+        let path = blob_path(meta.file);
+        let honest = disk.bytes_of(&path).unwrap();
+        let scrub = |meta: &Arc<BlobMeta>| open(&disk, STORE, meta).and_then(|file| file.verify());
+        for bit in 0..honest.len() * 8 {
+            disk.poke(&path, bit as u64 / 8, &[honest[bit / 8] ^ 1 << (bit % 8)]).unwrap();
+            let error = scrub(&meta).unwrap_err();
+            assert_eq!(
+                error.proof().map(|proof| proof.kind),
+                Some(EvidenceKind::BadSeal),
+                "bit {bit}: {error}"
+            );
+            disk.poke(&path, bit as u64 / 8, &[honest[bit / 8]]).unwrap();
+        }
+        scrub(&meta).unwrap();
+        let file = open(&disk, STORE, &meta).unwrap();
+        for wrong in [
+            BlobPointer { offset: pointers[0].offset + 1, ..pointers[0] },
+            BlobPointer { payload_len: 19, ..pointers[0] },
+            BlobPointer { codec: Compression::Lz4, ..pointers[0] },
+            BlobPointer { offset: meta.data_bytes, ..pointers[0] },
+        ] {
+            assert!(file.read(&wrong).unwrap_err().proof().is_some(), "{wrong:?}");
+        }
+        assert!(open(&disk, StoreId([8; 16]), &meta).is_err(), "place is bound in both");
+        let swapped = Arc::new(BlobMeta { file: other.file, ..(*meta).clone() });
+        assert!(open(&disk, STORE, &swapped).is_err());
+        for cut in 0..honest.len() {
+            ringfort_fault::attack::truncate(&disk, &path, cut as u64).unwrap();
+            let error = open(&disk, STORE, &meta).err().unwrap();
+            assert_eq!(error.proof().map(|proof| proof.kind), Some(EvidenceKind::Truncated), "cut at {cut}");
+            ringfort_fault::attack::write_file(&disk, &path, &honest).unwrap();
+        }
+        ringfort_fault::attack::delete(&disk, &path).unwrap();
+        let error = open(&disk, STORE, &meta).err().unwrap();
+        assert_eq!(error.proof().map(|proof| proof.kind), Some(EvidenceKind::Missing));
+    }
+}
+
+#[test]
+fn a_walk_reads_ahead_and_reads_the_same() {
+    let disk = disk();
+    let values: Vec<Vec<u8>> = (0..2000usize).map(|n| vec![n as u8; 1 + n * 37 % 900]).collect();
+    let (meta, pointers) = write(&disk, 5, (BOTH[0], Compression::None), &values);
+    let files = BlobFiles::new(STORE, Arc::new(disk), Arc::new(BlockCache::new(0)));
+    let mut set = BlobSet::default();
+    set.add_file(Arc::clone(&meta));
+    let mut cursors = Cursors::default();
+    // In order with gaps, as a scan meets them, and then backward.
+    for n in (0..2000).filter(|n| n % 7 < 5).chain((0..2000).rev().step_by(11)) {
+        let mut pointer = Vec::new();
+        pointers[n].encode(&mut pointer);
+        assert_eq!(&*files.value_in_order(&set, &pointer, &mut cursors).unwrap(), &values[n][..]);
+    }
+    let foreign = BlobPointer { file: FileNo(9), ..pointers[0] };
+    let mut bytes = Vec::new();
+    foreign.encode(&mut bytes);
+    let error = files.value(&set, &bytes, false).unwrap_err();
+    assert_eq!(error.proof().map(|proof| proof.kind), Some(EvidenceKind::Inconsistent));
+}
+
+#[test]
+fn a_set_knows_what_is_alive() {
+    let disk = disk();
+    let values: Vec<Vec<u8>> = (1..=10usize).map(|n| vec![1; n * 10]).collect();
+    let (meta, pointers) = write(&disk, 5, (BOTH[0], Compression::None), &values);
+    let uses = |some: &[BlobPointer]| {
+        let mut uses = Uses::default();
+        some.iter().for_each(|pointer| uses.add(pointer));
+        uses.take()
+    };
+    let mut set = BlobSet::default();
+    assert!(set.add_uses(&uses(&pointers)).is_err(), "a file that is not there");
+    set.add_file(Arc::clone(&meta));
+    set.add_uses(&uses(&pointers[..3])).unwrap();
+    set.add_uses(&uses(&pointers[3..])).unwrap();
+    assert_eq!(set.bytes(), (meta.data_bytes, 0));
+    assert!(gc::victims(&set).is_empty());
+    assert!(set.clone().add_uses(&uses(&pointers[..1])).is_err(), "more pointers than values");
+    set.remove_uses(&uses(&pointers[..3]));
+    assert!(gc::victims(&set).is_empty(), "a seventh is garbage");
+    set.remove_uses(&uses(&pointers[3..6]));
+    assert_eq!(gc::victims(&set).into_iter().collect::<Vec<_>>(), [FileNo(5)]);
+    assert!(set.take_dead().is_empty());
+    set.remove_uses(&uses(&pointers[6..]));
+    assert_eq!(set.take_dead().len(), 1);
+    assert_eq!(set.bytes(), (0, 0));
+}
