@@ -118,6 +118,12 @@ impl Engine for Db {
         Ok(found.is_some())
     }
 
+    fn multi_get(&self, keys: &[&[u8]], lens: &mut Vec<Option<usize>>) -> Result<()> {
+        let found = Db::multi_get(self, keys)?;
+        lens.extend(found.iter().map(|value| value.as_ref().map(|value| value.len())));
+        Ok(())
+    }
+
     fn scan(&self, from: Option<&[u8]>, direction: Direction, visit: &mut Visit<'_>) -> Result<()> {
         let mut scan = match (direction, from) {
             (Direction::Forward, None) => Db::scan(self, ..)?,

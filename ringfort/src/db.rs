@@ -196,6 +196,11 @@ impl Db {
         self.default.get(key)
     }
 
+    /// Reads many keys; see [`Keyspace::multi_get`].
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
+        self.default.multi_get(keys)
+    }
+
     /// Sets a key; see [`Keyspace::put`].
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         self.default.put(key, value)
@@ -403,6 +408,13 @@ impl Snapshot {
     /// Reads a key as of the snapshot.
     pub fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let answer = self.shared.pump.store.get(keyspace.id, key.as_ref(), Some(&self.inner))?;
+        self.shared.pump.gate(answer.depends, self.level)?;
+        Ok(answer.value)
+    }
+
+    /// Reads many keys as of the snapshot; the values in the order of the keys.
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keyspace: &Keyspace, keys: &[K]) -> Result<Vec<Option<Value>>> {
+        let answer = self.shared.pump.store.multi_get(keyspace.id, keys, Some(&self.inner))?;
         self.shared.pump.gate(answer.depends, self.level)?;
         Ok(answer.value)
     }

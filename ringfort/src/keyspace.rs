@@ -53,6 +53,14 @@ impl Keyspace {
         Ok(answer.value)
     }
 
+    /// Reads many keys at the store's read level, all as of one moment: never half of a batch. The
+    /// values in the order of the keys. Cheaper than as many [`Keyspace::get`], and held back once.
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
+        let answer = self.shared.pump.store.multi_get(self.id, keys, None)?;
+        self.shared.pump.gate(answer.depends, self.shared.read_level)?;
+        Ok(answer.value)
+    }
+
     /// Sets a key, at the store's write level.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let mut batch = WriteBatch::new();

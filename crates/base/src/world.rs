@@ -80,6 +80,10 @@ pub trait DiskFile: Send + Sync {
         self.allocate(len)
     }
 
+    /// Hints that these bytes were written for good: the system may begin to write them to the medium,
+    /// so that the next sync waits for less. Promises nothing.
+    fn write_back(&self, _offset: u64, _len: u64) {}
+
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
 

@@ -17,7 +17,7 @@ use ringfort_base::Untrusted;
 use ringfort_base::world::{Disk, DiskFile, DiskLock, is_plain_path};
 use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::DirBuilderExt;
@@ -269,6 +269,11 @@ impl DiskFile for OsFile {
             self.tail.get_or_init(|| tail);
         }
         Ok(())
+    }
+
+    fn write_back(&self, offset: u64, len: u64) {
+        // For dirty pages this advice begins their write-back and keeps them cached; its error is none.
+        let _ = rustix::fs::fadvise(&self.fd, offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
     }
 
     fn truncate(&self, len: u64) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::engines;
 use crate::plot::{self, Axis, Chart, Point, Scale, Series, Unit};
 use crate::report::{Row, Spread};
 use crate::setup::Setup;
-use crate::{Result, results, server};
+use crate::{Result, results, server, twinstore};
 use ringfort_base::Level;
 use ringfort_bench::Benchmark;
 use std::path::{Path, PathBuf};
@@ -224,7 +224,9 @@ fn chart(figure: &Figure, benchmark: Benchmark, rows: &[&Row]) -> Chart {
             .collect();
         points.sort_by(|one, other| one.x.total_cmp(&other.x));
         if !points.is_empty() {
-            series.push(Series { name: kind.name.to_owned(), style, points });
+            // The figure's name says whose they are.
+            let name = kind.name.strip_prefix(twinstore::PREFIX).unwrap_or(kind.name);
+            series.push(Series { name: name.to_owned(), style, points });
         }
     }
     let measured = if sustained { "operations/s, debt paid" } else { "operations/s" };
@@ -291,6 +293,15 @@ mod tests {
         // A fill is drawn at the rate that lasts, 1.2 million, a read at 3 million.
         assert!(texts[0].contains("ringfort, threads 4: 1.2M"), "{}", texts[0]);
         assert!(texts[1].contains("ringfort, threads 4: 3M"));
+    }
+
+    /// The legend has room for about 24 characters.
+    #[test]
+    fn every_name_fits_the_legend() {
+        for kind in engines::all() {
+            let shown = kind.name.strip_prefix(twinstore::PREFIX).unwrap_or(kind.name);
+            assert!(shown.len() <= 24, "{shown}");
+        }
     }
 
     #[test]

@@ -95,7 +95,8 @@ pub struct KeyspaceOptions {
     pub compression: Compression,
     /// Tables of a compaction are cut at this size, bytes.
     pub table_bytes: u64,
-    /// Level 0 is compacted at this many tables.
+    /// Level 0 is compacted at this many tables if that is worth rewriting level 1; at twice as many in any
+    /// case.
     pub level0_tables: usize,
     /// Size of level 1, bytes; each deeper level is ten times as large.
     pub level1_bytes: u64,
@@ -106,6 +107,9 @@ pub struct KeyspaceOptions {
     /// them, bytes; 0: never. The default is where that costs reads and scans nothing. From 1024 on
     /// writes cost less still, and so do point reads, but scans twice as much.
     pub separate_values_from_bytes: usize,
+    /// So many first bytes of each key go into the filters as well: a scan over keys that have them in
+    /// common skips tables without such a key. 0 = none; needs `bloom_bits_per_key`.
+    pub prefix_bytes: usize,
 }
 
 impl Default for KeyspaceOptions {
@@ -121,6 +125,7 @@ impl Default for KeyspaceOptions {
             level1_bytes: 256 << 20,
             merge_operator: None,
             separate_values_from_bytes: 8 << 10,
+            prefix_bytes: 0,
         }
     }
 }

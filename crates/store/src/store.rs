@@ -299,6 +299,17 @@ impl Store {
         })
     }
 
+    /// Reads many keys, all as of one position: `at`, or the newest visible state. The values in the
+    /// order of the keys. Cheaper than as many [`Store::get`], also for keys in any order.
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        at: Option<&Snapshot>,
+    ) -> Result<Answer<Vec<Option<Value>>>> {
+        self.inner.multi_get(keyspace, keys, at.map(Snapshot::position))
+    }
+
     /// [`Store::get`] from memory alone; `None` if it needs I/O (R23).
     pub fn get_resident(
         &self,

@@ -113,6 +113,24 @@ impl Arena {
         Ok(())
     }
 
+    /// Without a snapshot: many keys at once are as of one moment all the same.
+    fn look_at_once(&self, writer: usize, seen: &mut u64) -> Result<()> {
+        let entry = |round: u64| format!("entry/{writer}/{round:06}");
+        let keys: Vec<String> =
+            std::iter::once(format!("last/{writer}")).chain((*seen..*seen + 20).map(entry)).collect();
+        let answer = self.store.multi_get(self.ks[1], &keys, None)?;
+        let Some(last) = &answer.value[0] else { return Ok(()) };
+        let round = u64::from_be_bytes(last[..].try_into().unwrap());
+        assert!(round >= *seen);
+        let cut = round / 16 * 16;
+        let oldest = if cut == 0 { 1 } else { cut - 10 };
+        for (n, value) in (*seen..).zip(&answer.value[1..]) {
+            assert_eq!(value.is_some(), (oldest..=round).contains(&n), "round {n} of {round}: half a batch");
+        }
+        *seen = round;
+        Ok(())
+    }
+
     /// Writers, readers, a log thread and a maintenance thread, until the writers are done.
     fn run(&self, rounds: u64) -> Vec<Result<()>> {
         thread::scope(|scope| {
@@ -124,6 +142,9 @@ impl Arena {
                     let mut seen = [0; WRITERS];
                     while !self.done.load(Ordering::SeqCst) {
                         self.look(&mut seen, reverse)?;
+                        for (writer, seen) in seen.iter_mut().enumerate() {
+                            self.look_at_once(writer, seen)?;
+                        }
                     }
                     Ok(())
                 }));

@@ -12,8 +12,8 @@
 //!
 //! - **Deterministic**: the same [`Chart`] gives the same bytes; nothing of time, chance or hash order.
 //! - **Readable on light and dark**: the picture has its own ground, and both colours of each line
-//!   keep their distance to it. The palette is Okabe and Ito's, which people of any colour vision
-//!   can tell apart.
+//!   keep their distance to it. The palette begins with Okabe and Ito's, which people of any colour
+//!   vision can tell apart.
 //! - **The y axis begins at 0**: a line that is twice as high is twice as much.
 //! - Whoever cannot see it finds every number as text: a marker has a `<title>`.
 //!

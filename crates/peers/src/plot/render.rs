@@ -7,7 +7,7 @@ use crate::Result;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-const WIDTH: f64 = 800.0;
+const WIDTH: f64 = 820.0;
 const HEIGHT: f64 = 440.0;
 /// The field that the lines lie in.
 const LEFT: f64 = 78.0;
@@ -19,9 +19,10 @@ const LEGEND_LINE: f64 = 22.0;
 const MARKER: f64 = 4.5;
 const CAP: f64 = 4.0;
 
-/// Okabe and Ito's palette: a name, the colour on a light ground and the one on a dark ground, and
-/// a dash. Yellow is too pale for a light ground and is left out; grey stands in.
-const STYLES: [(&str, &str, &str); 8] = [
+/// The colour on a light ground, the one on a dark ground, and a dash. First Okabe and Ito's palette
+/// (darkened where a light ground asks for it; yellow is too pale and left out), then more of the kind,
+/// which dashes and markers tell apart.
+const STYLES: [(&str, &str, &str); 10] = [
     ("#0072b2", "#56b4e9", ""),
     ("#d55e00", "#ff8c42", "7 3"),
     ("#009e73", "#3fd0a4", "2 3"),
@@ -30,6 +31,8 @@ const STYLES: [(&str, &str, &str); 8] = [
     ("#1b87bd", "#9ad7f5", "1 4"),
     ("#5a5a5a", "#bdbdbd", "12 4"),
     ("#7a3b00", "#d9a066", "4 2 1 2"),
+    ("#4b3fb5", "#b3aaff", "8 2"),
+    ("#a3003f", "#ff8fab", "3 2 3 6"),
 ];
 
 /// The chart as an SVG document.
@@ -227,7 +230,7 @@ mod tests {
             series: vec![
                 series("ringfort", 0, [2e5, 3e5, 4e5]),
                 series("rocks<db>", 1, [1e5, 2e5, 3e5]),
-                series("ninth", 8, [3e5, 3e5, 3e5]),
+                series("eleventh", 10, [3e5, 3e5, 3e5]),
             ],
         }
     }

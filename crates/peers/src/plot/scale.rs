@@ -105,6 +105,7 @@ impl Unit {
             Self::Count => match value.abs() {
                 big if big >= 1e6 => format!("{}M", short(value / 1e6)),
                 big if big >= 1e4 => format!("{}k", short(value / 1e3)),
+                big if big >= 1e2 => format!("{value:.0}"),
                 _ => short(value),
             },
             Self::Bytes => match value {
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         assert_eq!(Unit::Count.write(1_250_000.0), "1.25M");
-        assert_eq!(Unit::Count.write(9_999.0), "9999");
+        assert_eq!(Unit::Count.write(7_491.23), "7491");
         assert_eq!(Unit::Percent.write(90.0), "90 %");
         assert_eq!(short(-0.001), "0");
     }

@@ -40,6 +40,9 @@ use ringfort_bench::{Benchmark, Compression, Settings, Workload};
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// What the names of the variants begin with.
+pub const PREFIX: &str = "twinstore:";
+
 /// The variants.
 pub const ENGINES: &[Kind] = &[
     engine::SOFTWARE_PAPER,
@@ -168,8 +171,6 @@ pub fn run(args: &Args) -> Result<()> {
         let points =
             sweep::points(figure, &args.base(), args.values(varied), &engines, &args.turns, &mut book)?;
         rows.extend(points.iter().flat_map(|point| point.rows.clone()));
-        // The fill is the same everywhere: what is looked at comes after it.
-        rows.retain(|row| row.benchmark == Benchmark::ReadRandomWriteRandom);
         figures::draw(&rows, &args.out)?;
         tables += &table(figure, &points);
         all.extend(points);
@@ -325,6 +326,7 @@ mod tests {
         for varied in [Varied::ValueSize, Varied::BlockSize, Varied::ReadShare, Varied::Threads] {
             let figure = figure(varied).unwrap();
             assert!(figure.name.starts_with("twinstore"));
+            assert!(ENGINES.iter().all(|kind| kind.name.starts_with(PREFIX)));
             assert!(!paper::said(varied).by_hardware.is_empty());
         }
     }

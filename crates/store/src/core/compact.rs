@@ -62,7 +62,7 @@ impl Inner {
                 let choice = if collecting {
                     gc::choose(&view.version)
                 } else {
-                    pick::choose(&view.version, tree.options(), &tree.cursors.lock())
+                    pick::choose(&view.version, tree.options())
                 };
                 if !matches!(choice, Choice::Nothing) {
                     *job = self.begin(tree, &view.version, choice)?;
@@ -132,9 +132,6 @@ impl Inner {
         self.stats.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
         self.stats.compaction_bytes_written.fetch_add(new.bytes(), Ordering::Relaxed);
         self.stats.compactions.fetch_add(1, Ordering::Relaxed);
-        if let Some(last) = inputs.iter().map(|table| &table.largest).max().filter(|_| target > level) {
-            tree.cursors.lock()[level].clone_from(last);
-        }
         let mut change = new.joining(target);
         change.removed.extend(inputs.into_iter().map(|table| (level, table)));
         change.removed.extend(below.into_iter().map(|table| (target, table)));

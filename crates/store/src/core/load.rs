@@ -40,6 +40,9 @@ use std::sync::atomic::Ordering;
 /// into its range.
 const FLUSHES_MAX: usize = 8;
 
+/// Takes one entry.
+pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
 /// The tables of a load, which no edit names yet.
 struct Loading<'a> {
     inner: &'a Inner,
@@ -93,7 +96,7 @@ impl Inner {
     pub(crate) fn bulk_load(
         &self,
         keyspace: KeyspaceId,
-        entries: &mut dyn FnMut(&mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>,
+        entries: &mut dyn FnMut(Sink<'_>) -> Result<()>,
     ) -> Result<Ticket> {
         self.check()?;
         let tree = self.tree(keyspace)?;
@@ -256,7 +259,7 @@ fn placed(
         let hidden_by_none = (0..LEVELS).take_while(free).last().unwrap_or(0);
         hidden_by_none.min(deepest.max(roomy))
     };
-    let loaded = |meta: &TableMeta| Arc::new(meta.clone().as_loaded(position));
+    let loaded = |meta: &TableMeta| Arc::new(meta.clone().into_loaded(position));
     tables.iter().map(|meta| (place(meta), loaded(meta))).collect()
 }
 

@@ -4,6 +4,7 @@ use super::Inner;
 use crate::engine::lsm::blob::{BlobFiles, BlobSet};
 use crate::engine::lsm::iter::{Entries, LevelCursor, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
+use crate::engine::lsm::table_cache::TableSlot;
 use crate::engine::lsm::tree::{GetOutcome, Handle, Reads, Tables, View};
 use crate::store::{Answer, Snapshot};
 use crate::value::Value;
@@ -73,6 +74,45 @@ impl Inner {
         })
     }
 
+    /// All of it as of one position: `at`, or the newest visible one.
+    pub(crate) fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        at: Option<Seq>,
+    ) -> Result<Answer<Vec<Option<Value>>>> {
+        self.check()?;
+        let mut view = self.view(keyspace, |reads| reads.gets += keys.len() as u64)?;
+        let at = match at {
+            Some(at) => at,
+            // A view that changed meanwhile may lack a part of what the position shows.
+            None => loop {
+                let at = self.visible();
+                let again = self.view(keyspace, |_| {})?;
+                if again.is_same_view(&view) {
+                    break at;
+                }
+                view = again;
+            },
+        };
+        let outcomes = view.multi_get(keys, at, &self.tables).map_err(|error| self.refuse(error))?;
+        let mut depends = Seq::ZERO;
+        let mut values = Vec::with_capacity(keys.len());
+        for (key, outcome) in keys.iter().zip(outcomes) {
+            let answer = match outcome {
+                GetOutcome::Found(value, depends) => Answer { value: Some(value), depends },
+                GetOutcome::Absent(depends) => Answer { value: None, depends },
+                GetOutcome::NeedsIo => Answer { value: None, depends: at }, // It was not asked to stay in memory.
+                GetOutcome::Merge => {
+                    merged(&view, key.as_ref(), at, &self.tables).map_err(|error| self.refuse(error))?
+                }
+            };
+            depends = depends.max(answer.depends);
+            values.push(answer.value);
+        }
+        Ok(Answer { value: values, depends })
+    }
+
     pub(crate) fn iter(
         self: &Arc<Self>,
         keyspace: KeyspaceId,
@@ -111,22 +151,47 @@ pub(crate) fn merged(view: &View, key: &[u8], at: Seq, tables: &Tables) -> Resul
 /// All sources of a view that may touch `from..to`, newest first.
 pub(crate) fn sources(view: &View, from: &[u8], to: Option<&[u8]>, tables: &Tables) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = view.memtables().map(|mem| Source::Memtable(mem.table.cursor())).collect();
+    let prefix = common_prefix_of((from, to), view.version.prefix_bytes);
     for slot in view.version.read(0).slots().iter().rev() {
-        if slot.meta().overlaps(from, to) {
+        if slot.meta().overlaps(from, to) && may_matter(slot, prefix, tables)? {
             let table = Arc::clone(&*tables.open.open(slot)?);
             sources.push(Source::Table(TableCursor::new(table, Arc::clone(&tables.blocks), true)));
         }
     }
-    let deeper = (1..LEVELS).filter_map(|level| {
-        LevelCursor::over(view.version.read(level), from, to, &tables.open).map(Source::Level)
-    });
-    sources.extend(deeper);
+    for level in 1..LEVELS {
+        if let Some(mut cursor) = LevelCursor::over(view.version.read(level), from, to, &tables.open)
+            && (prefix.is_none() || cursor.narrow(|slot| may_matter(slot, prefix, tables))?)
+        {
+            sources.push(Source::Level(cursor));
+        }
+    }
     Ok(sources)
 }
 
 /// Where the pointers of a view lead.
 pub(crate) fn values_of(view: &View, tables: &Tables) -> (Arc<BlobFiles>, Arc<BlobSet>) {
     (Arc::clone(&tables.values), Arc::clone(&view.version.blobs))
+}
+
+/// The first `prefix_bytes` bytes that all keys of a range have in common, if they have; none for 0.
+fn common_prefix_of<'f>((from, to): (&'f [u8], Option<&[u8]>), prefix_bytes: usize) -> Option<&'f [u8]> {
+    let prefix = from.get(..prefix_bytes).filter(|prefix| !prefix.is_empty())?;
+    let to = to?;
+    // Below the first key behind the prefix: it has the prefix, or is that key.
+    let mut behind = prefix.to_vec();
+    while behind.pop_if(|last| *last == u8::MAX).is_some() {}
+    *behind.last_mut()? += 1;
+    (to <= behind.as_slice()).then_some(prefix)
+}
+
+/// Whether a scan of keys with `prefix` must look into a table. Range tombstones are in no filter.
+fn may_matter(slot: &TableSlot, prefix: Option<&[u8]>, tables: &Tables) -> Result<bool> {
+    match prefix {
+        Some(prefix) if slot.meta().range_tombstones == 0 => {
+            tables.open.open(slot)?.may_have_prefix(prefix, &tables.blocks)
+        }
+        _ => Ok(true),
+    }
 }
 
 /// One table. `fill_cache`: keep its blocks, as a reader wants and a compaction does not.
@@ -137,4 +202,23 @@ pub(crate) fn table_source(meta: &Arc<TableMeta>, tables: &Tables, fill_cache: b
 /// Disjoint tables in order.
 pub(crate) fn level_source(metas: Vec<Arc<TableMeta>>, tables: &Tables, fill_cache: bool) -> Source {
     Source::Level(LevelCursor::new(&metas, Arc::clone(&tables.open), fill_cache))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common_prefix_of;
+
+    #[test]
+    fn a_range_has_a_prefix_only_if_all_its_keys_have() {
+        let of = |from: &'static [u8], to: Option<&[u8]>| common_prefix_of((from, to), 2);
+        assert_eq!(of(b"ab", Some(b"ac")), Some(&b"ab"[..]));
+        assert_eq!(of(b"abx", Some(b"aby")), Some(&b"ab"[..]));
+        assert_eq!(of(b"abx", Some(b"ac\0")), None, "'ac' is inside");
+        assert_eq!(of(b"abx", None), None);
+        assert_eq!(of(b"a", Some(b"ab")), None, "too short");
+        assert_eq!(of(b"a\xff", Some(b"b")), Some(&b"a\xff"[..]));
+        assert_eq!(of(b"a\xff", Some(b"b\0")), None);
+        assert_eq!(of(b"\xff\xff", Some(b"\xff\xff\xff")), None, "no key is behind it: not worth a rule");
+        assert_eq!(common_prefix_of((b"ab", Some(b"ac")), 0), None, "the option is off");
+    }
 }

@@ -26,7 +26,7 @@ use crate::engine::lsm::blob::BlobMeta;
 use crate::engine::lsm::table::meta::TableMeta;
 use crate::options::{Compression, KeyspaceOptions};
 use ringfort_base::codec::{DecodeError, Reader, Write};
-use ringfort_base::limits::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, LEVELS, NAME_BYTES_MAX};
+use ringfort_base::limits::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, KEY_BYTES_MAX, LEVELS, NAME_BYTES_MAX};
 use ringfort_base::{FileNo, Incarnation, KeyspaceId, Seq};
 use ringfort_trust::keys::Secret;
 use ringfort_trust::{Head, Tag};
@@ -260,6 +260,7 @@ fn encode_options(out: &mut Vec<u8>, o: &KeyspaceOptions) {
     out.put_varint(o.level1_bytes);
     out.put_bytes(o.merge_operator.as_deref().unwrap_or_default().as_bytes());
     out.put_varint(o.separate_values_from_bytes as u64);
+    out.put_varint(o.prefix_bytes as u64);
 }
 
 fn decode_options(r: &mut Reader<'_>) -> Result<KeyspaceOptions, DecodeError> {
@@ -280,6 +281,7 @@ fn decode_options(r: &mut Reader<'_>) -> Result<KeyspaceOptions, DecodeError> {
         level1_bytes: r.varint()?,
         merge_operator: Some(r.str(NAME_BYTES_MAX)?.to_owned()).filter(|name| !name.is_empty()),
         separate_values_from_bytes: size(r.varint()?)?,
+        prefix_bytes: size(r.varint()?)?,
     };
     check_options(&options).map_err(DecodeError::Meaning)?;
     Ok(options)
@@ -298,6 +300,12 @@ pub(crate) fn check_options(o: &KeyspaceOptions) -> Result<(), &'static str> {
     }
     if o.write_buffer_bytes < 4096 || o.table_bytes < 4096 || o.level1_bytes < 4096 {
         return Err("write_buffer_bytes, table_bytes and level1_bytes must be at least 4 KiB");
+    }
+    if o.prefix_bytes > KEY_BYTES_MAX {
+        return Err("prefix_bytes must be at most the longest key's length");
+    }
+    if o.prefix_bytes > 0 && o.bloom_bits_per_key == 0 {
+        return Err("prefix_bytes needs filters: bloom_bits_per_key must not be 0");
     }
     if !(1..=1000).contains(&o.level0_tables) {
         return Err("level0_tables must be between 1 and 1000");

@@ -323,10 +323,13 @@ impl Edits {
             r.varint().unwrap();
         }
         r.u8().unwrap();
-        for _ in 0..4 {
+        for _ in 0..3 {
             r.varint().unwrap();
         }
         r.bytes(255).unwrap();
+        for _ in 0..2 {
+            r.varint().unwrap();
+        }
     }
 }
 

@@ -98,6 +98,7 @@ fn options(keyspace: usize) -> KeyspaceOptions {
         ),
         // In one of the keyspaces every value lies apart, in one the longer ones, in one none.
         separate_values_from_bytes: [0, 1, 20][keyspace % 3],
+        prefix_bytes: keyspace % 3,
         ..small()
     }
 }
@@ -251,6 +252,53 @@ impl Mirror {
             let found = self.store.get(self.ids[ks], key, Some(at)).map_err(|e| e.to_string())?.value;
             if found.as_deref() != Some(value.as_slice()) {
                 return Err(format!("get of {key:?} differs from the iterator"));
+            }
+        }
+        self.compare_prefixes(ks, &expected, at, space)?;
+        // Those that are there, twice and in no order, and some that are not.
+        let absent = expected.iter().map(|(key, _)| [key.as_slice(), b"\0"].concat());
+        let present = expected.iter().rev().chain(&expected).map(|(key, _)| key.clone());
+        let keys: Vec<Vec<u8>> = present.chain(absent).collect();
+        let found = self.store.multi_get(self.ids[ks], &keys, Some(at)).map_err(|e| e.to_string())?.value;
+        for (key, value) in keys.iter().zip(&found) {
+            if value.as_deref() != space.entries.get(key).map(Vec::as_slice) {
+                return Err(format!("{key:?} among many differs from the iterator"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Mirror {
+    /// Scans over keys that share their first bytes, which filters may answer: of keys that are there,
+    /// and of their neighbours.
+    fn compare_prefixes(
+        &self,
+        ks: usize,
+        some: &[(Vec<u8>, Vec<u8>)],
+        at: &Snapshot,
+        space: &model::Space,
+    ) -> Result<(), String> {
+        for (key, _) in some.iter().step_by(4) {
+            for (len, step) in [(1, 0), (2, 0), (2, 1)] {
+                let Some(mut prefix) = key.get(..len).map(<[u8]>::to_vec) else { continue };
+                prefix[len - 1] = prefix[len - 1].wrapping_add(step);
+                let behind = prefix.iter().rposition(|byte| *byte < u8::MAX).map(|last| {
+                    let mut behind = prefix[..=last].to_vec();
+                    behind[last] += 1;
+                    behind
+                });
+                let iter = self.store.iter(self.ids[ks], &prefix, behind.as_deref(), false, at);
+                let seen: Result<Vec<_>, _> = iter.and_then(Iterator::collect);
+                let expected: Vec<_> = space
+                    .entries
+                    .range(prefix.clone()..)
+                    .take_while(|(key, _)| key.starts_with(&prefix))
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
+                if seen.map_err(|e| e.to_string())? != expected {
+                    return Err(format!("a scan of the prefix {prefix:?} differs from the model"));
+                }
             }
         }
         Ok(())

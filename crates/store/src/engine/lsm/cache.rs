@@ -102,6 +102,12 @@ impl<T: Cached> Slot<T> {
         Some(Arc::clone(value))
     }
 
+    /// Looks at the slot so that the processor fetches it.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        std::hint::black_box(self.0.is_locked());
+    }
+
     /// The hand passes.
     pub(crate) fn sweep(&self) -> Swept {
         let Some(mut held) = self.0.try_lock() else { return Swept::Kept };

@@ -28,7 +28,8 @@ pub fn block(data: &[u8]) {
         collect_tombstones(block);
     }
     if content == Content::Data
-        && let Ok(loaded) = Block::parse(Plain::pretend(data.to_vec()), content).and_then(|b| b.as_of(Seq(7)))
+        && let Ok(loaded) =
+            Block::parse(Plain::pretend(data.to_vec()), content).and_then(|block| block.stamped(Seq(7)))
     {
         walk(&Arc::new(loaded));
     }

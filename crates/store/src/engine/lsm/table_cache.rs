@@ -131,7 +131,7 @@ impl TableCache {
     pub(crate) fn resident<'s>(&self, slot: &'s TableSlot) -> Option<Ref<'s, Table>> {
         match slot.open.get() {
             Some(kept) => Some(Ref::Pinned(&kept.table)),
-            None => self.open.get(&slot.meta.file).map(Ref::Shared),
+            None => self.open.get(&slot.meta.file).map(|table| self.keep(slot, table)),
         }
     }
 
@@ -148,14 +148,18 @@ impl TableCache {
     }
 
     fn open_slot<'s>(&self, slot: &'s TableSlot) -> Result<Ref<'s, Table>> {
-        let table = self.get(&slot.meta)?;
+        Ok(self.keep(slot, self.get(&slot.meta)?))
+    }
+
+    /// Keeps a table open in its slot, if not too many are kept.
+    fn keep<'s>(&self, slot: &'s TableSlot, table: Arc<Table>) -> Ref<'s, Table> {
         if self.kept.fetch_add(1, Ordering::Relaxed) < self.kept_max {
             let kept = Kept { table: Arc::clone(&table), count: Arc::clone(&self.kept) };
             let _ = slot.open.set(kept); // Another thread may have been first: the same table.
         } else {
             self.kept.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(Ref::Shared(table))
+        Ref::Shared(table)
     }
 
     /// The table; opened if it is not.

@@ -3,12 +3,15 @@
 use crate::engine::lsm::key::{Trailer, key_prefix};
 use crate::engine::lsm::level::Level;
 use crate::engine::lsm::table::{TableCursor, TableMeta};
-use crate::engine::lsm::table_cache::TableCache;
+use crate::engine::lsm::table_cache::{TableCache, TableSlot};
 use crate::engine::lsm::tombstone::FragmentedTombstones;
 use ringfort_base::{Result, Seq};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Asking more tables than this whether they have a prefix costs more than it saves.
+const NARROWED_TABLES_MAX: usize = 4;
 
 /// A place in a run of a level's tables. Tables are opened when they are reached.
 pub struct LevelCursor {
@@ -37,6 +40,26 @@ impl LevelCursor {
         let run = level.overlapping(from, to);
         let (level, cache) = (Arc::clone(level), Arc::clone(cache));
         (!run.is_empty()).then(|| Self { at: run.start, run, level, cache, fill_cache: true, cursor: None })
+    }
+
+    /// Leaves out tables at both ends that `keep` does not want, from a run of a few; `false`: none
+    /// is left.
+    ///
+    /// # Errors
+    /// What `keep` fails with.
+    pub(crate) fn narrow(&mut self, keep: impl Fn(&TableSlot) -> Result<bool>) -> Result<bool> {
+        if self.run.len() > NARROWED_TABLES_MAX {
+            return Ok(true);
+        }
+        let slots = self.level.slots();
+        while !self.run.is_empty() && !keep(&slots[self.run.start])? {
+            self.run.start += 1;
+        }
+        while !self.run.is_empty() && !keep(&slots[self.run.end - 1])? {
+            self.run.end -= 1;
+        }
+        self.at = self.run.start;
+        Ok(!self.run.is_empty())
     }
 
     /// The range tombstones of its tables that touch `from..to`; tables that have some are opened.

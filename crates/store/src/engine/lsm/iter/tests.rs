@@ -112,6 +112,7 @@ impl Fixture {
             block_bytes: 80,
             restart_interval: 3,
             bloom_bits_per_key: 10,
+            prefix_bytes: 0,
             compression: Compression::None,
         };
         let mut writer = TableWriter::new(self.disk.create(&table_path(file)).unwrap(), identity, options);

@@ -35,6 +35,9 @@ pub(crate) struct Collector {
     keys: Vec<u8>,
     hashes: Vec<u64>,
     bits_per_key: u32,
+    prefix_bytes: usize,
+    /// The prefix that was noted last for the current block.
+    last_prefix: Option<Vec<u8>>,
 }
 
 /// Where index and filter came to lie.
@@ -48,8 +51,8 @@ pub(crate) struct Layout {
 
 impl Collector {
     /// `bits_per_key == 0`: no filters.
-    pub(crate) fn new(bits_per_key: u32) -> Self {
-        Self { bits_per_key, ..Self::default() }
+    pub(crate) fn new(bits_per_key: u32, prefix_bytes: usize) -> Self {
+        Self { bits_per_key, prefix_bytes, ..Self::default() }
     }
 
     /// Notes the hash of a user key of the current block; a key of two blocks is noted for both,
@@ -57,11 +60,26 @@ impl Collector {
     pub(crate) fn note_key(&mut self, user_key: &[u8]) {
         if self.bits_per_key != 0 {
             self.hashes.push(filter::hash_key(user_key));
+            self.note_prefix(user_key);
+        }
+    }
+
+    /// As keys: once for each block that has it.
+    fn note_prefix(&mut self, user_key: &[u8]) {
+        let Some(prefix) = user_key.get(..self.prefix_bytes).filter(|prefix| !prefix.is_empty()) else {
+            return;
+        };
+        if self.last_prefix.as_deref() != Some(prefix) {
+            self.hashes.push(filter::hash_key(prefix));
+            let last = self.last_prefix.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(prefix);
         }
     }
 
     /// Ends the current block: its separator and its place.
     pub(crate) fn end_block(&mut self, key: &[u8], trailer: Trailer, handle: BlockHandle) {
+        self.last_prefix = None;
         let from = self.keys.len();
         self.keys.extend_from_slice(key);
         let key = from..self.keys.len();

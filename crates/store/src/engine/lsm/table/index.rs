@@ -127,6 +127,11 @@ impl Index {
         low
     }
 
+    /// The separator of an entry; empty behind the last.
+    pub(crate) fn key(&self, at: usize) -> &[u8] {
+        if at < self.len() { self.block.whole_entry(at).0 } else { &[] }
+    }
+
     /// The value of an entry; empty behind the last.
     pub(crate) fn value(&self, at: usize) -> &[u8] {
         if at < self.len() { self.block.whole_entry(at).2 } else { &[] }

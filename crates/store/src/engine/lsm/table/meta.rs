@@ -69,7 +69,7 @@ pub struct TableMeta {
 impl TableMeta {
     /// The record of a table whose entries, all of them puts with sequence number 0, are as of `seq`.
     #[must_use]
-    pub fn as_loaded(self, seq: Seq) -> Self {
+    pub fn into_loaded(self, seq: Seq) -> Self {
         Self { loaded: true, smallest_seq: seq, largest_seq: seq, ..self }
     }
 

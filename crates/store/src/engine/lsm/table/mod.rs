@@ -30,7 +30,7 @@ pub mod writer;
 
 pub use cursor::TableCursor;
 pub use meta::TableMeta;
-pub use reader::{Lookup, Table};
+pub use reader::{Ask, Lookup, Table};
 pub use writer::{TableOptions, TableWriter};
 
 use ringfort_base::FileNo;

@@ -69,6 +69,14 @@ impl Guide {
         }
     }
 
+    /// Whether keys that begin with `prefix` may stand behind part `at`.
+    pub(super) fn goes_on_behind(&self, at: usize, prefix: &[u8]) -> bool {
+        match self {
+            Self::Flat(_) => false,
+            Self::Top(top) => top.key(at) <= prefix || top.key(at).starts_with(prefix),
+        }
+    }
+
     /// Where a part lies.
     pub(super) fn handles(&self, at: usize) -> Result<PartitionHandles, DecodeError> {
         match self {

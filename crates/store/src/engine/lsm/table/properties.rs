@@ -1,7 +1,7 @@
 //! A table's properties: what statistics, size estimates and people want to know of it.
 //!
 //! ```text
-//! properties := version u8 (1) | varint × 8, in the order of the fields
+//! properties := version u8 (1) | varint × 9, in the order of the fields
 //! ```
 
 use ringfort_base::codec::{DecodeError, Reader, Write};
@@ -27,12 +27,14 @@ pub struct Properties {
     pub partitions: u64,
     /// Filter bits per key that were asked for.
     pub bloom_bits_per_key: u64,
+    /// So many first bytes of each key are in the filters as well; 0: none.
+    pub prefix_bytes: u64,
 }
 
 impl Properties {
-    fn fields(&self) -> [u64; 8] {
+    fn fields(&self) -> [u64; 9] {
         let Self { data_blocks, data_bytes, raw_key_bytes, raw_value_bytes, .. } = *self;
-        let Self { index_bytes, filter_bytes, partitions, bloom_bits_per_key, .. } = *self;
+        let Self { index_bytes, filter_bytes, partitions, bloom_bits_per_key, prefix_bytes, .. } = *self;
         [
             data_blocks,
             data_bytes,
@@ -42,6 +44,7 @@ impl Properties {
             filter_bytes,
             partitions,
             bloom_bits_per_key,
+            prefix_bytes,
         ]
     }
 
@@ -72,6 +75,7 @@ impl Properties {
             filter_bytes: r.varint()?,
             partitions: r.varint()?,
             bloom_bits_per_key: r.varint()?,
+            prefix_bytes: r.varint()?,
         };
         r.finish().map(|()| properties)
     }

@@ -1,6 +1,6 @@
 //! An open table: point lookups, and the blocks that cursors ask for.
 
-use super::block::{Block, BlockCursor, Content};
+use super::block::{Block, BlockCursor, Content, Found};
 use super::format::{BlockHandle, BlockKind, Footer, PartitionHandles, Place, Plain, SealedFile};
 use super::index::Index;
 use super::meta::TableMeta;
@@ -9,7 +9,7 @@ use super::properties::Properties;
 use super::readahead::Readahead;
 use super::table_path;
 use crate::engine::lsm::blob::{BlobPointer, Uses};
-use crate::engine::lsm::cache::{BlockCache, PinnedBytes, Ref};
+use crate::engine::lsm::cache::{BlockCache, PinnedBytes, Ref, Slot};
 use crate::engine::lsm::filter::{Filter, hash_key};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
@@ -29,6 +29,15 @@ pub enum Lookup {
     Absent,
     /// Not without reading from the disk (R23); only if asked to stay resident.
     NeedsIo,
+}
+
+/// A key that a table is asked for, with its [`hash_key`].
+#[derive(Clone, Copy)]
+pub struct Ask<'k> {
+    /// The key.
+    pub key: &'k [u8],
+    /// Its hash.
+    pub hash: u64,
 }
 
 /// An open table. Opening verifies footer, properties, tombstones, and index and filter (of a
@@ -168,15 +177,108 @@ impl Table {
                 cache.fetch(slot, (&*part, number), || self.load_block(&part, number))?
             };
             match block.seek_entry(key, target) {
-                Some(found) if found.same_key => {
-                    let kind = found.trailer.point_kind();
-                    let value = Value::in_block(block, found.value);
-                    return Ok(Lookup::Found(found.trailer.seq(), kind, value));
-                }
+                Some(found) if found.same_key => return Ok(found_in(block, found)),
                 Some(_) => return Ok(Lookup::Absent),
                 None => number += 1,
             }
         }
+    }
+
+    /// As [`Table::get`] for each of `asks`, which ascend; the answers in their order. First all
+    /// filters and indexes are asked, then each block that is left is found once.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn get_many(&self, asks: &[Ask<'_>], snapshot: Seq, cache: &BlockCache) -> Result<Vec<Lookup>> {
+        let target = Trailer::seek(snapshot);
+        let mut answers: Vec<Lookup> = asks.iter().map(|_| Lookup::Absent).collect();
+        let mut part: Option<(usize, Ref<'_, Part>)> = None;
+        // The asks that are for the present part, and soon, for which of its blocks.
+        let mut left: Vec<(usize, usize)> = Vec::new();
+        for (nth, ask) in asks.iter().enumerate() {
+            let at = self.part_of(ask.key, target);
+            if at == self.part_count() {
+                break; // Nor are later keys in any part.
+            }
+            if part.as_ref().is_none_or(|(present, _)| *present != at) {
+                if let Some((_, part)) = part.take() {
+                    self.get_left(&part, asks, &mut left, (target, snapshot), cache, &mut answers)?;
+                }
+                part = Some((at, self.part(at, cache)?));
+            }
+            part.iter()
+                .filter_map(|(_, part)| part.filter.as_ref())
+                .for_each(|filter| filter.touch(ask.hash));
+            left.push((nth, 0));
+        }
+        if let Some((_, part)) = part {
+            self.get_left(&part, asks, &mut left, (target, snapshot), cache, &mut answers)?;
+        }
+        Ok(answers)
+    }
+
+    /// Answers what is left for a part, block by block.
+    fn get_left(
+        &self,
+        part: &Arc<Part>,
+        asks: &[Ask<'_>],
+        left: &mut Vec<(usize, usize)>,
+        (target, snapshot): (Trailer, Seq),
+        cache: &BlockCache,
+        answers: &mut [Lookup],
+    ) -> Result<()> {
+        // The processor waits for many of them at a time: filters, slots, blocks.
+        left.retain_mut(|(nth, number)| {
+            let Ask { key, hash } = asks[*nth];
+            let passes = part.filter.as_ref().is_none_or(|filter| filter.may_contain(hash));
+            if passes {
+                *number = part.index.seek_near(key, target);
+            }
+            passes
+        });
+        left.iter().filter_map(|(_, number)| part.blocks.get(*number)).for_each(Slot::touch);
+        let mut blocks: Vec<(usize, usize, Arc<Block>)> = Vec::with_capacity(left.len());
+        for (nth, number) in left.drain(..) {
+            let Some(slot) = part.blocks.get(number) else { continue };
+            let block = match blocks.last() {
+                Some((_, same, block)) if *same == number => Arc::clone(block),
+                _ => cache.fetch(slot, (part, number), || self.load_block(part, number))?,
+            };
+            blocks.push((nth, number, block));
+        }
+        blocks.iter().for_each(|(_, _, block)| block.touch());
+        for (nth, _, block) in blocks {
+            let Ask { key, hash } = asks[nth];
+            answers[nth] = match block.seek_entry(key, target) {
+                Some(found) if found.same_key => found_in(block, found),
+                Some(_) => Lookup::Absent,
+                None => self.get_hashed(key, hash, snapshot, cache, false)?, // In the next block, if at all.
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether a key of the table may begin with `prefix`, as far as its filters know: they do if
+    /// the table was written with prefixes of this length.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn may_have_prefix(&self, prefix: &[u8], cache: &BlockCache) -> Result<bool> {
+        if self.properties.prefix_bytes != prefix.len() as u64 || prefix.is_empty() {
+            return Ok(true);
+        }
+        let hash = hash_key(prefix);
+        let mut at = self.part_of(prefix, Trailer::FIRST);
+        while at < self.part_count() {
+            if self.part(at, cache)?.filter.as_ref().is_none_or(|filter| filter.may_contain(hash)) {
+                return Ok(true);
+            }
+            if !self.guide.goes_on_behind(at, prefix) {
+                break;
+            }
+            at += 1;
+        }
+        Ok(false)
     }
 
     /// A guess at where `key` would lie in the file, bytes from its start; for size estimates.
@@ -280,8 +382,9 @@ impl Table {
 
     /// Checks a data block, once. Entries of a loaded table get their sequence number.
     fn parse_data(&self, plain: Plain, handle: &BlockHandle) -> Result<Block> {
-        let block = Block::parse(plain, Content::Data)
-            .and_then(|block| if self.meta.loaded { block.as_of(self.meta.largest_seq) } else { Ok(block) });
+        let block = Block::parse(plain, Content::Data).and_then(|block| {
+            if self.meta.loaded { block.stamped(self.meta.largest_seq) } else { Ok(block) }
+        });
         block.map_err(|e| self.file.inconsistent(BlockKind::Data, handle, e))
     }
 
@@ -290,6 +393,10 @@ impl Table {
         let filter = handles.filter.map(|handle| open_filter(&self.file, &handle)).transpose()?;
         Ok(Part::new(filter, open_index(&self.file, BlockKind::Index, &handles.index)?, cache))
     }
+}
+
+fn found_in(block: Arc<Block>, found: Found) -> Lookup {
+    Lookup::Found(found.trailer.seq(), found.trailer.point_kind(), Value::in_block(block, found.value))
 }
 
 /// A handle as it stands in an index entry.

@@ -25,6 +25,7 @@ const OPTIONS: TableOptions = TableOptions {
     block_bytes: 1024,
     restart_interval: 8,
     bloom_bits_per_key: 10,
+    prefix_bytes: 0,
     compression: Compression::None,
 };
 
@@ -304,7 +305,7 @@ proptest! {
         restart_interval in 1..20usize,
         probes in prop::collection::vec((prop::collection::vec(prop_oneof![Just(0), Just(1), Just(2)], 0..9), 0..41u64), 30),
     ) {
-        let options = TableOptions { block_bytes, restart_interval, bloom_bits_per_key: 10, compression };
+        let options = TableOptions { block_bytes, restart_interval, compression, ..OPTIONS };
         let protection = if sealed { SEALED } else { Protection::Checksummed };
         let disk = disk();
         let meta = write(&disk, 5, protection, options, &entries, &tombstones);
@@ -459,5 +460,30 @@ fn values_do_not_stand_readable_in_a_sealed_file() {
             write(&disk, 1, protection, OPTIONS, &vec![put(1, 1, needle)], &FragmentedTombstones::default());
         let bytes = disk.bytes_of(&table_path(meta.file)).unwrap();
         assert_eq!(bytes.windows(needle.len()).any(|w| w == needle), readable);
+    }
+}
+
+/// Whether filters know the prefixes of a table's keys: all that are there, few that are not, also
+/// where the table has many parts and a prefix spans several of them.
+#[test]
+fn filters_know_prefixes_if_asked_to() {
+    let entries: Entries = (0..3000u64)
+        .map(|n| {
+            let key = format!("{:04}/{n:06}", n / 40 * 3).into_bytes();
+            (key, Trailer::new(Seq(n + 1), Kind::Put), vec![7; 100])
+        })
+        .collect();
+    for (prefix_bytes, block_bytes) in [(4, 4096), (4, 200), (0, 200)] {
+        let (disk, cache) = (disk(), BlockCache::new(64 << 20));
+        let options = TableOptions { prefix_bytes, block_bytes, ..OPTIONS };
+        let meta = write(&disk, 9, SEALED, options, &entries, &FragmentedTombstones::default());
+        let table = open(&disk, &meta, &cache).unwrap();
+        assert_eq!(table.properties().prefix_bytes, prefix_bytes as u64);
+        let may_have = |n: u64| table.may_have_prefix(format!("{n:04}").as_bytes(), &cache).unwrap();
+        assert!((0..75).all(|n| may_have(n * 3)), "what is there is never denied");
+        let wrong = (0..225).filter(|n| n % 3 != 0 && may_have(*n)).count();
+        assert!(if prefix_bytes == 0 { wrong == 150 } else { wrong < 15 }, "{wrong} of 150 absent ones pass");
+        assert!(table.may_have_prefix(b"0001/", &cache).unwrap(), "another length: nobody knows");
+        assert!(table.may_have_prefix(b"", &cache).unwrap());
     }
 }

@@ -38,14 +38,17 @@ pub struct TableOptions {
     pub restart_interval: usize,
     /// Filter bits per key; 0: no filter.
     pub bloom_bits_per_key: u32,
+    /// So many first bytes of each key go into the filter as well; 0: none.
+    pub prefix_bytes: usize,
     /// Compression of data blocks.
     pub compression: Compression,
 }
 
 impl From<&KeyspaceOptions> for TableOptions {
     fn from(options: &KeyspaceOptions) -> Self {
-        let &KeyspaceOptions { block_bytes, restart_interval, bloom_bits_per_key, compression, .. } = options;
-        Self { block_bytes, restart_interval, bloom_bits_per_key, compression }
+        let &KeyspaceOptions { block_bytes, restart_interval, bloom_bits_per_key, .. } = options;
+        let &KeyspaceOptions { prefix_bytes, compression, .. } = options;
+        Self { block_bytes, restart_interval, bloom_bits_per_key, prefix_bytes, compression }
     }
 }
 
@@ -112,7 +115,7 @@ impl TableWriter {
             block: BlockBuilder::new(options.restart_interval),
             block_has_key: false,
             plain: Vec::new(),
-            collector: Collector::new(options.bloom_bits_per_key),
+            collector: Collector::new(options.bloom_bits_per_key, options.prefix_bytes),
             tombstones: BlockBuilder::new(TOMBSTONE_RESTARTS),
             last: None,
             last_key: Vec::new(),
@@ -122,6 +125,7 @@ impl TableWriter {
             counts: (0, 0, 0),
             properties: Properties {
                 bloom_bits_per_key: u64::from(options.bloom_bits_per_key),
+                prefix_bytes: options.prefix_bytes as u64,
                 ..Properties::default()
             },
             uses: Uses::default(),
@@ -332,7 +336,10 @@ impl TableWriter {
             self.file.allocate(reserve).map_err(|e| Error::io("reserve space for", &self.name, &e))?;
             self.reserved = reserve;
         }
-        self.write_out()
+        let (from, len) = (self.written, self.out.len() as u64);
+        self.write_out()?;
+        self.file.write_back(from, len);
+        Ok(())
     }
 
     fn write_out(&mut self) -> Result<()> {

@@ -52,21 +52,32 @@ impl View {
             covered = covered.max(table.max_covering_seq(key, snapshot).unwrap_or_default());
             match table.get_hashed(key, hash, snapshot, &tables.blocks, resident_only)? {
                 table::Lookup::NeedsIo => return Ok(GetOutcome::NeedsIo),
-                table::Lookup::Found(seq, Kind::ValuePointer, pointer) if seq > covered => {
-                    let value = tables.values.value(&self.version.blobs, &pointer, resident_only)?;
-                    return Ok(value.map_or(GetOutcome::NeedsIo, |value| GetOutcome::Found(value, seq)));
-                }
                 table::Lookup::Found(seq, kind, value) => {
-                    return Ok(decide(seq, kind, covered, value));
+                    return self.decide_stored((seq, kind, value), covered, tables, resident_only);
                 }
                 table::Lookup::Absent => {}
             }
         }
         Ok(GetOutcome::Absent(covered))
     }
+
+    /// What a table's entry says: its value may lie in a value file.
+    pub(super) fn decide_stored(
+        &self,
+        (seq, kind, value): (Seq, Kind, Value),
+        covered: Seq,
+        tables: &Tables,
+        resident_only: bool,
+    ) -> Result<GetOutcome> {
+        if kind != Kind::ValuePointer || seq <= covered {
+            return Ok(decide(seq, kind, covered, value));
+        }
+        let value = tables.values.value(&self.version.blobs, &value, resident_only)?;
+        Ok(value.map_or(GetOutcome::NeedsIo, |value| GetOutcome::Found(value, seq)))
+    }
 }
 
-fn decide(seq: Seq, kind: Kind, covered: Seq, value: Value) -> GetOutcome {
+pub(super) fn decide(seq: Seq, kind: Kind, covered: Seq, value: Value) -> GetOutcome {
     match kind {
         Kind::Put if seq > covered => GetOutcome::Found(value, seq),
         Kind::Merge if seq > covered => GetOutcome::Merge,

@@ -28,6 +28,13 @@ pub(crate) struct Handle {
     view: Arc<View>,
 }
 
+impl Handle {
+    /// Whether both lead to the same view.
+    pub(crate) fn is_same_view(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.view, &other.view)
+    }
+}
+
 impl std::ops::Deref for Handle {
     type Target = View;
     #[inline]
@@ -142,7 +149,7 @@ mod tests {
     }
 
     fn view() -> Arc<View> {
-        let version = Arc::new(Version::new(Default::default(), Arc::default()));
+        let version = Arc::new(Version::new(Default::default(), Arc::default(), 0));
         Arc::new(View { active: Mem::new(1, 0).unwrap(), frozen: Vec::new(), version, merger: None })
     }
 

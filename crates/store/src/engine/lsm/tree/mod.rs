@@ -8,6 +8,7 @@
 
 mod get;
 mod handles;
+mod multi;
 mod version;
 
 pub(crate) use get::GetOutcome;
@@ -111,8 +112,6 @@ pub(crate) struct Tree {
     flushed: AtomicU64,
     /// The count as of `flushed`.
     flushed_count: AtomicI64,
-    /// Round robin over a level's key range: where the last compaction of each level ended.
-    pub(crate) cursors: parking_lot::Mutex<[Vec<u8>; ringfort_base::limits::LEVELS]>,
 }
 
 impl Tree {
@@ -127,7 +126,8 @@ impl Tree {
         for meta in state.levels.iter().flatten() {
             tables.get(meta)?;
         }
-        let version = Arc::new(Version::new(state.levels.clone(), open_values(state, tables)?));
+        let values = open_values(state, tables)?;
+        let version = Arc::new(Version::new(state.levels.clone(), values, state.options.prefix_bytes));
         let merger = state.options.merge_operator.as_deref();
         let merger = merger.map(|name| Arc::new(Merger::new(&state.name, name, operators)));
         let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
@@ -141,7 +141,6 @@ impl Tree {
             counted_at: AtomicU64::new(state.flushed.0),
             flushed: AtomicU64::new(state.flushed.0),
             flushed_count: AtomicI64::new(state.count),
-            cursors: parking_lot::Mutex::default(),
         })
     }
 

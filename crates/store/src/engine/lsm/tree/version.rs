@@ -84,6 +84,8 @@ pub(crate) struct Version {
     read: [Arc<Level>; LEVELS],
     /// The value files that the tables point into.
     pub(crate) blobs: Arc<BlobSet>,
+    /// The keyspace's option: so many first bytes of each key are in the filters.
+    pub(crate) prefix_bytes: usize,
 }
 
 /// What turns a version into the next.
@@ -99,9 +101,18 @@ pub(crate) struct Change {
 
 impl Version {
     /// A version of these tables.
-    pub(crate) fn new(levels: [Vec<Arc<TableMeta>>; LEVELS], blobs: Arc<BlobSet>) -> Self {
+    pub(crate) fn new(
+        levels: [Vec<Arc<TableMeta>>; LEVELS],
+        blobs: Arc<BlobSet>,
+        prefix_bytes: usize,
+    ) -> Self {
         let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &HashMap::new())));
-        Self { levels, read, blobs }
+        Self { levels, read, blobs, prefix_bytes }
+    }
+
+    /// The tables of all levels as readers want them.
+    pub(crate) fn levels_read(&self) -> &[Arc<Level>; LEVELS] {
+        &self.read
     }
 
     /// The tables of a level as readers want them.
@@ -156,7 +167,7 @@ impl Version {
         let known = slots.map(|slot| (slot.meta().file, slot)).collect();
         let read = std::array::from_fn(|level| Arc::new(Level::new(&levels[level], &known)));
         let (blobs, dead) = self.blobs_with(change)?;
-        Ok((Self { levels, read, blobs }, dead))
+        Ok((Self { levels, read, blobs, prefix_bytes: self.prefix_bytes }, dead))
     }
 
     fn blobs_with(&self, change: &Change) -> Result<(Arc<BlobSet>, Vec<Arc<BlobMeta>>), String> {

@@ -22,6 +22,7 @@ mod reader;
 pub use builder::BlockBuilder;
 pub use cursor::BlockCursor;
 pub use reader::Block;
+pub(crate) use reader::Found;
 
 /// Bytes of a restart point in the array.
 const RESTART_BYTES: usize = 8;

@@ -106,7 +106,7 @@ impl Block {
     ///
     /// # Errors
     /// [`DecodeError`] if one carries another.
-    pub(in crate::engine::lsm) fn as_of(mut self, seq: Seq) -> Result<Self, DecodeError> {
+    pub(in crate::engine::lsm) fn stamped(mut self, seq: Seq) -> Result<Self, DecodeError> {
         let mut at = self.first();
         while at.entry < self.entries_end {
             let entry = self.entry(at.entry).ok_or(DecodeError::Short)?;
@@ -165,6 +165,12 @@ impl Block {
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Looks at where a search begins so that the processor fetches it.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        std::hint::black_box((self.bytes.first(), self.bytes.last()));
     }
 
     /// Memory that it takes.
