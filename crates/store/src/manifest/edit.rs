@@ -104,8 +104,7 @@ pub(crate) enum Entry {
 pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
     match entry {
         Entry::CreateKeyspace { id, name, options, key, flushed, count } => {
-            out.put_u8(1);
-            out.put_u32(id.0);
+            begin(out, 1, *id);
             out.put_bytes(name.as_bytes());
             encode_options(out, options);
             out.put(key.expose_for_sealing());
@@ -113,27 +112,21 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
             out.put_u64(*count as u64);
         }
         Entry::DropKeyspace { id, at } => {
-            out.put_u8(2);
-            out.put_u32(id.0);
+            begin(out, 2, *id);
             out.put_varint(at.0);
         }
         Entry::AddTable { keyspace, level, meta } => {
-            out.put_u8(3);
-            out.put_u32(keyspace.0);
+            begin(out, 3, *keyspace);
             out.put_u8(*level);
-            let mut bytes = Vec::new();
-            meta.encode(&mut bytes);
-            out.put_bytes(&bytes);
+            put_record(out, |bytes| meta.encode(bytes));
         }
         Entry::RemoveTable { keyspace, level, file } => {
-            out.put_u8(4);
-            out.put_u32(keyspace.0);
+            begin(out, 4, *keyspace);
             out.put_u8(*level);
             out.put_varint(file.0);
         }
         Entry::Flushed { keyspace, through, count } => {
-            out.put_u8(5);
-            out.put_u32(keyspace.0);
+            begin(out, 5, *keyspace);
             out.put_varint(through.0);
             out.put_u64(*count as u64);
         }
@@ -161,22 +154,30 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &Entry) {
             out.put_varint(at.0);
         }
         Entry::ForgetKeyspace { id } => {
-            out.put_u8(10);
-            out.put_u32(id.0);
+            begin(out, 10, *id);
         }
         Entry::AddValues { keyspace, meta } => {
-            out.put_u8(13);
-            out.put_u32(keyspace.0);
-            let mut bytes = Vec::new();
-            meta.encode(&mut bytes);
-            out.put_bytes(&bytes);
+            begin(out, 13, *keyspace);
+            put_record(out, |bytes| meta.encode(bytes));
         }
         Entry::RemoveValues { keyspace, file } => {
-            out.put_u8(14);
-            out.put_u32(keyspace.0);
+            begin(out, 14, *keyspace);
             out.put_varint(file.0);
         }
     }
+}
+
+/// The front of an entry about a keyspace.
+fn begin(out: &mut Vec<u8>, kind: u8, keyspace: KeyspaceId) {
+    out.put_u8(kind);
+    out.put_u32(keyspace.0);
+}
+
+/// A record with its length in front.
+fn put_record(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::new();
+    encode(&mut bytes);
+    out.put_bytes(&bytes);
 }
 
 /// Decodes all entries of an edit.
