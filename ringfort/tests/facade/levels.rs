@@ -262,7 +262,6 @@ fn without_workers_the_callers_do_the_work() {
     assert_eq!(db.get("02999").unwrap().as_deref(), Some(&b"value"[..]));
 }
 
-/// R11: a counter that cannot be reached leaves an applied batch in doubt, never undone.
 #[test]
 fn upkeep_can_be_waited_for_with_workers_and_without() {
     for background in [true, false] {
@@ -277,7 +276,7 @@ fn upkeep_can_be_waited_for_with_workers_and_without() {
         let before = db.statistics();
         assert!(before.flushes > 5, "{before:?}");
         let (level0, _) = db.default_keyspace().levels().unwrap()[0];
-        assert!(level0 < 4, "the debt is paid: {level0}");
+        assert!(level0 <= 8, "the debt is paid, level 0 at twice its trigger at most: {level0}");
         assert!(!db.run_pending().unwrap(), "and nothing is left to do");
         door::sleep(Duration::from_millis(20));
         let after = db.statistics();
@@ -287,6 +286,7 @@ fn upkeep_can_be_waited_for_with_workers_and_without() {
     }
 }
 
+/// R11: a counter that cannot be reached leaves an applied batch in doubt, never undone.
 #[test]
 fn r11_a_failure_of_the_counter_is_an_unknown_outcome() {
     // Once only the counter's answer is missing, once nobody knows whether it advanced.
