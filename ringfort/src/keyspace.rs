@@ -54,7 +54,8 @@ impl Keyspace {
     }
 
     /// Reads many keys at the store's read level, all as of one moment: never half of a batch. The
-    /// values in the order of the keys. Cheaper than as many [`Keyspace::get`], and held back once.
+    /// values in the order of the keys. Held back once; keys that lie together are found together, keys
+    /// in any order cost about as much as so many [`Keyspace::get`].
     pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
         let answer = self.shared.pump.store.multi_get(self.id, keys, None)?;
         self.shared.pump.gate(answer.depends, self.shared.read_level)?;

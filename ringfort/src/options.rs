@@ -345,7 +345,7 @@ impl Options {
                 OsDisk::create(path).map_err(|e| Error::io("open", &path.display().to_string(), &e))?;
             Ok(Arc::new(disk))
         };
-        ringfort_host::door::use_large_pages();
+        ringfort_host::door::advise_on_memory();
         let data = disk(&self.path)?;
         let trusted = match &self.trusted {
             None => None,

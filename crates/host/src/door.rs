@@ -90,9 +90,9 @@ pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// From now on the process's large structures ask for large pages.
-pub fn use_large_pages() {
-    ringfort_base::memory::advise_by(crate::large_pages::advise);
+/// From now on the process's large structures ask for large pages, and give them back.
+pub fn advise_on_memory() {
+    ringfort_base::memory::advise_by(crate::page_advice::ADVISOR);
 }
 
 /// The processor time that this process has used, all threads together, in microseconds.

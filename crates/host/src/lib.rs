@@ -6,11 +6,11 @@
 //! of [`ringfort_base::world`], so that a test, the simulator or an attacker can stand in.
 //!
 //! `unsafe` stands in three files: `cpu_random` asks the processor for random bits, `tail` appends to
-//! logs through memory, `large_pages` advises the system about memory.
+//! logs through memory, `page_advice` advises the system about memory.
 #![deny(unsafe_code)]
 
 mod cpu_random;
 pub mod disk;
 pub mod door;
-mod large_pages;
+mod page_advice;
 mod tail;

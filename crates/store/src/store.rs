@@ -300,7 +300,8 @@ impl Store {
     }
 
     /// Reads many keys, all as of one position: `at`, or the newest visible state. The values in the
-    /// order of the keys. Cheaper than as many [`Store::get`], also for keys in any order.
+    /// order of the keys. Keys that lie together cost less than as many [`Store::get`]; keys in any
+    /// order about as much.
     pub fn multi_get<K: AsRef<[u8]>>(
         &self,
         keyspace: KeyspaceId,

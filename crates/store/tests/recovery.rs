@@ -4,7 +4,7 @@ mod common;
 use common::*;
 use ringfort_base::{ErrorKind, EvidenceKind, Level};
 use ringfort_fault::memory::CrashChoice;
-use ringfort_store::{KeyspaceOptions, MergeOperators, Store, WriteBatch};
+use ringfort_store::{KeyspaceOptions, MergeOperators, Store, StoreOptions, WriteBatch};
 use std::sync::Arc;
 
 #[test]
@@ -297,5 +297,41 @@ fn a_log_beyond_the_memory_budget_is_flushed_while_it_is_replayed() {
         check(&again);
         settle(&again).unwrap();
         check(&again);
+    }
+}
+
+/// Every life has a segment of its own, with space reserved: lives that write little must not pile
+/// that up.
+#[test]
+fn the_log_of_many_short_lives_stays_small() {
+    for mode in MODES {
+        let mut machine = Machine::new(mode, 31);
+        let options = StoreOptions { max_total_wal_size: 256 << 10, ..machine.options() };
+        let segments = |machine: &Machine| {
+            let logs = machine.log_disk().files().into_iter().filter(|(path, _)| path.starts_with("wal/"));
+            logs.map(|(_, bytes)| bytes.len() as u64).collect::<Vec<_>>()
+        };
+        for life in 0..40u32 {
+            let store = Store::open(machine.world(), options.clone()).unwrap();
+            let ks = store.create_keyspace("ks", small()).unwrap();
+            put(&store, ks, &life.to_be_bytes(), b"here", Level::Durable).unwrap();
+            settle(&store).unwrap();
+            if life % 2 == 0 {
+                store.close().unwrap();
+                let last = *segments(&machine).last().unwrap();
+                assert!(
+                    last < options.segment_bytes / 2,
+                    "{mode}: a closed log has no reserve: {last} bytes"
+                );
+            } else {
+                machine = machine.after_kill();
+            }
+            let bytes: u64 = segments(&machine).iter().sum();
+            let most = options.max_total_wal_size + options.segment_bytes;
+            assert!(bytes <= most, "{mode}, life {life}: {bytes} bytes of log");
+        }
+        let store = machine.open().unwrap();
+        let ks = store.keyspace("ks").unwrap();
+        assert_eq!(dump(&store, ks).unwrap().len(), 40);
     }
 }

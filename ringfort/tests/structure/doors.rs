@@ -39,7 +39,7 @@ const DENY_UNSAFE: &[&str] =
 /// The files with `unsafe` blocks. LMDB maps its file, and its crate marks that unsafe.
 const MAY_BE_UNSAFE: &[&str] = &[
     "crates/host/src/cpu_random.rs",
-    "crates/host/src/large_pages.rs",
+    "crates/host/src/page_advice.rs",
     "crates/host/src/tail.rs",
     "crates/store/src/engine/lsm/memtable/",
     "crates/peers/src/engines/lmdb.rs",

@@ -10,6 +10,7 @@ use super::purge::{Freed, Readers};
 use super::values::{Opening, Written, change_entries};
 use crate::engine::lsm::compaction::merge::{Merge, Rules};
 use crate::engine::lsm::iter::Source;
+use crate::engine::lsm::memtable;
 use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
@@ -149,7 +150,7 @@ impl Inner {
             pressure = pressure.max((level0_pile(tree) - LEVEL0_PILE) / (LEVEL0_PILE_MAX - LEVEL0_PILE));
             bytes += tree.memtable_bytes();
         }
-        self.tables.blocks.set_reserved(bytes);
+        self.tables.blocks.set_reserved(bytes + memtable::spare_bytes());
         let excess = bytes as f64 / self.memtable_share().max(1) as f64 - 1.0;
         pressure = pressure.max(excess / MEMTABLE_EXCESS_MAX);
         let delay_ns =
@@ -514,6 +515,9 @@ impl Inner {
         while self.lead(self.log.lock())? == Step::Worked {}
         self.sync_now()?;
         self.anchor_now()?;
+        // Everything is safe by now. A disk that cannot keeps the space reserved until a flush frees the
+        // segment.
+        let _ = self.log.lock().writer.give_back();
         self.frontiers.close();
         self.wake_log();
         self.wake_maintenance();

@@ -73,6 +73,7 @@ pub(super) fn rebuild(
         last: Seq::ZERO,
         tail: Vec::new(),
         segments: VecDeque::new(),
+        segment_bytes: options.segment_bytes,
         time_ms: state.time_ms,
     };
     let replayed = replay(context, state.log_start, &state.lives, anchor, &mut rebuild)?;
@@ -92,6 +93,7 @@ struct Rebuild<'a> {
     last: Seq,
     tail: Vec<(Vec<Run>, Head)>,
     segments: VecDeque<Segment>,
+    segment_bytes: u64,
     time_ms: u64,
 }
 
@@ -132,6 +134,8 @@ impl Sink for Rebuild<'_> {
         // What begins at the anchored head or behind it is copied into the new life.
         if start.position < self.anchor.wal.position {
             let end = end.position.min(self.anchor.wal.position);
+            // A life that was killed left it with all that was reserved for it.
+            let bytes = bytes.max(self.segment_bytes);
             self.segments.push_back(Segment { number, end: Seq(end), bytes });
         }
     }

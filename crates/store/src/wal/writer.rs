@@ -109,6 +109,11 @@ impl WalWriter {
         self.len
     }
 
+    /// Gives back the space that was reserved and not written: the segment is ended, and synced.
+    pub(crate) fn give_back(&self) -> std::io::Result<()> {
+        self.file.truncate(self.len)
+    }
+
     /// Whether a group of about `bytes` should start a new segment.
     pub(crate) fn is_full(&self, bytes: usize) -> bool {
         let records = bytes / RECORD_BYTES_MAX + 64;

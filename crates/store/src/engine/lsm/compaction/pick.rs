@@ -75,11 +75,18 @@ pub(crate) fn plan(version: &Version, level: usize, mut inputs: Vec<Arc<TableMet
     let smallest = inputs.iter().map(|table| table.smallest.as_slice()).min();
     let largest = inputs.iter().map(|table| table.largest.as_slice()).max();
     let below = version.overlapping(level + 1, smallest, largest);
-    let disjoint = level > 0 || inputs.len() == 1;
-    if below.is_empty() && disjoint {
+    if below.is_empty() && (level > 0 || are_disjoint(&inputs)) {
         return Choice::Move { level, tables: inputs };
     }
     Choice::Merge { level, inputs, below }
+}
+
+/// Whether no two tables have a key between them that is in the range of both: what is written in the
+/// order of its keys comes to level 0 like that.
+fn are_disjoint(tables: &[Arc<TableMeta>]) -> bool {
+    let mut ranges: Vec<_> = tables.iter().map(|table| (&table.smallest, &table.largest)).collect();
+    ranges.sort_unstable();
+    ranges.windows(2).all(|pair| pair[0].1 < pair[1].0)
 }
 
 /// Neighbours that share a boundary key go together, so that no older version of a key is left
@@ -151,6 +158,19 @@ mod tests {
             let merges = matches!(level0(tables, level1_bytes), Choice::Merge { level: 0, .. });
             assert_eq!(merges, due, "{tables} tables over {level1_bytes} bytes");
         }
+    }
+
+    #[test]
+    fn tables_written_in_the_order_of_their_keys_go_down_as_they_are() {
+        let ranges = [("c", "d"), ("a", "b"), ("g", "h"), ("e", "f")];
+        let mut all: Vec<_> = (1..).zip(ranges).map(|(n, range)| (0, table(n, range, 100))).collect();
+        all.push((1, table(99, ("i", "z"), 100)));
+        let moves = |all: &[_]| matches!(choose(&version(all), &OPTIONS()), Choice::Move { level: 0, .. });
+        assert!(moves(&all));
+        all[2] = (0, table(3, ("f", "h"), 100));
+        assert!(!moves(&all), "two share a key");
+        all[2] = (0, table(3, ("g", "i"), 100));
+        assert!(!moves(&all), "one shares a key with level 1");
     }
 
     #[test]

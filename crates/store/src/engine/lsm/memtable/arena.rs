@@ -20,7 +20,7 @@
 #![expect(unsafe_code, reason = "hands out raw memory to the skiplist; every block states why it is sound")]
 
 use parking_lot::Mutex;
-use ringfort_base::memory::{LARGE_PAGE_BYTES, prefer_large_pages};
+use ringfort_base::memory::{LARGE_PAGE_BYTES, prefer_large_pages, release};
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
@@ -47,6 +47,11 @@ unsafe impl Send for Spare {}
 
 /// Chunks that dropped arenas left, advised already. Never more than memtables took at once.
 static SPARE: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
+
+/// Memory of the chunks that no arena has.
+pub(super) fn spare_bytes() -> usize {
+    SPARE.lock().len() * LARGE_PAGE_BYTES
+}
 
 fn chunk_layout(bytes: u64) -> Option<Layout> {
     Layout::from_size_align(usize::try_from(bytes).ok()?, LARGE_PAGE_BYTES).ok()
@@ -197,8 +202,12 @@ impl Drop for Arena {
             if nth > 0 && layout.size() == LARGE_PAGE_BYTES && spare.len() < SPARE_CHUNKS_MAX {
                 spare.push(Spare(base));
             } else {
-                // SAFETY: allocated by `take` with this layout; freed here only, where no arena has it.
-                unsafe { dealloc(base, layout) };
+                // SAFETY: allocated by `take` with this layout; freed here only, where no arena has it: all
+                // of it is ours and may hold anything.
+                unsafe {
+                    release(slice::from_raw_parts_mut(base.cast::<MaybeUninit<u8>>(), layout.size()));
+                    dealloc(base, layout);
+                }
             }
         }
     }

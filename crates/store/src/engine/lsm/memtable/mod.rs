@@ -14,6 +14,11 @@ mod skiplist;
 
 pub use skiplist::{Cursor, Holder, PinnedValue};
 
+/// Memory that is kept for memtables to come, bytes.
+pub(crate) fn spare_bytes() -> usize {
+    arena::spare_bytes()
+}
+
 use super::filter::hash_key;
 use super::key::{Kind, Trailer};
 use super::tombstone::FragmentedTombstones;

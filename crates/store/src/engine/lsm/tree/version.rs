@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One part of so many of the memory budget is left to buffers.
-const BUFFERS_SHARE: usize = 16;
+const BUFFERS_SHARE: usize = 10;
 /// Most tables that are kept open.
 const OPEN_TABLES_MAX: usize = 4096;
 
