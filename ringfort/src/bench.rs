@@ -1,5 +1,5 @@
 //! The library as the benchmarks see it: [`Ringfort`] opens a store, [`Db`] is an
-//! [`Engine`](ringfort_bench::Engine).
+//! [`Engine`].
 //!
 //! What is measured is what is shipped: the public calls of [`Db`], its two background workers, the
 //! anchor window (R7), and everything that is read back verified. `ringfort bench db` and the
