@@ -311,11 +311,16 @@ pub fn anchor_worker(server: &Server, signal: &Signal, window: Duration, syncing
             ends = None;
             continue;
         }
-        // First disarm, then look: a write after the look raises the signal.
-        server.anchor_armed().store(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        let unanchored = || store.frontier(Level::Fresh) < store.frontier(Level::Buffered);
+        if ends.is_none() || !unanchored() {
+            // First disarm, then look: a write after the look raises the signal. While a window is
+            // open no write need tell.
+            ends = None;
+            server.anchor_armed().store(false, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+        }
         let mut left = None;
-        if store.frontier(Level::Fresh) < store.frontier(Level::Buffered) {
+        if unanchored() {
             let now = server.monotonic();
             left = Some(ends.get_or_insert(now + window).saturating_sub(now));
         }

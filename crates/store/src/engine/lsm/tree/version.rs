@@ -14,8 +14,8 @@ use ringfort_trust::Protection;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// One part of so many of the memory budget is left to buffers.
-const BUFFERS_SHARE: usize = 10;
+/// One part of so many of the memory budget is left to buffers, and to what the allocator loses.
+const BUFFERS_SHARE: usize = 8;
 /// Most tables that are kept open.
 const OPEN_TABLES_MAX: usize = 4096;
 
