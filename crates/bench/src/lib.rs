@@ -27,6 +27,7 @@ pub mod process;
 mod progress;
 pub mod recovery;
 pub mod rng;
+pub mod scratch;
 pub mod settings;
 mod tally;
 pub mod text;

@@ -13,6 +13,7 @@
 //! thinks it owes.
 
 use crate::keys::Key;
+use crate::scratch::Scratch;
 use crate::settings::{Compression, Settings};
 use crate::values::Values;
 use crate::{Engine, Result, process};
@@ -255,7 +256,7 @@ pub fn run(args: &Args, subjects: &[Subject], child: &dyn Fn() -> Result<Command
     let mut all: Vec<Recovered> = Vec::new();
     for repeat in 1..=args.repeats {
         for subject in subjects {
-            let scratch = Scratch::new(&args.dir)?;
+            let scratch = Scratch::new(&args.dir, "ringfort-recovery")?;
             let one = |step: &str| -> Result<String> {
                 let dir = scratch.0.clone();
                 let step = Step {
@@ -321,27 +322,6 @@ fn row(one: &Recovered, ratio: Option<f64>) -> String {
         one.peak_rss_bytes >> 20,
         ratio.map(|ratio| format!("{ratio:.2}x")).unwrap_or_default()
     )
-}
-
-/// A new directory that goes with everything in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(parent: &Path) -> Result<Self> {
-        let dir = parent.join(format!("ringfort-recovery-{}", std::process::id()));
-        std::fs::create_dir_all(parent)
-            .and_then(|()| std::fs::create_dir(&dir))
-            .map_err(|e| format!("{}: {e}", dir.display()))?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} stays behind: {error}", self.0.display());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use crate::cgroup::Cgroup;
 use crate::compare::Turns;
 use crate::results::Outcome;
 use crate::setup::Setup;
+use ringfort_bench::scratch::Scratch;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the kernel is to enforce.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Limits {
 
 /// Runs it and waits for it.
 pub fn run(setup: &Setup, dir: &Path, limits: Option<&Limits>, label: &str) -> Result<Vec<Outcome>> {
-    let dir = Scratch::new(dir)?;
+    let dir = Scratch::new(dir, "ringfort-peers")?;
     let group = limits.map(Limits::enforce).transpose()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("run").args(setup.flags()?).args(["--label", label]).arg("--dir").arg(&dir.0);
@@ -61,28 +61,4 @@ pub fn run(setup: &Setup, dir: &Path, limits: Option<&Limits>, label: &str) -> R
         why += "; the kernel killed it because its --memory_limit was too small for it";
     }
     Err(why.into())
-}
-
-/// A new directory that goes with everything in it.
-pub struct Scratch(pub PathBuf);
-
-impl Scratch {
-    /// Makes one below `parent`.
-    pub fn new(parent: &Path) -> Result<Self> {
-        static NTH: AtomicU64 = AtomicU64::new(0);
-        let nth = NTH.fetch_add(1, Ordering::Relaxed);
-        let dir = parent.join(format!("ringfort-peers-{}-{nth}", std::process::id()));
-        std::fs::create_dir_all(parent)
-            .and_then(|()| std::fs::create_dir(&dir))
-            .map_err(|e| format!("{}: {e}", dir.display()))?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("ringfort-peers: {} stays behind: {error}", self.0.display());
-        }
-    }
 }

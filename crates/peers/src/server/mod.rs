@@ -12,12 +12,12 @@
 
 mod process;
 
-use crate::child::Scratch;
 use crate::plot::{Axis, Chart, Point, Scale, Series, Unit};
 use crate::report::Spread;
 use crate::results::Book;
 use crate::{Result, figures, machine};
 use process::{Kind, Running, Test};
+use ringfort_bench::scratch::Scratch;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -178,7 +178,7 @@ fn at_level(args: &Args, kinds: &[(Kind, PathBuf)], level: Level) -> Result<Vec<
         kinds.iter().map(|(kind, _)| Served { kind: *kind, level, repeats: Vec::new() }).collect();
     for repeat in 1..=args.repeats {
         for ((kind, program), series) in kinds.iter().zip(&mut all) {
-            let dir = Scratch::new(&args.dir)?;
+            let dir = Scratch::new(&args.dir, "ringfort-peers")?;
             let server = Running::start(*kind, program, &dir.0, level)?;
             let mut tests = Vec::new();
             for &pipeline in &args.pipelines {
