@@ -170,6 +170,8 @@ impl Inner {
     pub(crate) fn freeze_full_memtables(&self, _log: &Log, touched: &[Arc<Tree>], position: Seq) {
         let mut frozen = false;
         for tree in touched {
+            // Without memory for it the keyspace goes on as it is.
+            let _ = tree.learn_early();
             if tree.active_bytes() >= tree.options().write_buffer_bytes {
                 frozen |= tree.freeze(position).unwrap_or(false);
             }
