@@ -455,6 +455,7 @@ impl Inner {
             Some(id) => vec![self.tree(id)?],
             None => self.trees.read().values().cloned().collect(),
         };
+        self.begin_segment_before_flush(&trees)?;
         for tree in trees {
             self.freeze_now(&tree)?;
             let _flushing = self.flushing.lock();
