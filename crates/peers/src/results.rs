@@ -15,7 +15,6 @@ use crate::{Result, server};
 use ringfort_bench::Measured;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// One benchmark of one run, as the file has it.
@@ -127,32 +126,9 @@ impl Book {
     }
 
     /// Appends lines of another kind.
-    pub fn append(&self, lines: &[String]) -> Result<()> {
-        let Some(path) = self.path.as_ref().filter(|_| !lines.is_empty()) else { return Ok(()) };
-        let named = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut file =
-            std::fs::OpenOptions::new().create(true).read(true).append(true).open(path).map_err(named)?;
-        let mut text = String::new();
-        if !ends_with_newline(&mut file).map_err(named)? {
-            text.push('\n');
-        }
-        lines.iter().for_each(|line| {
-            text += line;
-            text.push('\n');
-        });
-        // One write: lines of two programs that share the file do not mix.
-        Ok(file.write_all(text.as_bytes()).map_err(named)?)
+    pub fn append(&self, new: &[String]) -> Result<()> {
+        self.path.as_ref().map_or(Ok(()), |path| ringfort_bench::lines::append(path, new))
     }
-}
-
-fn ends_with_newline(file: &mut std::fs::File) -> std::io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
 }
 
 /// The results of a file; of those that say the same thing, the last.

@@ -152,6 +152,8 @@ impl Args {
                 bloom_bits: 10,
                 compression_type: Compression::None,
                 background_jobs: 2,
+                min_blob_size: None,
+                merge_operator: None,
             },
             emulation: Emulation { counter_latency: self.counter_latency, page_cache: self.page_cache },
             memory_limit: None,
