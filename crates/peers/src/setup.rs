@@ -98,7 +98,7 @@ impl Setup {
 }
 
 /// A number for this very program file.
-fn build() -> &'static str {
+pub fn build() -> &'static str {
     static BUILD: OnceLock<String> = OnceLock::new();
     BUILD.get_or_init(|| {
         let program = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
@@ -130,7 +130,12 @@ mod tests {
             "--sync",
             "--level=fresh",
         ];
-        let more = ["--compression_type=lz4", "--memory_budget=8MiB", "--counter_latency=40", "--min_blob_size=1KiB"];
+        let more = [
+            "--compression_type=lz4",
+            "--memory_budget=8MiB",
+            "--counter_latency=40",
+            "--min_blob_size=1KiB",
+        ];
         let crate::Command::Compare(args) = Cli::parse_from(given.iter().chain(&more)).command else {
             panic!("not compare")
         };

@@ -170,8 +170,10 @@ fn introduce(args: &FreshArgs, dir: &Path) {
 /// The table, and the lines of JSON to where they go.
 fn show(args: &FreshArgs, all: &[Measured]) -> Result<(), Failure> {
     let to_screen = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    let mut text =
-        vec!["level    writers handles      ops/s    p50 us    p99 us  cpu us/op  commits/sync  rounds/10^6".to_owned()];
+    let mut text = vec![
+        "level    writers handles      ops/s    p50 us    p99 us  cpu us/op  commits/sync  rounds/10^6"
+            .to_owned(),
+    ];
     let mut lines = Vec::new();
     for measured in all {
         let (row, line) = shown(args, measured);

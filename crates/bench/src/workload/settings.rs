@@ -155,7 +155,9 @@ impl Workload {
                 u64::try_from(self.writes).unwrap_or(keys)
             }
             Benchmark::DeleteSeq | Benchmark::DeleteRandom => or_num(self.deletes),
-            Benchmark::SeekRandom | Benchmark::SeekRandomWhileWriting if self.seeks >= 0 => or_num(self.seeks),
+            Benchmark::SeekRandom | Benchmark::SeekRandomWhileWriting if self.seeks >= 0 => {
+                or_num(self.seeks)
+            }
             _ if benchmark.counts_reads() => or_num(self.reads),
             _ => or_num(self.writes),
         };

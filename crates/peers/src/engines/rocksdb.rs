@@ -96,7 +96,11 @@ fn options(settings: &Settings) -> Result<Options> {
         Some("max") => options.set_merge_operator_associative("max", greatest),
         Some("min") => options.set_merge_operator_associative("min", least),
         Some("add_u64") => options.set_merge_operator_associative("add_u64", add_u64),
-        Some(other) => return Err(format!("'{other}' is no merge operator; there are: append, max, min, add_u64").into()),
+        Some(other) => {
+            return Err(
+                format!("'{other}' is no merge operator; there are: append, max, min, add_u64").into()
+            );
+        }
     }
     Ok(options)
 }
