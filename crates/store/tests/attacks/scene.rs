@@ -220,7 +220,8 @@ pub fn tell(mode: Mode, seed: u64) -> Scene {
     let checkpoint = overwrite_and_delete(&mut author, &mut same_life, &mut loads);
     write_log_only(&mut author, &mut same_life);
     let mut views = vec![author.view.clone()];
-    for n in 0..8 {
+    // More than a segment.
+    for n in 0..16 {
         let changes = [put(0, 900 + n, 9), put(1, 900 + n, 9)];
         author.commit(if n % 3 == 0 { &changes } else { &changes[..1] }, Level::Durable).unwrap();
         views.push(author.view.clone());
