@@ -147,7 +147,7 @@ impl Args {
                 readwritepercent: self.readwritepercent,
                 level: self.level,
                 batch_size: FILL_BATCH,
-                duration: self.seconds,
+                duration: self.seconds as f64,
                 ..Workload::default()
             },
             settings: Settings {
