@@ -151,6 +151,7 @@ impl Args {
                 block_size: self.block_size,
                 bloom_bits: 10,
                 compression_type: Compression::None,
+                use_direct_reads: None,
                 background_jobs: 2,
             },
             emulation: Emulation { counter_latency: self.counter_latency, page_cache: self.page_cache },
