@@ -49,6 +49,7 @@ impl Default for Settings {
             compression_type: Compression::None,
             background_jobs: 2,
             min_blob_size: None,
+            use_direct_reads: None,
             merge_operator: None,
         }
     }
