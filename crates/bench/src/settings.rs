@@ -50,6 +50,7 @@ impl Default for Settings {
             background_jobs: 2,
             min_blob_size: None,
             merge_operator: None,
+            use_direct_reads: None,
         }
     }
 }
