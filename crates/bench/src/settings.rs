@@ -51,7 +51,6 @@ impl Default for Settings {
             min_blob_size: None,
             use_direct_reads: None,
             merge_operator: None,
-            use_direct_reads: None,
         }
     }
 }
