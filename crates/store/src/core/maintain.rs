@@ -81,6 +81,12 @@ impl Inner {
         if full && self.check().is_ok() {
             self.purge_step()?; // what may go makes room for the next try
         }
+        match &done {
+            Ok(Step::Worked) => self.maintained.store(true, Ordering::Relaxed),
+            // Memtables and a compaction's buffers are gone now; their memory is the cache's again.
+            Ok(Step::Idle) if self.maintained.swap(false, Ordering::Relaxed) => ringfort_base::memory::trim(),
+            Ok(Step::Idle) | Err(_) => {}
+        }
         done
     }
 
