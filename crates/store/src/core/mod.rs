@@ -18,6 +18,7 @@ mod compact;
 pub(crate) mod keyspaces;
 mod load;
 pub(crate) mod maintain;
+mod marker;
 pub(crate) mod open;
 pub(crate) mod purge;
 pub(crate) mod read;
@@ -74,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) compacting: Mutex<Option<compact::Job>>,
     /// Memtables take more than the whole memory budget: writes are refused until flushes catch up.
     pub(crate) memtables_full: AtomicBool,
+    /// Whether maintenance worked since it had nothing to do.
+    pub(crate) maintained: AtomicBool,
     /// How long writers should pause for each write, nanoseconds.
     pub(crate) delay_ns: AtomicU64,
     /// The pauses that nobody made yet, nanoseconds.
