@@ -36,7 +36,7 @@ impl Queue {
     }
 
     /// As old as everything submitted so far.
-    fn newest(&self) -> Ticket {
+    pub(crate) fn newest(&self) -> Ticket {
         Ticket { position: Seq(self.next_seq.0 - 1) }
     }
 }
