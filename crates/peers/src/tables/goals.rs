@@ -357,7 +357,11 @@ fn twin(all: &[Series]) -> Vec<Goal> {
         for (figure, points) in &figures {
             for point in points.iter().filter(|point| twinstore::is_first(&mut seen, point)) {
                 let Some(value) = pair.at(&point.runs) else { continue };
-                found.push(Checked { what: format!("{} {}", figure.varied.short(), point.value), value, bound });
+                found.push(Checked {
+                    what: format!("{} {}", figure.varied.short(), point.value),
+                    value,
+                    bound,
+                });
             }
         }
         found
