@@ -127,10 +127,7 @@ impl Inner {
             return Ok(Arc::clone(meta));
         }
         let mut writer = self.blob_writer(&**to, SEALED, meta.file, Compression::None)?;
-        self.tables
-            .values
-            .get(meta)?
-            .for_each(|pointer, payload| writer.add_payload(&payload, pointer.codec).map(drop))?;
+        self.tables.values.get(meta)?.copy_to(&mut writer)?;
         writer.finish().map(Arc::new)
     }
 }

@@ -3,6 +3,7 @@
 use crate::batch::WriteBatch;
 use crate::clock::Time;
 use crate::core::open::Recovery;
+use crate::core::stream::{ValueReader, ValueWriter};
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
 use crate::engine::lsm::iter::Entries;
@@ -157,6 +158,14 @@ impl Store {
         self.inner.apply(batch)
     }
 
+    /// Writes a value by the piece, of up to 512 MiB, for
+    /// [`WriteBatch::put_stored`](crate::WriteBatch::put_stored). What it writes goes past the log and the
+    /// memory budget; it is durable before the batch is submitted.
+    #[must_use]
+    pub fn value_writer(&self) -> ValueWriter {
+        ValueWriter::new(Arc::clone(&self.inner))
+    }
+
     /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued.
     pub fn log_step(&self) -> Result<Step> {
         self.inner.log_step()
@@ -297,6 +306,17 @@ impl Store {
         answer.ok_or_else(|| {
             ringfort_base::Error::new(ringfort_base::ErrorKind::Internal, "a read was not finished")
         })
+    }
+
+    /// Reads a key's value by the piece: one that lies in a value file uncompressed, as long ones do, is
+    /// never held whole.
+    pub fn value_reader(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&Snapshot>,
+    ) -> Result<Answer<Option<ValueReader>>> {
+        self.inner.value_reader(keyspace, key, at.map(Snapshot::position))
     }
 
     /// Reads many keys, all as of one position: `at`, or the newest visible state. The values in the

@@ -8,7 +8,7 @@ use super::format::{BlobFooter, BlobMeta, BlobPointer, PIECE_BYTES_MAX, encode_e
 use crate::engine::lsm::table::format::{BlockHandle, BlockKind, compress_into, seal_block};
 use crate::engine::lsm::table::writer::TableIdentity;
 use crate::options::Compression;
-use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, TAG_BYTES, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, BLOCK_ON_DISK_BYTES_MAX, TAG_BYTES, VALUE_BYTES_MAX};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Error, ErrorKind, Result};
 use ringfort_trust::{Sealer, Tag};
@@ -29,6 +29,8 @@ pub struct BlobWriter {
     written: u64,
     index: Vec<u8>,
     values: u64,
+    /// The value whose pieces are being added: where it began, its bytes so far, its codec.
+    open: Option<(u64, u64, Compression)>,
     scratch: Vec<u8>,
     failed: bool,
 }
@@ -47,6 +49,7 @@ impl BlobWriter {
             written: 0,
             index: Vec::new(),
             values: 0,
+            open: None,
             scratch: Vec::new(),
             failed: false,
         }
@@ -58,7 +61,7 @@ impl BlobWriter {
     /// `Internal` for an empty value or one above the limit; a disk error. The file is then lost.
     pub fn add(&mut self, value: &[u8]) -> Result<BlobPointer> {
         self.guarded(|w| {
-            if value.is_empty() || value.len() > VALUE_BYTES_MAX {
+            if value.is_empty() || value.len() > BATCH_VALUE_BYTES_MAX {
                 return Err(w.internal("a value is empty or above its limit"));
             }
             let mut payload = std::mem::take(&mut w.scratch);
@@ -77,6 +80,22 @@ impl BlobWriter {
     /// As [`BlobWriter::add`].
     pub fn add_payload(&mut self, payload: &[u8], codec: Compression) -> Result<BlobPointer> {
         self.guarded(|w| w.put_value(payload, codec))
+    }
+
+    /// Adds the next piece of a value's payload: [`PIECE_BYTES_MAX`] long unless it is the last.
+    ///
+    /// # Errors
+    /// As [`BlobWriter::add`].
+    pub fn add_piece(&mut self, piece: &[u8], codec: Compression) -> Result<()> {
+        self.guarded(|w| w.put_piece(piece, codec))
+    }
+
+    /// Ends the value whose pieces were added: where it lies.
+    ///
+    /// # Errors
+    /// As [`BlobWriter::add`].
+    pub fn end_value(&mut self) -> Result<BlobPointer> {
+        self.guarded(Self::close_value)
     }
 
     /// Bytes of the values so far.
@@ -103,28 +122,36 @@ impl BlobWriter {
     }
 
     fn put_value(&mut self, payload: &[u8], codec: Compression) -> Result<BlobPointer> {
-        let pointer = BlobPointer {
-            file: self.identity.place.file,
-            offset: self.data_bytes(),
-            payload_len: payload.len() as u32,
-            codec,
+        payload.chunks(PIECE_BYTES_MAX).try_for_each(|piece| self.put_piece(piece, codec))?;
+        self.close_value()
+    }
+
+    fn close_value(&mut self) -> Result<BlobPointer> {
+        let Some((offset, len, codec)) = self.open.take() else {
+            return Err(self.internal("a value without pieces"));
         };
         // Below the index's own limit, so that a file that can be written can be read.
         if self.index.len() + 8 > BLOCK_ON_DISK_BYTES_MAX {
             return Err(self.internal("a value file has too many values"));
         }
-        for (piece, bytes) in pointer.pieces().zip(payload.chunks(PIECE_BYTES_MAX)) {
-            self.put_piece(&piece, bytes)?;
-        }
+        let pointer = BlobPointer { file: self.identity.place.file, offset, payload_len: len as u32, codec };
+        debug_assert_eq!(pointer.end(), self.data_bytes());
         encode_extent(&mut self.index, pointer.payload_len, codec);
         self.values += 1;
         Ok(pointer)
     }
 
     /// The codec is the whole payload's, which a piece says without being decodable alone.
-    fn put_piece(&mut self, piece: &BlockHandle, bytes: &[u8]) -> Result<()> {
-        debug_assert_eq!(piece.offset, self.data_bytes());
-        debug_assert_eq!(piece.sealed_len as usize, bytes.len() + TAG_BYTES);
+    fn put_piece(&mut self, bytes: &[u8], codec: Compression) -> Result<()> {
+        let offset = self.data_bytes();
+        let (begin, before, opened) = self.open.unwrap_or((offset, 0, codec));
+        let len = before + bytes.len() as u64;
+        let follows = before.is_multiple_of(PIECE_BYTES_MAX as u64) && opened == codec;
+        if !follows || bytes.is_empty() || bytes.len() > PIECE_BYTES_MAX || len > VALUE_BYTES_MAX as u64 {
+            return Err(self.internal("a piece of a value is out of place"));
+        }
+        self.open = Some((begin, len, codec));
+        let piece = BlockHandle { offset, sealed_len: (bytes.len() + TAG_BYTES) as u32, codec };
         let from = self.out.len();
         self.out.extend_from_slice(bytes);
         let aad = piece.aad(self.identity.place, BlockKind::Value);
@@ -150,8 +177,8 @@ impl BlobWriter {
     }
 
     fn finish_file(&mut self) -> Result<BlobMeta> {
-        if self.values == 0 {
-            return Err(self.internal("a value file without values"));
+        if self.values == 0 || self.open.is_some() {
+            return Err(self.internal("a value file without values, or with an unfinished one"));
         }
         let data_bytes = self.data_bytes();
         let index = std::mem::take(&mut self.index);
