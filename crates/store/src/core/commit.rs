@@ -361,11 +361,11 @@ fn insert(trees: &Trees<'_>, group: &[Entry], touched: &mut Vec<Arc<Tree>>) -> R
 }
 
 fn check_batch(batch: &WriteBatch) -> Result<()> {
+    batch.check_lengths()?;
     if batch.bytes() > BATCH_BYTES_MAX || batch.len() > BATCH_OPS_MAX {
         let message = format!("a batch holds at most {BATCH_BYTES_MAX} bytes and {BATCH_OPS_MAX} operations");
         return Err(Error::invalid(message));
     }
-    batch.check_lengths()?;
     if batch.spans().any(|span| span.keyspace == KeyspaceId::SYSTEM) {
         return Err(Error::invalid("keyspace 0 is the store itself"));
     }

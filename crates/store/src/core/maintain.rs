@@ -11,10 +11,11 @@ use super::values::{Opening, Written, change_entries};
 use crate::engine::lsm::compaction::merge::{Merge, Rules};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::memtable;
+use crate::engine::lsm::sealed_output::FileIdentity;
 use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
-use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
+use crate::engine::lsm::table::writer::TableWriter;
 use crate::engine::lsm::tree::{Change, Mem, Tables, Tree};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
@@ -369,10 +370,10 @@ impl Inner {
 
     /// Who a new table or value file is: it gets its own random key. The incarnation is mixed in, so
     /// that no two lives share a key even if the host makes them draw the same randomness (R13).
-    pub(crate) fn identity(&self, protection: Protection, file: FileNo) -> Result<TableIdentity> {
+    pub(crate) fn identity(&self, protection: Protection, file: FileNo) -> Result<FileIdentity> {
         let place = Place { store: self.tables.store, file };
         let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
-        Ok(TableIdentity { place, protection, key, epoch: self.context.epoch })
+        Ok(FileIdentity { place, protection, key, epoch: self.context.epoch })
     }
 
     /// A new table.

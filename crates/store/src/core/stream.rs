@@ -15,6 +15,7 @@ use crate::engine::lsm::blob::format::PIECE_BYTES_MAX;
 use crate::engine::lsm::blob::stored::{Place, Stored, Unnamed};
 use crate::engine::lsm::blob::{ApartValue, BlobFile, BlobMeta, BlobPointer, BlobWriter, StoredValue};
 use crate::engine::lsm::key::Kind;
+use crate::engine::lsm::sealed_output::Sealing;
 use crate::engine::lsm::table::TABLE_DIR;
 use crate::engine::lsm::tree::{Met, View};
 use crate::options::Compression;
@@ -27,24 +28,25 @@ use std::sync::Arc;
 /// Writes a value that is longer than anybody wants to hold. Up to a piece of it is held; dropped
 /// unfinished, it leaves nothing behind. It keeps the store open.
 pub struct ValueWriter {
-    /// Dropped before `inner`, with which the disk's lock goes.
+    /// What was written so far, while that is little.
+    held: Vec<u8>,
+    /// Then all of it goes here. Dropped before `inner`, with which the disk's lock goes.
     file: Option<Begun>,
-    /// What is not sealed yet: a piece at the most, and at least a byte of a value that has any.
-    piece: Vec<u8>,
     len: usize,
     failed: bool,
     inner: Arc<Inner>,
 }
 
-/// A value file under way. A short value needs none.
+/// A value file under way.
 struct Begun {
     writer: BlobWriter,
+    value: BlobPointer,
     unnamed: Unnamed,
 }
 
 impl ValueWriter {
     pub(crate) const fn new(inner: Arc<Inner>) -> Self {
-        Self { file: None, piece: Vec::new(), len: 0, failed: false, inner }
+        Self { held: Vec::new(), file: None, len: 0, failed: false, inner }
     }
 
     /// Bytes so far.
@@ -62,7 +64,7 @@ impl ValueWriter {
     /// Writes the next bytes of the value.
     ///
     /// # Errors
-    /// `Invalid` beyond the longest value; `Exhausted` if the disk is full: the writer is to be dropped
+    /// `Invalid` beyond the longest value; `Exhausted` if the disk is full. The writer is to be dropped
     /// then, which frees what it wrote. Any other failure of the disk stops the store.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.guarded(|w| w.put(bytes))
@@ -90,45 +92,36 @@ impl ValueWriter {
         })
     }
 
-    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.len() > VALUE_BYTES_MAX - self.len {
             return Err(Error::invalid(format!("a value is longer than {VALUE_BYTES_MAX} bytes")));
         }
         self.len += bytes.len();
-        while !bytes.is_empty() {
-            if self.piece.len() == PIECE_BYTES_MAX {
-                self.seal_piece()?; // behind it there is more of the value
-            }
-            let (head, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES_MAX - self.piece.len()));
-            self.piece.extend_from_slice(head);
-            bytes = rest;
+        let held_max = self.inner.options.stored_values_from_bytes.clamp(1, PIECE_BYTES_MAX);
+        if self.file.is_none() && self.len < held_max {
+            self.held.extend_from_slice(bytes);
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn seal_piece(&mut self) -> Result<()> {
         let begun = match &mut self.file {
             Some(begun) => begun,
-            none => none.insert(Begun::new(&self.inner)?),
+            none => {
+                let begun = none.insert(Begun::new(&self.inner)?);
+                begun.append(&std::mem::take(&mut self.held))?;
+                begun
+            }
         };
-        begun.writer.add_piece(&self.piece, Compression::None)?;
-        self.piece.clear();
-        Ok(())
+        begun.append(bytes)
     }
 
     fn end(&mut self) -> Result<StoredValue> {
-        if self.file.is_none() && self.len < self.inner.options.stored_values_from_bytes.max(1) {
-            return Ok(StoredValue(Place::Memory(std::mem::take(&mut self.piece))));
-        }
-        self.seal_piece()?;
-        let Some(Begun { mut writer, unnamed }) = self.file.take() else {
-            return Err(Error::new(ErrorKind::Internal, "a value has no file"));
+        let Some(Begun { mut writer, value, unnamed }) = self.file.take() else {
+            return Ok(StoredValue(Place::Memory(std::mem::take(&mut self.held))));
         };
-        let pointer = writer.end_value()?;
+        writer.guarded(|writer| writer.end_value(&value))?;
         let meta = writer.finish()?;
         let synced = self.inner.tables.disk.sync_dir(TABLE_DIR);
         synced.map_err(|e| Error::io("sync", TABLE_DIR, &e).with_kind(ErrorKind::Io))?;
-        let stored = Stored::new(unnamed, meta, pointer.payload_len);
+        let stored = Stored::new(unnamed, meta, value.payload_len);
         Ok(StoredValue(Place::File(Arc::new(stored))))
     }
 }
@@ -136,8 +129,16 @@ impl ValueWriter {
 impl Begun {
     fn new(inner: &Inner) -> Result<Self> {
         let (tables, file) = (&inner.tables, inner.new_file());
+        // Before the file: whatever fails, nothing stays.
+        let unnamed = Unnamed::new(Arc::clone(&tables.values), file);
         let writer = inner.blob_writer(&*tables.disk, tables.protection, file, Compression::None)?;
-        Ok(Self { writer, unnamed: Unnamed::new(Arc::clone(&tables.values), file) })
+        let value = writer.begin_value(Compression::None)?;
+        Ok(Self { writer, value, unnamed })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let Self { writer, value, .. } = self;
+        writer.guarded(|writer| writer.append(value, bytes))
     }
 }
 

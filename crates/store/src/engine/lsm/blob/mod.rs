@@ -51,8 +51,8 @@ pub(crate) use reader::Cursors;
 pub use reader::{BlobFile, BlobFiles};
 pub(crate) use separate::Separator;
 pub(crate) use set::{BlobSet, Uses};
-pub use stored::StoredValue;
 pub(crate) use stored::Stored;
+pub use stored::StoredValue;
 pub use writer::BlobWriter;
 
 use super::table::TABLE_DIR;

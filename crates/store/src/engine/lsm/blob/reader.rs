@@ -4,6 +4,7 @@ use super::cache::{ApartValue, ValueCache};
 use super::format::{BlobFooter, BlobMeta, BlobPointer, decode_index};
 use super::{BlobSet, BlobWriter, blob_path};
 use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::sealed_output::Sealing;
 use crate::engine::lsm::table::format::{BlockHandle, BlockKind, Place, Plain, SealedFile, decompress};
 use crate::engine::lsm::table_cache::FixedHash;
 use crate::options::Compression;
@@ -136,10 +137,13 @@ impl BlobFile {
         let mut window = Window::default();
         for pointer in self.pointers()? {
             self.check_extent(&pointer)?;
-            for piece in pointer.pieces() {
-                writer.add_piece(&self.open_piece(&piece, Some(&mut window))?, pointer.codec)?;
-            }
-            writer.end_value()?;
+            writer.guarded(|writer| {
+                let mut copy = writer.begin_value(pointer.codec)?;
+                for piece in pointer.pieces() {
+                    writer.append(&mut copy, &self.open_piece(&piece, Some(&mut window))?)?;
+                }
+                writer.end_value(&copy)
+            })?;
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Tables against a sorted list, in every protection and codec, and tables in a hostile place.
 
 use super::format::Place;
-use super::writer::TableIdentity;
 use super::*;
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal};
+use crate::engine::lsm::sealed_output::FileIdentity;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
 use crate::options::Compression;
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ fn disk() -> MemDisk {
 fn writer(disk: &MemDisk, file: u64, protection: Protection, options: TableOptions) -> TableWriter {
     let place = Place { store: STORE, file: FileNo(file) };
     let key = Secret::from_verified([file as u8; 32]);
-    let identity = TableIdentity { place, protection, key, epoch: Epoch(3) };
+    let identity = FileIdentity { place, protection, key, epoch: Epoch(3) };
     TableWriter::new(disk.create(&table_path(FileNo(file))).unwrap(), identity, options)
 }
 
