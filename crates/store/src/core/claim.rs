@@ -56,8 +56,7 @@ pub(super) fn claim(
     let context = basis.context(incarnation, epoch, &state);
     let clock = StoreClock::new(Arc::clone(&basis.world.clock), time_ms, basis.options.clock_step_max);
     let listing = Listing::read(&basis.volumes)?;
-    let segment =
-        state.next_file.max(listing.highest()).max(unnamed.last().copied().unwrap_or_default()).next();
+    let segment = state.next_file.max(listing.highest(&unnamed)).next();
     let manifest_number = segment.next();
     let next_file = manifest_number.next();
 
@@ -253,8 +252,10 @@ impl Listing {
         })
     }
 
-    fn highest(&self) -> FileNo {
-        let all = self.wal.iter().chain(&self.manifests).chain(&self.tables).chain(&self.values);
+    /// Of all files, those included that the log names, whatever the host shows of them.
+    fn highest(&self, unnamed: &BTreeSet<FileNo>) -> FileNo {
+        let all =
+            self.wal.iter().chain(&self.manifests).chain(&self.tables).chain(&self.values).chain(unnamed);
         all.max().copied().unwrap_or_default()
     }
 
