@@ -69,12 +69,15 @@ impl Ringfort {
             ringfort_bench::Compression::Zstd => Compression::Zstd,
             ringfort_bench::Compression::Snappy => return Err(Unsupported("compression by snappy").into()),
         };
+        let default = KeyspaceOptions::default();
         Ok(KeyspaceOptions {
             write_buffer_bytes: settings.write_buffer_size,
             block_bytes: settings.block_size,
             bloom_bits_per_key: settings.bloom_bits,
             compression,
-            ..KeyspaceOptions::default()
+            merge_operator: settings.merge_operator.clone(),
+            separate_values_from_bytes: settings.min_blob_size.unwrap_or(default.separate_values_from_bytes),
+            ..default
         })
     }
 }

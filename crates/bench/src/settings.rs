@@ -26,6 +26,13 @@ pub struct Settings {
     /// Threads for flushes and compactions, where a store lets one choose (Ringfort has one).
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub background_jobs: usize,
+    /// Values of so many bytes or more lie apart from the tables; 0 for none. Where not said, each store's
+    /// own default (Ringfort 8 KiB, RocksDB none). Stores without value files take no notice.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub min_blob_size: Option<usize>,
+    /// The merge operator of mergerandom: append, max, min or add_u64 (with --value_size=8).
+    #[arg(long, value_name = "NAME")]
+    pub merge_operator: Option<String>,
 }
 
 /// Codecs, by db_bench's names. An engine refuses those that it does not have.

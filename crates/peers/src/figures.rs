@@ -90,6 +90,26 @@ impl Varied {
         }
     }
 
+    /// The value that a run was made with.
+    pub fn in_setup(self, setup: &Setup) -> u64 {
+        match self {
+            Self::Threads => setup.threads as u64,
+            Self::ValueSize => setup.workload.value_size as u64,
+            Self::BlockSize => setup.settings.block_size as u64,
+            Self::ReadShare => u64::from(setup.workload.readwritepercent),
+        }
+    }
+
+    /// What a point of it is called.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::ValueSize => "value size",
+            Self::BlockSize => "block size",
+            Self::ReadShare => "reads %",
+        }
+    }
+
     fn axis(self) -> Axis {
         let (label, scale, unit) = match self {
             Self::Threads => ("threads", Scale::Log2, Unit::Count),
@@ -127,9 +147,9 @@ impl Varied {
 #[derive(Clone, Debug, clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct Args {
-    /// The file that --json wrote.
-    #[arg(long, value_name = "FILE")]
-    pub json: PathBuf,
+    /// The file that --json wrote; may be given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub json: Vec<PathBuf>,
     /// The directory of the figures; created if needed.
     #[arg(long, value_name = "DIR", default_value = "docs/figures")]
     pub out: PathBuf,
@@ -140,11 +160,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut written = draw(&results::results(&args.json)?, &args.out)?;
     written.extend(server::draw(&results::of_servers(&args.json)?, &args.out)?);
     if written.is_empty() {
-        return Err(format!(
-            "{} has no result of a figure: `sweep`, `twinstore` and `server` make such; `compare` makes tables",
-            args.json.display()
-        )
-        .into());
+        return Err(
+            "there is no result of a figure: `sweep`, `twinstore` and `server` make such; `compare` makes \
+                    tables"
+                .into(),
+        );
     }
     Ok(())
 }
@@ -353,7 +373,7 @@ mod tests {
     fn a_file_without_figures_is_an_error_that_says_who_makes_some() {
         let path = std::env::temp_dir().join(format!("ringfort-no-figures-{}", std::process::id()));
         std::fs::write(&path, "").unwrap();
-        let error = run(&Args { json: path.clone(), out: "nowhere".into() }).unwrap_err().to_string();
+        let error = run(&Args { json: vec![path.clone()], out: "nowhere".into() }).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("sweep"), "{error}");
     }

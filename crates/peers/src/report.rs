@@ -298,6 +298,8 @@ pub mod tests {
                 bloom_bits: 10,
                 compression_type: Compression::None,
                 background_jobs: 2,
+                min_blob_size: None,
+                merge_operator: None,
             },
             emulation: Emulation::default(),
             memory_limit: None,

@@ -43,6 +43,10 @@ pub struct Workload {
     /// Of 100 operations of readrandomwriterandom, so many are reads.
     #[arg(long, value_name = "PERCENT", default_value_t = 90)]
     pub readwritepercent: u32,
+    /// Seeks per thread of the benchmarks that seek; -1 for as many as --reads.
+    #[arg(long, value_name = "N", default_value_t = -1)]
+    #[serde(default = "as_many")]
+    pub seeks: i64,
     /// Entries that seekrandom reads after each seek.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seek_nexts: u64,
@@ -84,6 +88,7 @@ impl Default for Workload {
             compression_ratio: 0.5,
             batch_size: 1,
             readwritepercent: 90,
+            seeks: -1,
             seek_nexts: 0,
             reverse_iterator: false,
             read_random_exp_range: 0.0,
@@ -150,6 +155,9 @@ impl Workload {
                 u64::try_from(self.writes).unwrap_or(keys)
             }
             Benchmark::DeleteSeq | Benchmark::DeleteRandom => or_num(self.deletes),
+            Benchmark::SeekRandom | Benchmark::SeekRandomWhileWriting if self.seeks >= 0 => {
+                or_num(self.seeks)
+            }
             _ if benchmark.counts_reads() => or_num(self.reads),
             _ => or_num(self.writes),
         };
@@ -173,6 +181,11 @@ impl Workload {
         let key_size = self.key_size + usize::from(benchmark == Benchmark::ReadMissing);
         Ok(Range { operations, keys, key_size, batch, level, duration: duration.map(Duration::from_secs) })
     }
+}
+
+/// What results from before there was the flag were run with.
+fn as_many() -> i64 {
+    -1
 }
 
 /// A level by the name that users type.
@@ -214,6 +227,9 @@ mod tests {
         ] {
             assert_eq!(operations(&given, benchmark), expected, "{benchmark:?}");
         }
+        let seeks = Workload { seeks: 9, ..given };
+        assert_eq!(operations(&seeks, Benchmark::SeekRandom), 9);
+        assert_eq!(operations(&seeks, Benchmark::ReadRandom), 70);
         let batched = Workload { num: 2500, batch_size: 7, ..Workload::default() };
         let batch = |benchmark| {
             let range = batched.range(benchmark).unwrap();

@@ -170,6 +170,8 @@ impl Inner {
     pub(crate) fn freeze_full_memtables(&self, _log: &Log, touched: &[Arc<Tree>], position: Seq) {
         let mut frozen = false;
         for tree in touched {
+            // Without memory for it the keyspace goes on as it is.
+            let _ = tree.learn_early();
             if tree.active_bytes() >= tree.options().write_buffer_bytes {
                 frozen |= tree.freeze(position).unwrap_or(false);
             }
@@ -454,6 +456,7 @@ impl Inner {
             Some(id) => vec![self.tree(id)?],
             None => self.trees.read().values().cloned().collect(),
         };
+        self.begin_segment_before_flush(&trees)?;
         for tree in trees {
             self.freeze_now(&tree)?;
             let _flushing = self.flushing.lock();
