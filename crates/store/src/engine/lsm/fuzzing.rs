@@ -2,7 +2,7 @@
 //! verified. Each must end in a typed error or a bounded walk; fuzz targets and a replay test call them.
 
 use super::blob::format::{BlobFooter, decode_index};
-use super::blob::{BlobMeta, BlobPointer};
+use super::blob::{BlobMeta, BlobPointer, LoneValue};
 use super::filter::{Filter, hash_key};
 use super::key::{Trailer, cmp_internal};
 use super::table::block::{Block, BlockCursor, Content};
@@ -98,11 +98,19 @@ pub fn footer(data: &[u8]) {
     }
 }
 
-/// A value pointer, value index, footer or the MANIFEST's record of a value file, by the first byte:
+/// A value pointer, value index, footer, the MANIFEST's record of a value file or the log's, by the first byte:
 /// what decodes encodes to the same bytes, and its extents are sound.
 pub fn value_file(data: &[u8]) {
     let Some((which, data)) = data.split_first() else { return };
-    match which % 4 {
+    match which % 5 {
+        4 => {
+            if let Ok(lone) = LoneValue::decode(data) {
+                let mut again = Vec::new();
+                lone.encode(&mut again);
+                assert_eq!(again, data, "values of the log are canonical");
+                assert_eq!(lone.pointer().end(), lone.meta.data_bytes, "it fills its file");
+            }
+        }
         0 => {
             if let Ok(pointer) = BlobPointer::decode(data) {
                 let mut again = Vec::new();
