@@ -87,6 +87,8 @@ pub struct ValuesAt {
     pub keyspace: KeyspaceId,
     pub path: String,
     pub meta: BlobMeta,
+    /// Only the log names it.
+    pub unnamed: bool,
     /// Its values (a piece each), its index and its footer.
     pub blocks: Vec<BlockAt>,
 }
@@ -227,7 +229,8 @@ pub fn dissect(machine: &Machine) -> Anatomy {
         let path = blob_path(meta.file);
         let bytes = machine.table_disk().bytes_of(&path).unwrap();
         let blocks = value_blocks(&bytes, anchor.store, &meta);
-        ValuesAt { keyspace, path, meta, blocks }
+        let unnamed = !edits.values.contains_key(&meta.file.0);
+        ValuesAt { keyspace, path, meta, unnamed, blocks }
     });
     let values: Vec<ValuesAt> = values.collect();
     let mut secrets = edits.keys;

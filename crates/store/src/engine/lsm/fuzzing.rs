@@ -234,6 +234,28 @@ mod tests {
             range_tombstones: 3,
         }
         .encode();
+        let meta = BlobMeta {
+            file: FileNo(300),
+            file_bytes: 3_000_100,
+            protection: ringfort_trust::Protection::Checksummed,
+            key: ringfort_trust::keys::Secret::from_verified([7; 32]),
+            footer: BlockHandle { offset: 3_000_060, sealed_len: 40, codec: Compression::None },
+            footer_tag: ringfort_trust::Tag([3; 16]),
+            values: 1,
+            data_bytes: 3_000_048,
+            epoch: ringfort_base::Epoch(1),
+        };
+        let mut lone = vec![4];
+        LoneValue { meta, payload_len: 3_000_000 }.encode(&mut lone);
+        assert!(LoneValue::decode(&lone[1..]).is_ok() && lone.len() <= LoneValue::ENCODED_BYTES_MAX);
+        for at in 1..lone.len() {
+            for byte in 0..=255 {
+                let mut bytes = lone.clone();
+                bytes[at] = byte;
+                value_file(&bytes);
+            }
+            value_file(&lone[..at]);
+        }
         let filter_bytes = crate::engine::lsm::filter::build(&[1, 2, 3], 10);
         for at in 0..sound.len() {
             for byte in 0..=255 {
