@@ -17,7 +17,7 @@ use ringfort_base::{ErrorKind, EvidenceKind, KeyspaceId, Level};
 use ringfort_fault::attack;
 use ringfort_fault::memory::MemDisk;
 use ringfort_fault::script::{Fault, Op};
-use ringfort_store::{Checkpoint, Filter, KeyspaceOptions, MergeOperators, Store, WriteBatch};
+use ringfort_store::{Checkpoint, Filter, KeyspaceOptions, MergeOperators, Store, StoreOptions, WriteBatch};
 use std::sync::Arc;
 
 fn open(machine: &Machine) -> (Store, KeyspaceId) {
@@ -264,6 +264,52 @@ fn a_checkpoint_carries_it() {
         let world = ringfort_store::World { data: Arc::new(to), ..machine.world() };
         let checkpoint = Checkpoint::open(&world, 8 << 20, &MergeOperators::default()).unwrap();
         assert!(checkpoint.get(ks, b"k").unwrap().unwrap() == value, "{mode}");
+    }
+}
+
+/// A log that does not fit the memory budget is replayed in two goes: the files that only its second part
+/// names are kept, and proven, by the first.
+#[test]
+fn a_log_beyond_the_budget_names_files() {
+    for mode in MODES {
+        let machine = Machine::new(mode, 10);
+        let roomy = KeyspaceOptions { write_buffer_bytes: 64 << 20, ..small() };
+        let options = StoreOptions { memory_budget: 64 << 20, ..machine.options() };
+        let store = Store::open(machine.world(), options).unwrap();
+        let ks = store.create_keyspace("ks", roomy).unwrap();
+        for n in 0..60u8 {
+            put_stored(&store, ks, &[n, 0], &pattern(200 + usize::from(n), 1), Level::Durable);
+            put(&store, ks, &[n, 1], &vec![n; 50_000], Level::Durable).unwrap();
+        }
+        put_stored(&store, ks, &[59, 0], &pattern(77, 2), Level::Durable);
+        let killed = machine.after_kill();
+        drop(store);
+        assert_eq!(value_paths(&killed).len(), 61);
+        let tight = StoreOptions { memory_budget: 1 << 20, ..machine.options() };
+        let last = value_paths(&killed).pop().unwrap();
+        let attacked = killed.after_kill();
+        attack::delete(attacked.table_disk(), &last).unwrap();
+        let error = Store::open(attacked.world(), tight.clone()).err().unwrap();
+        assert_eq!(error.proof().map(|proof| proof.kind), Some(EvidenceKind::Missing), "{mode}: {error}");
+        let store = Store::open(killed.world(), tight).unwrap();
+        let check = || {
+            for n in 0..60u8 {
+                let expected = if n == 59 { pattern(77, 2) } else { pattern(200 + usize::from(n), 1) };
+                assert!(get(&store, ks, &[n, 0]).unwrap().unwrap() == expected, "{mode}: {n}");
+                assert!(get(&store, ks, &[n, 1]).unwrap().unwrap() == vec![n; 50_000]);
+            }
+        };
+        check();
+        assert!(store.statistics().flushes > 0, "{mode}: it did not fit");
+        settle(&store).unwrap();
+        store.flush(None).unwrap();
+        let now = store.frontier(Level::Buffered);
+        common::wait(&store, now, Level::Fresh).unwrap();
+        store.compact_range(ks, None, None).unwrap();
+        settle(&store).unwrap();
+        check();
+        assert_eq!(value_paths(&killed).len(), store.value_files(ks).unwrap().0, "{mode}");
+        store.verify_checksums().unwrap();
     }
 }
 
