@@ -3,10 +3,8 @@
 use crate::db::{Shared, Snapshot};
 use crate::range::of_prefix;
 use crate::{Commit, KeyRange, KeyspaceId, Level, Result, Value, ValueReader, ValueWriter, WriteBatch};
+use ringfort_base::limits::STORED_VALUE_BYTES_MIN;
 use std::sync::Arc;
-
-/// A longer value is put by the piece, bytes.
-const HELD_BYTES_MAX: usize = ringfort_base::limits::BATCH_VALUE_BYTES_MAX;
 
 /// A handle to a keyspace. Cheap to clone; many threads may use it at once.
 ///
@@ -72,7 +70,8 @@ impl Keyspace {
         Ok(answer.value.map(|reader| ValueReader::new(reader, &self.shared)))
     }
 
-    /// Sets a key, at the store's write level. Values may have up to 512 MiB.
+    /// Sets a key, at the store's write level. Values may have up to 512 MiB; from 4 MiB on they go to
+    /// files of their own.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let batch = self.batch_of(key.as_ref(), value.as_ref())?;
         self.shared.write(batch)
@@ -88,10 +87,10 @@ impl Keyspace {
         self.shared.write(batch).map(|()| bytes)
     }
 
-    /// What a batch should not hold goes by the piece.
+    /// A long value goes by the piece.
     fn batch_of(&self, key: &[u8], value: &[u8]) -> Result<WriteBatch> {
         let mut batch = WriteBatch::new();
-        if value.len() <= HELD_BYTES_MAX {
+        if value.len() < STORED_VALUE_BYTES_MIN {
             batch.put(self.id, key, value);
         } else {
             let mut writer = ValueWriter::new(&self.shared);

@@ -14,6 +14,11 @@ pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Longest value that a batch, the log, a memtable and a block hold themselves, bytes.
 pub const BATCH_VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// From this length on a value goes better to a file of its own than through the log and a flush, bytes: it
+/// is written once, for one sync more. Measured at 4 MiB: as fast at `buffered`, 1.8 times at `durable`; at
+/// 16 MiB four times, at 1 MiB half as fast.
+pub const STORED_VALUE_BYTES_MIN: usize = 4 * 1024 * 1024;
+
 /// Largest write batch, bytes of keys and of the values that it holds itself: one of the largest size
 /// with its company.
 pub const BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -70,7 +75,8 @@ pub const UNAUTHENTICATED_BYTES_MAX: usize = 64 * 1024;
 /// Un-anchored commits are anchored in the background within this time (R7).
 pub const ANCHOR_WINDOW_MS: u64 = 100;
 
-const _: () = assert!(BATCH_VALUE_BYTES_MAX < VALUE_BYTES_MAX);
+const _: () =
+    assert!(STORED_VALUE_BYTES_MIN < BATCH_VALUE_BYTES_MAX && BATCH_VALUE_BYTES_MAX < VALUE_BYTES_MAX);
 // A payload's length is a u32 in pointers.
 const _: () = assert!(VALUE_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(BATCH_VALUE_BYTES_MAX + KEY_BYTES_MAX < BATCH_BYTES_MAX);

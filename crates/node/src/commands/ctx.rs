@@ -17,7 +17,7 @@ use crate::server::turn::{Shows, Turn};
 use crate::server::views::OpenView;
 use crate::session::Session;
 use crate::stats::add;
-use ringfort_base::limits::BATCH_VALUE_BYTES_MAX;
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, STORED_VALUE_BYTES_MIN};
 use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{
     FIELD_VALUE_TOO_LONG, KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE,
@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Longest value of a field, and longest string that is written like any value, bytes: with the head of
-/// its record a batch holds it. Longer strings are written by the piece ([`Server::string_bytes_max`]).
+/// Longest value of a field, bytes: with its key a batch holds it. Strings may be longer
+/// ([`Server::string_bytes_max`]), since long ones are written by the piece.
 pub const HELD_BYTES_MAX: usize = BATCH_VALUE_BYTES_MAX - 16;
 /// A long string is written in goes of this size, so that other connections have their turns, bytes.
 const STORED_AT_ONCE_BYTES: usize = 1 << 20;
@@ -456,7 +456,7 @@ impl Ctx<'_> {
         expiry_ms: u64,
         parts: &[&[u8]],
     ) -> Done {
-        if parts.iter().map(|part| part.len()).sum::<usize>() <= HELD_BYTES_MAX {
+        if parts.iter().map(|part| part.len()).sum::<usize>() < STORED_VALUE_BYTES_MIN {
             changes.put_string(key, old, expiry_ms, parts);
             return Ok(());
         }

@@ -21,12 +21,13 @@ use crate::engine::lsm::tree::{Met, View};
 use crate::options::Compression;
 use crate::store::Answer;
 use crate::value::Value;
-use ringfort_base::limits::VALUE_BYTES_MAX;
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, VALUE_BYTES_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
 use std::sync::Arc;
 
-/// Writes a value that is longer than anybody wants to hold. Up to a piece of it is held; dropped
-/// unfinished, it leaves nothing behind. It keeps the store open.
+/// Writes a value that is longer than anybody wants to hold. Of a short one all of it is held
+/// ([`StoreOptions::stored_values_from_bytes`](crate::StoreOptions::stored_values_from_bytes)), of a longer
+/// one about a piece; dropped unfinished, it leaves nothing behind. It keeps the store open.
 pub struct ValueWriter {
     /// What was written so far, while that is little.
     held: Vec<u8>,
@@ -97,8 +98,8 @@ impl ValueWriter {
             return Err(Error::invalid(format!("a value is longer than {VALUE_BYTES_MAX} bytes")));
         }
         self.len += bytes.len();
-        let held_max = self.inner.options.stored_values_from_bytes.clamp(1, PIECE_BYTES_MAX);
-        if self.file.is_none() && self.len < held_max {
+        let from_bytes = self.inner.options.stored_values_from_bytes.clamp(1, BATCH_VALUE_BYTES_MAX);
+        if self.file.is_none() && self.len < from_bytes {
             self.held.extend_from_slice(bytes);
             return Ok(());
         }
