@@ -53,7 +53,10 @@ mkdir -p "$dir"
 
 # A number for a quick run, or for a whole one.
 n() { if $quick; then echo "$1"; else echo "$2"; fi; }
-compare() { "$peers" compare --json "$json" --dir "$dir" "$@" > /dev/null; }
+# What fails does not keep the rest from being measured.
+failed=() broken=false
+try() { "$@" || { echo "failed: $*" >&2; broken=true; }; }
+compare() { try "$peers" compare --json "$json" --dir "$dir" "$@" > /dev/null; }
 
 workloads=fillseq,fillrandom,overwrite,readrandom,seekrandom,readseq,readrandomwriterandom
 # One list of engines and workloads at so many threads; all threads together do NUM operations.
@@ -123,30 +126,30 @@ section_peers() {
 # Every key once, so that the data are as large as they are said to be: four times the limit.
 section_memory() {
   local limit keys; limit=$(n 64 256); keys=$((limit * 4 * 1024 * 1024 / 1040 + 1))
-  compare --engines ringfort,rocksdb,fjall --benchmarks filluniquerandom,readrandom --threads 1 --value_size 1024 \
+  compare --engines ringfort,rocksdb --benchmarks filluniquerandom,readrandom --threads 1 --value_size 1024 \
     --repeats "$(n 1 3)" --num $keys --reads "$(n 20000 150000)" --memory_limit "${limit}MiB"
 }
 section_sweep() {
-  "$peers" sweep --json "$json" --dir "$dir" --out "$(n "$dir/figures" docs/figures)" --engines ringfort,rocksdb,fjall \
+  try "$peers" sweep --json "$json" --dir "$dir" --out "$(n "$dir/figures" docs/figures)" --engines ringfort,rocksdb,fjall \
     --num "$(n 20000 200000)" --value_size 1024 --repeats "$(n 1 3)" --value_sizes 64,256,1024,4096,16384 \
     --block_sizes 4096,16384,32768,65536 --read_shares 0,50,90,100 > /dev/null
 }
 section_twinstore() {
-  "$peers" twinstore --json "$json" --dir "$dir" --out "$(n "$dir/figures" docs/figures)" --num "$(n 10000 250000)" \
+  try "$peers" twinstore --json "$json" --dir "$dir" --out "$(n "$dir/figures" docs/figures)" --num "$(n 10000 250000)" \
     --memory_budget 128MiB --page_cache 128MiB --seconds 1 --repeats "$(n 1 3)" > /dev/null
 }
 section_fresh() {
-  "$ringfort" bench fresh --json "$json" --db "$dir/fresh" --time "$(n 1s 2s)" --repeats "$(n 1 5)"
-  rmdir "$dir/fresh"
+  try "$ringfort" bench fresh --json "$json" --db "$dir/fresh" --time "$(n 1s 2s)" --repeats "$(n 1 5)"
+  rmdir "$dir/fresh" || broken=true
 }
 section_server() {
-  "$peers" server --json "$json" --dir "$dir" --requests "$(n 20000 200000)" --repeats "$(n 1 3)" > /dev/null
+  try "$peers" server --json "$json" --dir "$dir" --requests "$(n 20000 200000)" --repeats "$(n 1 3)" > /dev/null
 }
 section_recovery() {
-  "$peers" recovery --json "$json" --dir "$dir" --entries "$(n 50000 800000)" --repeats "$(n 1 5)"
+  try "$peers" recovery --json "$json" --dir "$dir" --entries "$(n 50000 800000)" --repeats "$(n 1 5)"
 }
 section_open10g() {
-  "$peers" recovery --json "$json" --dir "$dir" --value_size 4096 --store_gib "$(n 0.2 10)" --repeats "$(n 1 5)"
+  try "$peers" recovery --json "$json" --dir "$dir" --value_size 4096 --store_gib "$(n 0.2 10)" --repeats "$(n 1 5)"
 }
 
 # Those whose results are one line for all repeats are noted when they are done.
@@ -160,9 +163,13 @@ for line in "${plan[@]}"; do
     continue
   fi
   echo "== $name: $about; about $(n 'less than a' "$minutes") min, from $(date +%H:%M:%S)"
-  start=$SECONDS
+  start=$SECONDS broken=false
   "section_$name"
-  if [[ $noted == *" $name "* ]]; then echo "$mark" >> "$json"; fi
+  if $broken; then failed+=("$name"); elif [[ $noted == *" $name "* ]]; then echo "$mark" >> "$json"; fi
   echo "== $name took $((SECONDS - start)) s"
 done
 echo "== tables: $peers tables --json $json; figures: $peers plot --json $json"
+if ((${#failed[@]})); then
+  echo "== not complete: ${failed[*]}"
+  exit 1
+fi

@@ -55,6 +55,9 @@ impl Ringfort {
             .memory_budget(settings.memory_budget)
             .keyspace_defaults(self.keyspace(settings)?)
             .counter_latency(self.counter_latency);
+        if let Some(direct) = settings.use_direct_reads {
+            options = options.direct_reads(direct);
+        }
         if self.mode.needs_trusted_volume() {
             options = options.trusted(dir.join("trusted"));
         }

@@ -90,6 +90,7 @@ impl Amount {
             block_size: 4096,
             bloom_bits: 10,
             compression_type: Compression::None,
+            use_direct_reads: None,
             background_jobs: 2,
             min_blob_size: None,
             merge_operator: None,

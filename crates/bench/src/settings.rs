@@ -23,6 +23,10 @@ pub struct Settings {
     /// Compression of data blocks.
     #[arg(long, value_enum, value_name = "CODEC", default_value_t = Compression::None)]
     pub compression_type: Compression,
+    /// Read tables past the system's page cache; if not said, as the store thinks best.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_direct_reads: Option<bool>,
     /// Threads for flushes and compactions, where a store lets one choose (Ringfort has one).
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub background_jobs: usize,

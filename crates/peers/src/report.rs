@@ -297,6 +297,7 @@ pub mod tests {
                 block_size: 4096,
                 bloom_bits: 10,
                 compression_type: Compression::None,
+                use_direct_reads: None,
                 background_jobs: 2,
                 min_blob_size: None,
                 merge_operator: None,

@@ -167,7 +167,8 @@ impl Checkpoint {
                 format!("{} is not a checkpoint: it carries no marker", world.data.describe()),
             )
         })?;
-        let tables = Arc::new(Tables::new(Arc::clone(&world.data), SEALED, key_file.store, memory_budget));
+        let disk = Arc::clone(&world.data);
+        let tables = Arc::new(Tables::new(disk, SEALED, key_file.store, memory_budget, false));
         let live = state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none());
         let trees =
             live.map(|(&id, keyspace)| Ok((id, Arc::new(Tree::open(id, keyspace, &tables, operators)?))));

@@ -37,6 +37,9 @@ pub struct StoreOptions {
     pub default_level: Level,
     /// Memory for memtables, cache, indexes, filters and open tables, bytes.
     pub memory_budget: usize,
+    /// Blocks of tables are read past the system's page cache, where the disk can do that: for a budget
+    /// that takes most of the memory there is.
+    pub direct_reads: bool,
     /// A segment is closed at this size, bytes.
     pub segment_bytes: u64,
     /// Beyond this much log, the keyspace that pins the oldest segment is flushed, bytes.
@@ -60,6 +63,7 @@ impl Default for StoreOptions {
             create_if_missing: true,
             default_level: Level::Durable,
             memory_budget: 512 << 20,
+            direct_reads: false,
             segment_bytes: 64 << 20,
             max_total_wal_size: 512 << 20,
             stored_values_from_bytes: ringfort_base::limits::STORED_VALUE_BYTES_MIN,

@@ -410,3 +410,66 @@ fn a_full_disk_costs_the_value_alone() {
         assert!(get(&store, ks, b"k").unwrap().unwrap() == pattern(4 << 20, 1));
     }
 }
+
+/// Writers by the piece, readers, flushes, compactions and purges at the same time: a reader sees whole
+/// values only, and in the end there are as many files as there should be.
+#[test]
+fn whole_under_concurrency() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    const WRITERS: u8 = 3;
+    const ROUNDS: usize = 40;
+    for mode in MODES {
+        let machine = Machine::new(mode, 11);
+        let (store, ks) = open(&machine);
+        let done = AtomicBool::new(false);
+        let whole = |value: &[u8]| value.len() > 8 && value.iter().all(|byte| *byte == value[0]);
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|w| {
+                    let store = &store;
+                    scope.spawn(move || {
+                        for n in 0..ROUNDS {
+                            let key = [(n % 5) as u8];
+                            let value = vec![w * 80 + n as u8; 60 + n * 997];
+                            if n % 4 == 0 {
+                                put(store, ks, &key, &value, Level::Buffered).unwrap();
+                            } else {
+                                put_stored(store, ks, &key, &value, Level::Buffered);
+                            }
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    store.maintenance_step().unwrap();
+                    store.flush(None).unwrap();
+                    let now = store.frontier(Level::Buffered);
+                    common::wait(&store, now, Level::Fresh).unwrap();
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Acquire) {
+                        for key in 0..5u8 {
+                            let value = get(&store, ks, &[key]).unwrap();
+                            assert!(value.is_none_or(|value| whole(&value)), "{mode}: a get");
+                            let reader = store.value_reader(ks, &[key], None).unwrap().value;
+                            assert!(reader.is_none_or(|reader| whole(&reader.into_value().unwrap())));
+                        }
+                        assert!(dump(&store, ks).unwrap().iter().all(|(_, value)| whole(value)), "a scan");
+                    }
+                });
+            }
+            writers.into_iter().for_each(|writer| writer.join().unwrap());
+            done.store(true, Ordering::Release);
+        });
+        store.flush(None).unwrap();
+        let now = store.frontier(Level::Buffered);
+        common::wait(&store, now, Level::Fresh).unwrap();
+        store.compact_range(ks, None, None).unwrap();
+        settle(&store).unwrap();
+        assert_eq!(value_paths(&machine).len(), store.value_files(ks).unwrap().0, "{mode}");
+        store.verify_checksums().unwrap();
+    }
+}

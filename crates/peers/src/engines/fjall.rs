@@ -32,7 +32,7 @@ fn about() -> String {
 }
 
 fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
-    super::uncompressed(settings)?;
+    super::plain_files(settings)?;
     let database = Database::builder(dir)
         .cache_size(settings.memory_budget as u64)
         .worker_threads(settings.background_jobs)

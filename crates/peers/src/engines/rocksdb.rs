@@ -83,6 +83,7 @@ fn options(settings: &Settings) -> Result<Options> {
         Compression::Zstd => DBCompressionType::Zstd,
         Compression::Snappy => DBCompressionType::Snappy,
     });
+    options.set_use_direct_reads(settings.use_direct_reads.unwrap_or(false));
     options.set_enable_pipelined_write(true);
     options.set_max_open_files(-1);
     if let Some(bytes) = settings.min_blob_size.filter(|bytes| *bytes > 0) {

@@ -32,6 +32,7 @@ fn settings() -> Settings {
         block_size: 4096,
         bloom_bits: 10,
         compression_type: Compression::None,
+        use_direct_reads: None,
         background_jobs: 2,
         min_blob_size: None,
         merge_operator: None,

@@ -10,11 +10,12 @@ mod fresh;
 mod goals;
 mod points;
 
-use crate::engines::REFERENCE;
-use crate::report::Spread;
+use crate::engines::{self, REFERENCE};
+use crate::report::{Row, Spread};
 use crate::results::Series;
 use crate::server;
 use crate::{Result, figures, results, twinstore};
+use clap::ValueEnum;
 use fresh::Fresh;
 use goals::Evidence;
 use points::{Place, Points, faster, rate};
@@ -36,6 +37,10 @@ pub struct Args {
     /// What to print.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "goals,results,others,figures")]
     pub parts: Vec<Part>,
+    /// Write into this document instead: each part between the lines `<!-- tables: PART -->` and
+    /// `<!-- end of tables -->`, in place of what stands there. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub into: Vec<PathBuf>,
 }
 
 /// A part of the document.
@@ -62,21 +67,89 @@ pub fn run(args: &Args) -> Result<()> {
         servers: results::of_servers(&args.json)?,
         recovered: results::of_kind(&args.json, recovery::KIND)?,
         fresh: Fresh::read(&args.json)?,
+        machines: machines(&args.json)?,
         all,
     };
-    for part in &args.parts {
-        println!("{}", text(*part, &evidence)?);
+    for path in &args.into {
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let document = std::fs::read_to_string(path).map_err(|e| named(&e))?;
+        let document = filled(&document, |part| text(part, &evidence)).map_err(|e| named(&e))?;
+        std::fs::write(path, document).map_err(|e| named(&e))?;
+    }
+    if args.into.is_empty() {
+        for part in &args.parts {
+            println!("{}", text(*part, &evidence)?);
+        }
     }
     Ok(())
 }
 
+const BEGIN: &str = "<!-- tables: ";
+const END: &str = "<!-- end of tables -->";
+
+/// A document with its parts between the marks made anew.
+fn filled(document: &str, text: impl Fn(Part) -> Result<String>) -> Result<String> {
+    let (mut out, mut within) = (String::new(), false);
+    for line in document.lines() {
+        let part = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(" -->"));
+        match (part, line == END) {
+            (Some(name), _) if !within => {
+                let part = Part::from_str(name, false).map_err(|_| format!("there is no part '{name}'"))?;
+                let _ = writeln!(out, "{line}\n{}\n", text(part)?.trim_end());
+                within = true;
+            }
+            (_, true) if within => {
+                let _ = writeln!(out, "{line}");
+                within = false;
+            }
+            (Some(_), _) | (_, true) => return Err("the marks of the tables do not come in pairs".into()),
+            _ if within => {}
+            _ => {
+                let _ = writeln!(out, "{line}");
+            }
+        }
+    }
+    match (within, document.contains(BEGIN)) {
+        (false, true) => Ok(out),
+        (true, _) => Err("the marks of the tables do not come in pairs".into()),
+        _ => Err(format!("there is no line '{BEGIN}PART -->'").into()),
+    }
+}
+
+/// What the results say that they were measured on.
+fn machines(paths: &[PathBuf]) -> Result<Vec<String>> {
+    let mut found: Vec<String> =
+        results::of_kind::<Row>(paths, "result")?.into_iter().map(|row| row.machine).collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
 fn text(part: Part, evidence: &Evidence) -> Result<String> {
     Ok(match part {
-        Part::Goals => format!("### Goals\n\n{}", goals::table(evidence)?),
+        Part::Goals => format!("{}### Goals\n\n{}", preface(evidence)?, goals::table(evidence)?),
         Part::Results => comparisons(&evidence.all)?,
         Part::Others => others(evidence),
         Part::Figures => of_figures(&evidence.all)?,
     })
+}
+
+/// Where and with what; and how to read the tables.
+fn preface(evidence: &Evidence) -> Result<String> {
+    let mut out = String::new();
+    for machine in &evidence.machines {
+        let _ = writeln!(out, "Machine: {machine}.\n");
+    }
+    let mut names: Vec<&str> = evidence.all.iter().map(|series| &*series.setup.engine).collect();
+    names.sort_by_key(|name| engines::all().position(|kind| kind.name == *name));
+    names.dedup();
+    for name in names {
+        let _ = writeln!(out, "- `{name}`: {}", (engines::by_name(name)?.about)());
+    }
+    out += "\n`x8` is 8 threads, `90 %` the share of reads. Rates of fills and overwrites at `buffered` are sustained: with \
+            the debt paid. A ratio is the median over the repeats, with the least and the greatest, each of two runs \
+            of one repeat. `a : b` is Ringfort's number and RocksDB's.\n\n";
+    Ok(out)
 }
 
 fn shown(spread: Option<(Spread, usize)>) -> String {
@@ -275,9 +348,6 @@ fn recovery_table(all: &[&Recovered]) -> String {
     }
     out
 }
-
-#[cfg(test)]
-mod tests;
 
 #[cfg(test)]
 mod tests;

@@ -74,10 +74,10 @@ impl Place {
         )
     }
 
-    /// Benchmark, share of reads, threads.
+    /// Benchmark, share of reads, threads: `readrandom x8`.
     pub fn name(&self) -> String {
-        let reads = self.reads.map(|reads| format!(" {reads}:{}", 100 - reads)).unwrap_or_default();
-        format!("{}{reads}, {}", self.benchmark().name(), self.threads)
+        let reads = self.reads.map(|reads| format!(" {reads} %")).unwrap_or_default();
+        format!("{}{reads} x{}", self.benchmark().name(), self.threads)
     }
 }
 

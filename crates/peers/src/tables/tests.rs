@@ -21,7 +21,14 @@ fn series(engine: &str, benchmark: Benchmark, threads: usize, value_size: usize,
 
 fn evidence(all: Vec<Series>) -> Evidence {
     let points = Points::of(&all, |_| true).unwrap();
-    Evidence { points, all, servers: Vec::new(), recovered: Vec::new(), fresh: Fresh::default() }
+    Evidence {
+        points,
+        all,
+        servers: Vec::new(),
+        recovered: Vec::new(),
+        fresh: Fresh::default(),
+        machines: Vec::new(),
+    }
 }
 
 fn row<'a>(table: &'a str, begin: &str, reference: &str) -> &'a str {
@@ -52,7 +59,7 @@ fn a_goal_is_met_by_medians_of_the_same_repeats_at_every_point() {
         row(&table, "seekrandom + 10, readseq", "RocksDB plain").to_owned()
     };
     let line = met(&[14.0, 20.0, 14.0]);
-    assert!(line.contains("readseq, 1 x 1024 B 1.40; readseq, 8 x 1024 B 3.00"), "{line}");
+    assert!(line.contains("readseq x1, 1024 B 1.40; readseq x8, 1024 B 3.00"), "{line}");
     assert!(line.ends_with("| met at 2 points (10 of 12 not measured) |"), "{line}");
     // Each repeat by its own: 1.0, 2.0, 1.0, although the medians of the rates are 20 and 10.
     let line = met(&[10.0, 40.0, 10.0]);
@@ -108,7 +115,7 @@ fn comparisons_have_a_table_for_each_of_their_settings() {
     );
     // A fill pays its debt of half a second: 1.5 s against 0.75 and 1.0.
     assert!(
-        text.contains("| fillrandom, 1 | 1 | 666667 | **2.00** (2.00–2.00) | **1.50** (1.50–1.50) |"),
+        text.contains("| fillrandom x1 | 1 | 666667 | **2.00** (2.00–2.00) | **1.50** (1.50–1.50) |"),
         "{text}"
     );
     assert!(text.contains("ringfort by ringfort:plain"), "{text}");
@@ -134,4 +141,22 @@ fn a_recovery_that_was_measured_again_replaces_the_old_one() {
     let table = goals::table(&evidence).unwrap();
     assert!(row(&table, "log replay", "RocksDB").contains("| rate 5.00 | met |"), "{table}");
     assert!(others(&evidence).contains("| ringfort, open | 1 | 1.000 (1.000–1.000) |"));
+}
+
+#[test]
+fn a_document_gets_its_parts_between_the_marks() {
+    let fill = |document: &str| filled(document, |part| Ok(format!("{part:?}\n\n")));
+    let document = "above\n<!-- tables: goals -->\nold\n<!-- end of tables -->\nbelow\n";
+    let expected = "above\n<!-- tables: goals -->\nGoals\n\n<!-- end of tables -->\nbelow\n";
+    assert_eq!(fill(document).unwrap(), expected);
+    assert_eq!(fill(expected).unwrap(), expected, "once more changes nothing");
+    for wrong in [
+        "nothing to fill",
+        "<!-- tables: goals -->\nno end",
+        "<!-- end of tables -->\n<!-- tables: goals -->",
+        "<!-- tables: goals -->\n<!-- tables: results -->\n<!-- end of tables -->",
+        "<!-- tables: no such -->\n<!-- end of tables -->",
+    ] {
+        assert!(fill(wrong).is_err(), "{wrong}");
+    }
 }

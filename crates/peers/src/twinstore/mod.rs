@@ -156,6 +156,7 @@ impl Args {
                 block_size: self.block_size,
                 bloom_bits: 10,
                 compression_type: Compression::None,
+                use_direct_reads: None,
                 background_jobs: 2,
                 min_blob_size: None,
                 merge_operator: None,
