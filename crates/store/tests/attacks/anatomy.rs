@@ -262,7 +262,7 @@ fn stored_values(
             3 => continue,
             other => panic!("a record of kind {other}: a scene's runs are one record each"),
         }
-        (r.varint().unwrap(), r.varint().unwrap());
+        let (_time_ms, _first) = (r.varint().unwrap(), r.varint().unwrap());
         while !r.is_empty() {
             let kind = r.u8().unwrap();
             if kind & 0x80 != 0 {
