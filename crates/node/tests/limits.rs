@@ -430,6 +430,8 @@ fn long_strings_are_strings() {
         assert_eq!(text(&client.run("EXPIRE k 1000").await), "1");
         assert_eq!(text(&client.run("RENAME k l").await), "OK");
         assert_eq!(text(&client.run("TTL l").await), "1000");
+        assert_eq!(common::texts(&client.run("KEYS *").await), ["l"]);
+        assert_eq!(text(&client.run("RANDOMKEY").await), "l");
         assert_eq!(text(&client.run("PERSIST l").await), "1");
         assert_eq!(text(&client.run("SETRANGE l 3 new").await), (len + 4).to_string());
         let mut expected = value.clone();

@@ -8,7 +8,7 @@
 use crate::core::Inner;
 use crate::core::read::{merged, sources, values_of};
 use crate::engine::lsm::blob::{BlobMeta, blob_path};
-use crate::engine::lsm::iter::{Entries, VisibleIter};
+use crate::engine::lsm::iter::{Entries, Shown, VisibleIter};
 use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::{self, TableCursor};
@@ -203,7 +203,7 @@ impl Checkpoint {
         let sources = sources(&view, from, to, &self.tables)?;
         let iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?
             .with_merger(view.merger.as_ref(), values_of(&view, &self.tables));
-        Entries::new(iter, (false, false), values_of(&view, &self.tables)).map(CheckpointIter)
+        Entries::new(iter, (false, Shown::Values), values_of(&view, &self.tables)).map(CheckpointIter)
     }
 
     fn tree(&self, keyspace: KeyspaceId) -> Result<&Arc<Tree>> {

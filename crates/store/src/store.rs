@@ -6,7 +6,7 @@ use crate::core::open::Recovery;
 use crate::core::stream::{ValueReader, ValueWriter};
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
-use crate::engine::lsm::iter::Entries;
+use crate::engine::lsm::iter::{Entries, Shown};
 use crate::engine::lsm::tree::Reads;
 use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
@@ -350,7 +350,7 @@ impl Store {
         reverse: bool,
         at: &Snapshot,
     ) -> Result<Iter> {
-        self.entries(keyspace, (from, to), (reverse, false), at)
+        self.entries(keyspace, (from, to), (reverse, Shown::Values), at)
     }
 
     /// As [`Store::iter`], for the keys alone: values are empty, and those that lie in value files are
@@ -363,14 +363,27 @@ impl Store {
         reverse: bool,
         at: &Snapshot,
     ) -> Result<Iter> {
-        self.entries(keyspace, (from, to), (reverse, true), at)
+        self.entries(keyspace, (from, to), (reverse, Shown::Keys), at)
+    }
+
+    /// As [`Store::iter`], for who looks at the beginning of values only: of a value by the piece the first
+    /// piece is read and shown, 1 MiB.
+    pub fn iter_heads(
+        &self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        at: &Snapshot,
+    ) -> Result<Iter> {
+        self.entries(keyspace, (from, to), (reverse, Shown::Heads), at)
     }
 
     fn entries(
         &self,
         keyspace: KeyspaceId,
         (from, to): (&[u8], Option<&[u8]>),
-        how: (bool, bool),
+        how: (bool, Shown),
         at: &Snapshot,
     ) -> Result<Iter> {
         let entries = self.inner.iter(keyspace, from, to, how, at.position())?;

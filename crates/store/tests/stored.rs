@@ -357,8 +357,20 @@ fn a_long_value_is_never_held() {
     };
     check(&store);
     assert!(store.memtable_bytes() < 4 << 20);
+    let heads = |store: &Store| {
+        let snapshot = store.snapshot();
+        let heads = store.iter_heads(ks, b"", None, false, &snapshot).unwrap().map(Result::unwrap);
+        let backward = store.iter_heads(ks, b"", None, true, &snapshot).unwrap().map(Result::unwrap);
+        let (heads, backward): (Vec<_>, Vec<_>) = (heads.collect(), backward.collect());
+        assert!(heads.iter().eq(backward.iter().rev()));
+        heads
+    };
+    let first = |head: &[u8]| head.len() == 1 << 20 && head.starts_with(&piece);
+    assert!(first(&heads(&store)[0].1), "of a log's file");
     store.flush(None).unwrap();
     put(&store, ks, b"l", b"another", Level::Fresh).unwrap();
+    let shown = heads(&store);
+    assert!(first(&shown[0].1) && shown[1].1 == b"another", "of a table's, and what is short whole");
     store.compact_range(ks, None, None).unwrap();
     settle(&store).unwrap();
     check(&store);

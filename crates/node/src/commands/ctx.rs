@@ -104,6 +104,8 @@ pub struct Span {
     /// entries a scan is to *visit* says nothing of that: it may pass over any number of tombstones, and
     /// each seek may read the disk.
     pub is_small: bool,
+    /// The visitor wants the beginning of values only, which holds the head of a record.
+    pub heads: bool,
 }
 
 impl Span {
@@ -111,7 +113,7 @@ impl Span {
     pub(crate) fn of_fields(key: &[u8], meta: HashMeta) -> Self {
         let from = field_prefix(key, meta.generation);
         let to = next_prefix(from.clone());
-        Self { from, to, reverse: false, is_small: meta.count <= INLINE_FIELDS_MAX }
+        Self { from, to, reverse: false, is_small: meta.count <= INLINE_FIELDS_MAX, heads: false }
     }
 }
 
@@ -576,7 +578,12 @@ fn slice(
         return Ok(Visited { entries, ended: true });
     }
     let enough = found.held_bytes.saturating_add(SLICE_BYTES);
-    for entry in store.iter(keyspace, &span.from, Some(&span.to), span.reverse, at)? {
+    let (from, to) = (span.from.as_slice(), Some(span.to.as_slice()));
+    let entries_of_span = match span.heads {
+        true => store.iter_heads(keyspace, from, to, span.reverse, at)?,
+        false => store.iter(keyspace, from, to, span.reverse, at)?,
+    };
+    for entry in entries_of_span {
         let (key, value) = entry?;
         entries += 1;
         match &mut found.last {

@@ -2,7 +2,7 @@
 
 use super::Inner;
 use crate::engine::lsm::blob::{BlobFiles, BlobSet};
-use crate::engine::lsm::iter::{Entries, LevelCursor, Source, VisibleIter};
+use crate::engine::lsm::iter::{Entries, LevelCursor, Shown, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
 use crate::engine::lsm::table_cache::TableSlot;
 use crate::engine::lsm::tree::{GetOutcome, Handle, Reads, Tables, View};
@@ -135,7 +135,7 @@ impl Inner {
         keyspace: KeyspaceId,
         from: &[u8],
         to: Option<&[u8]>,
-        (reverse, keys_only): (bool, bool),
+        (reverse, shown): (bool, Shown),
         at: Seq,
     ) -> Result<Entries> {
         self.check()?;
@@ -144,7 +144,7 @@ impl Inner {
             let sources = sources(&view, from, to, &self.tables)?;
             let iter = VisibleIter::new(sources, at, from, to)?
                 .with_merger(view.merger.as_ref(), values_of(&view, &self.tables));
-            Entries::new(iter, (reverse, keys_only), values_of(&view, &self.tables))
+            Entries::new(iter, (reverse, shown), values_of(&view, &self.tables))
         };
         open().map_err(|error| self.refuse(error))
     }

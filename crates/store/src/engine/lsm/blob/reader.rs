@@ -1,7 +1,7 @@
 //! Reading values: an open value file, and all of a store's, through the block cache.
 
 use super::cache::{ApartValue, ValueCache};
-use super::format::{BlobFooter, BlobMeta, BlobPointer, decode_index};
+use super::format::{BlobFooter, BlobMeta, BlobPointer, PIECE_BYTES_MAX, decode_index};
 use super::{BlobSet, BlobWriter, blob_path};
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::sealed_output::Sealing;
@@ -347,6 +347,16 @@ impl BlobFiles {
             self.values.insert((pointer.file, pointer.offset), &value);
         }
         Ok(value.into())
+    }
+
+    /// The first piece of a value that has several and is not compressed.
+    pub(crate) fn head(&self, set: &BlobSet, pointer: &[u8]) -> Result<Option<Value>> {
+        let (pointer, meta) = self.locate(set, pointer)?;
+        if pointer.codec != Compression::None || pointer.payload_len as usize <= PIECE_BYTES_MAX {
+            return Ok(None);
+        }
+        let head = self.get(&meta)?.piece(&pointer, 0)?;
+        Ok(Some(Arc::new(ApartValue::new(head)).into()))
     }
 
     /// Where the value behind a table's pointer lies, in which file.
