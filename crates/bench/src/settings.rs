@@ -39,6 +39,22 @@ pub struct Settings {
     pub merge_operator: Option<String>,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            memory_budget: 512 << 20,
+            write_buffer_size: 64 << 20,
+            block_size: 4 << 10,
+            bloom_bits: 10,
+            compression_type: Compression::None,
+            background_jobs: 2,
+            min_blob_size: None,
+            use_direct_reads: None,
+            merge_operator: None,
+        }
+    }
+}
+
 /// Codecs, by db_bench's names. An engine refuses those that it does not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -94,6 +110,14 @@ fn bits(text: &str) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_flag_says_is_the_default() {
+        use clap::FromArgMatches;
+        let command = <Settings as clap::Args>::augment_args(clap::Command::new("x"));
+        let unsaid = Settings::from_arg_matches(&command.get_matches_from(["x"])).unwrap();
+        assert_eq!(unsaid, Settings::default());
+    }
 
     #[test]
     fn sizes_have_units() {

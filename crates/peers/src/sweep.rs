@@ -152,7 +152,7 @@ fn share_out(setup: &mut Setup) -> Result<()> {
     if threads == 0 {
         return Err("the number of threads must be above 0".into());
     }
-    if setup.workload.duration > 0 {
+    if setup.workload.duration > 0.0 {
         // Time is the same for few and for many.
         return Ok(());
     }

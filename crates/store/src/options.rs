@@ -97,7 +97,7 @@ pub struct KeyspaceOptions {
     pub block_bytes: usize,
     /// A key is stored whole every this many entries.
     pub restart_interval: usize,
-    /// Bloom filter bits per key; 0 = no filter.
+    /// Bloom filter bits per key at the bottom of the tree, a few more above; 0 = no filter.
     pub bloom_bits_per_key: u32,
     /// Compression of data blocks.
     pub compression: Compression,

@@ -8,7 +8,7 @@ use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
 use crate::engine::lsm::iter::{Entries, Shown};
 use crate::engine::lsm::tree::Reads;
-use crate::frontier::Wait;
+use crate::frontier::{Released, Wait};
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::latch::Latches;
@@ -58,6 +58,18 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         self.inner.release_snapshot(self.position);
     }
+}
+
+/// What a counter operation did.
+pub struct Round {
+    /// The frontier `fresh` before it.
+    pub before: Seq,
+    /// The frontier `fresh` after it.
+    pub after: Seq,
+    /// What was submitted when it ended, before anybody was released.
+    pub submitted: Seq,
+    /// Who is released by it.
+    pub released: Released,
 }
 
 /// What one step of background work did.
@@ -179,7 +191,13 @@ impl Store {
     /// Anchors what is durable, or confirms by a read of the counter for those who wait for
     /// `fresh` (R5). `Idle` if nobody asks.
     pub fn anchor_step(&self) -> Result<Step> {
-        self.inner.anchor_step()
+        Ok(self.anchor()?.map_or(Step::Idle, |_round| Step::Worked))
+    }
+
+    /// As [`Store::anchor_step`], for who keeps a [`Pace`](crate::pace::Pace): what the operation did, and
+    /// whom it releases, who are not awake yet. `None` if nobody asks.
+    pub fn anchor(&self) -> Result<Option<Round>> {
+        self.inner.round_wanted()
     }
 
     /// Asks for everything written so far to be anchored, waiting for nothing: what a worker does
@@ -197,6 +215,14 @@ impl Store {
     #[must_use]
     pub fn log_wanted(&self) -> bool {
         self.inner.frontiers.sync_wanted() || !self.inner.queue.lock().pending.is_empty()
+    }
+
+    /// Whether [`Store::sync_step`] alone would make something durable for somebody: what is queued has
+    /// to be written before.
+    #[must_use]
+    pub fn sync_due(&self) -> bool {
+        let frontiers = &self.inner.frontiers;
+        frontiers.sync_wanted() && frontiers.get(Level::Buffered) > frontiers.get(Level::Durable)
     }
 
     /// Bytes of batches that have a position and are not in the log yet.

@@ -1,12 +1,13 @@
 //! # The writes of a turn go to the log as one group
 //!
 //! A pipeline of writes is submitted command by command and applied together (R23: one turn, one
-//! group): one seal and one write to the log instead of one each.
+//! group): one seal and one write to the log instead of one each. At the end of the turn the group is left
+//! with the [`lane`](super::lane), which makes one of what all its connections left.
 //!
 //! ```text
 //! SET a ─ latch a, read, submit ┐
 //! SET b ─ latch b, read, submit ├─ flush: apply all, release a, b, c
-//! INCR c ─ latch c, read, submit ┘
+//! INCR c ─ latch c, read, submit ┘        (within the turn, or by the lane's clerk)
 //! ```
 //!
 //! Invariants:
@@ -14,7 +15,8 @@
 //!   neither does this connection: whatever is no latched write of other keys flushes first.
 //! - **No deadlock.** A connection that holds pending latches never *waits* for a latch (or for
 //!   memory): if one is not free at once, it flushes, which releases all, and waits then. So
-//!   latches are still waited for in the one global order.
+//!   latches are still waited for in the one global order. What was left with the lane is released by
+//!   its clerk, who waits for nobody.
 //! - Dropped with pending writes (a connection that is cancelled), it flushes.
 
 use super::Server;
@@ -52,6 +54,36 @@ impl Pending {
         if self.latches.len() >= WRITES_MAX || self.bytes >= BYTES_MAX {
             self.flush();
         }
+    }
+
+    /// Whether nothing waits to be made visible.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.latches.is_empty()
+    }
+
+    /// Takes over what `other` has, unless both together are too much for a group.
+    pub(crate) fn absorb(&mut self, other: &mut Self) -> bool {
+        if self.bytes + other.bytes > BYTES_MAX {
+            return false;
+        }
+        self.latches.append(&mut other.latches);
+        self.position = self.position.max(other.position);
+        self.bytes += std::mem::take(&mut other.bytes);
+        let expiries = self.earliest_expiry_ms.into_iter().chain(other.earliest_expiry_ms.take());
+        self.earliest_expiry_ms = expiries.min();
+        true
+    }
+
+    /// All of it, in other hands.
+    pub(crate) fn take(&mut self) -> Self {
+        let mut taken = Self::new(&self.server);
+        std::mem::swap(&mut taken, self);
+        taken
+    }
+
+    /// Up to where a turn's writes, flushed or not, will be visible.
+    pub(crate) fn position(&self) -> Seq {
+        self.position
     }
 
     /// Makes all of them visible and releases their latches. If the store stops meanwhile, the gate

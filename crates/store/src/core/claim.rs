@@ -214,6 +214,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         stats: Counters::default(),
         closed: Mutex::new(None),
         memtables_full: AtomicBool::new(false),
+        maintained: AtomicBool::new(false),
         context: parts.context,
         minimum_level: key_file.settings.minimum_level,
         options,

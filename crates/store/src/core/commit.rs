@@ -38,7 +38,7 @@ impl Queue {
     }
 
     /// As old as everything submitted so far.
-    fn newest(&self) -> Ticket {
+    pub(crate) fn newest(&self) -> Ticket {
         Ticket { position: Seq(self.next_seq.0 - 1) }
     }
 }
@@ -277,9 +277,13 @@ impl Inner {
     /// Starts a new segment. The old one and the directory are synced before a record of the new
     /// one is anchored (R8): the sync step does both.
     pub(crate) fn rotate(&self, log: &mut Log) -> Result<()> {
+        self.rotate_to(log, self.new_file())
+    }
+
+    /// As [`Inner::rotate`], to a number that was just drawn.
+    pub(crate) fn rotate_to(&self, log: &mut Log, number: FileNo) -> Result<()> {
         let continues = log.writer.head();
-        let writer = WalWriter::create(Arc::clone(&self.context), self.new_file(), continues)?;
-        let number = writer.number();
+        let writer = WalWriter::create(Arc::clone(&self.context), number, continues)?;
         let old = std::mem::replace(&mut log.writer, writer);
         log.unsynced.push(Arc::clone(old.file()));
         log.dir_unsynced = true;

@@ -25,6 +25,7 @@ use super::values::change_entries;
 use crate::batch::check_lengths;
 use crate::engine::lsm::compaction::pick::level_target_bytes;
 use crate::engine::lsm::key::{Kind, Trailer};
+use crate::engine::lsm::table::writer::TableOptions;
 use crate::engine::lsm::table::{self, TableMeta, TableWriter};
 use crate::engine::lsm::tree::{Change, Mem, Tree, Version};
 use crate::manifest::edit::Entry;
@@ -67,7 +68,8 @@ impl Loading<'_> {
             none => {
                 let (number, tables) = (self.inner.new_file(), &self.inner.tables);
                 self.created.push(number);
-                let options = self.tree.options();
+                // Where it goes is not known yet: most likely deep.
+                let options = TableOptions::at(self.tree.options(), true);
                 none.insert(self.inner.table_writer(&*tables.disk, tables.protection, number, options)?)
             }
         };

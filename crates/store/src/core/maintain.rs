@@ -15,7 +15,7 @@ use crate::engine::lsm::sealed_output::FileIdentity;
 use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
-use crate::engine::lsm::table::writer::TableWriter;
+use crate::engine::lsm::table::writer::{TableOptions, TableWriter};
 use crate::engine::lsm::tree::{Change, Mem, Tables, Tree};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
@@ -80,6 +80,12 @@ impl Inner {
         let full = done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Exhausted);
         if full && self.check().is_ok() {
             self.purge_step()?; // what may go makes room for the next try
+        }
+        match &done {
+            Ok(Step::Worked) => self.maintained.store(true, Ordering::Relaxed),
+            // Memtables and a compaction's buffers are gone now; their memory is the cache's again.
+            Ok(Step::Idle) if self.maintained.swap(false, Ordering::Relaxed) => ringfort_base::memory::trim(),
+            Ok(Step::Idle) | Err(_) => {}
         }
         done
     }
@@ -339,7 +345,7 @@ impl Inner {
         slice_bytes: usize,
     ) -> Result<Option<Written>> {
         let Writing { merge, created } = writing;
-        let mut open = Opening { inner: self, options, created };
+        let mut open = Opening { inner: self, options, bottom: merge.is_bottom(), created };
         let done = merge.step(slice_bytes, &mut open).and_then(|done| {
             if !done {
                 return Ok(None);
@@ -384,12 +390,12 @@ impl Inner {
         disk: &dyn Disk,
         protection: Protection,
         file: FileNo,
-        options: &KeyspaceOptions,
+        options: TableOptions,
     ) -> Result<TableWriter> {
         let identity = self.identity(protection, file)?;
         let path = table::table_path(file);
         let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
-        Ok(TableWriter::new(file, identity, options.into()))
+        Ok(TableWriter::new(file, identity, options))
     }
 
     /// A table that the edit at `head` freed: it goes when nobody holds its record any more.

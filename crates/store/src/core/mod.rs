@@ -76,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) compacting: Mutex<Option<compact::Job>>,
     /// Memtables take more than the whole memory budget: writes are refused until flushes catch up.
     pub(crate) memtables_full: AtomicBool,
+    /// Whether maintenance worked since it had nothing to do.
+    pub(crate) maintained: AtomicBool,
     /// How long writers should pause for each write, nanoseconds.
     pub(crate) delay_ns: AtomicU64,
     /// The pauses that nobody made yet, nanoseconds.

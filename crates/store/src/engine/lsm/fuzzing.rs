@@ -1,5 +1,6 @@
 //! Bodies of fuzz targets: arbitrary bytes as the *plaintext* of a block, as if its seal had
-//! verified. Each must end in a typed error or a bounded walk; fuzz targets and a replay test call them.
+//! verified, and as operands of merges. Each must end in a typed error or a bounded walk; fuzz targets
+//! and a replay test call them.
 
 use super::blob::format::{BlobFooter, decode_index};
 use super::blob::{BlobMeta, BlobPointer, LoneValue};
@@ -11,6 +12,7 @@ use super::table::index::Index;
 use super::table::meta::TableMeta;
 use super::table::properties::Properties;
 use super::table::reader::{collect_tombstones, decode_handle};
+use crate::merge::MergeOperators;
 use ringfort_base::codec::Reader;
 use ringfort_base::{FileNo, Seq};
 use std::sync::Arc;
@@ -148,6 +150,28 @@ pub fn value_file(data: &[u8]) {
     }
 }
 
+/// A merge: the operator's name, whether there is a value, and it and the operands, each behind its
+/// length. A name has one spelling; merging a part first changes nothing, wherever the part is.
+pub fn merge(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    let Ok(name) = reader.str(255) else { return };
+    let Some(operator) = MergeOperators::default().find(name) else { return };
+    assert_eq!(operator.name(), name, "an operator has one name");
+    let Ok(exists) = reader.bool() else { return };
+    let parts: Vec<&[u8]> = std::iter::from_fn(|| reader.bytes(255).ok()).take(12).collect();
+    let (existing, operands) = if exists { parts.split_at(1.min(parts.len())) } else { parts.split_at(0) };
+    let existing = existing.first().copied();
+    let whole = operator.full_merge(b"key", existing, operands);
+    for from in 0..operands.len() {
+        for to in from + 2..=operands.len() {
+            let Some(part) = operator.partial_merge(b"key", &operands[from..to]) else { continue };
+            let (before, after) = (&operands[..from], &operands[to..]);
+            let merged: Vec<&[u8]> = [before, &[part.as_slice()], after].concat();
+            assert_eq!(operator.full_merge(b"key", existing, &merged), whole, "{name}: {from}..{to}");
+        }
+    }
+}
+
 fn walk(block: &Arc<Block>) {
     let mut cursor = BlockCursor::new();
     cursor.set_block(Arc::clone(block));
@@ -214,6 +238,7 @@ mod tests {
                 filter(data);
                 footer(data);
                 value_file(data);
+                merge(data);
             }
         }
     }

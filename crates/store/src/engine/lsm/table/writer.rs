@@ -18,6 +18,8 @@ use ringfort_trust::Tag;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// So many filter bits per key more than at the bottom: one false answer in a thousand for one in a hundred.
+const UPPER_BLOOM_BITS: u32 = 6;
 /// The tombstone block's restart interval: its entries are few and read once, in order.
 const TOMBSTONE_RESTARTS: usize = 16;
 
@@ -36,11 +38,18 @@ pub struct TableOptions {
     pub compression: Compression,
 }
 
-impl From<&KeyspaceOptions> for TableOptions {
-    fn from(options: &KeyspaceOptions) -> Self {
-        let &KeyspaceOptions { block_bytes, restart_interval, bloom_bits_per_key, .. } = options;
+impl TableOptions {
+    /// Of a keyspace's table that lies at the `bottom`, with nothing older below it, or further up.
+    ///
+    /// A read that ends in a deeper level, or nowhere, asks the filter of every table above, and each false
+    /// answer costs a block. The tables further up hold the fewer keys: what their filters take more
+    /// is little memory (Monkey).
+    #[must_use]
+    pub fn at(options: &KeyspaceOptions, bottom: bool) -> Self {
+        let &KeyspaceOptions { block_bytes, restart_interval, bloom_bits_per_key: bits, .. } = options;
         let &KeyspaceOptions { prefix_bytes, compression, .. } = options;
-        Self { block_bytes, restart_interval, bloom_bits_per_key, prefix_bytes, compression }
+        let more = if bottom || bits == 0 { 0 } else { UPPER_BLOOM_BITS };
+        Self { block_bytes, restart_interval, bloom_bits_per_key: bits + more, prefix_bytes, compression }
     }
 }
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// A keyspace without tables learns how its keys begin from so many of them, if they take no more
-/// memory than this with their index: copying them is a pause of about a millisecond, once.
+/// memory than this with their index: copying them is a short pause, once.
 const LEARN_ENTRIES: usize = 512;
 const LEARN_BYTES_MAX: usize = 4 << 20;
 
