@@ -31,6 +31,8 @@ pub use batch::WriteBatch;
 pub use checkpoint::{Checkpoint, CheckpointIter};
 pub use clock::Time;
 pub use core::open::{Recovery, data_is_gone};
+pub use core::stream::{ValueReader, ValueWriter};
+pub use engine::lsm::blob::StoredValue;
 pub use engine::lsm::compaction::Filter;
 pub use frontier::{Released, Wait};
 pub use merge::{CannotMerge, MergeOperator, MergeOperators};

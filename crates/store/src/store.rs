@@ -3,9 +3,10 @@
 use crate::batch::WriteBatch;
 use crate::clock::Time;
 use crate::core::open::Recovery;
+use crate::core::stream::{ValueReader, ValueWriter};
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
-use crate::engine::lsm::iter::Entries;
+use crate::engine::lsm::iter::{Entries, Shown};
 use crate::engine::lsm::tree::Reads;
 use crate::frontier::{Released, Wait};
 use crate::options::{KeyspaceOptions, StoreOptions, World};
@@ -169,6 +170,14 @@ impl Store {
         self.inner.apply(batch)
     }
 
+    /// Writes a value by the piece, of up to 512 MiB, for
+    /// [`WriteBatch::put_stored`](crate::WriteBatch::put_stored). What it writes goes past the log and the
+    /// memory budget; it is durable before the batch is submitted.
+    #[must_use]
+    pub fn value_writer(&self) -> ValueWriter {
+        ValueWriter::new(Arc::clone(&self.inner))
+    }
+
     /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued.
     pub fn log_step(&self) -> Result<Step> {
         self.inner.log_step()
@@ -325,6 +334,17 @@ impl Store {
         })
     }
 
+    /// Reads a key's value by the piece: one that lies in a value file uncompressed, as long ones do, is
+    /// never held whole.
+    pub fn value_reader(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&Snapshot>,
+    ) -> Result<Answer<Option<ValueReader>>> {
+        self.inner.value_reader(keyspace, key, at.map(Snapshot::position))
+    }
+
     /// Reads many keys, all as of one position: `at`, or the newest visible state. The values in the
     /// order of the keys. Keys that lie together cost less than as many [`Store::get`]; keys in any
     /// order about as much.
@@ -356,7 +376,7 @@ impl Store {
         reverse: bool,
         at: &Snapshot,
     ) -> Result<Iter> {
-        self.entries(keyspace, (from, to), (reverse, false), at)
+        self.entries(keyspace, (from, to), (reverse, Shown::Values), at)
     }
 
     /// As [`Store::iter`], for the keys alone: values are empty, and those that lie in value files are
@@ -369,14 +389,27 @@ impl Store {
         reverse: bool,
         at: &Snapshot,
     ) -> Result<Iter> {
-        self.entries(keyspace, (from, to), (reverse, true), at)
+        self.entries(keyspace, (from, to), (reverse, Shown::Keys), at)
+    }
+
+    /// As [`Store::iter`], for who looks at the beginning of values only: of a value by the piece the first
+    /// piece is read and shown, 1 MiB.
+    pub fn iter_heads(
+        &self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        at: &Snapshot,
+    ) -> Result<Iter> {
+        self.entries(keyspace, (from, to), (reverse, Shown::Heads), at)
     }
 
     fn entries(
         &self,
         keyspace: KeyspaceId,
         (from, to): (&[u8], Option<&[u8]>),
-        how: (bool, bool),
+        how: (bool, Shown),
         at: &Snapshot,
     ) -> Result<Iter> {
         let entries = self.inner.iter(keyspace, from, to, how, at.position())?;

@@ -2,6 +2,7 @@
 
 use super::Inner;
 use crate::batch::WriteBatch;
+use crate::engine::lsm::blob::Stored;
 use crate::engine::lsm::tree::Tree;
 use crate::store::{Step, Ticket};
 use crate::wal::writer::{Entry, WalWriter};
@@ -31,6 +32,7 @@ impl Queue {
         if next > SEQ_MAX {
             return Err(Error::new(ErrorKind::Exhausted, "the sequence numbers of this store are used up"));
         }
+        Stored::keep_all(batch.stored())?;
         self.next_seq = Seq(next);
         Ok(Entry { first, batch })
     }
@@ -110,6 +112,11 @@ impl Inner {
         if let Some(span) = batch.spans().find(|span| !trees.contains_key(&span.keyspace)) {
             let message = format!("keyspace {} does not exist", span.keyspace);
             return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        if batch.stored().iter().any(|value| !value.is_of(&self.tables.values)) {
+            return Err(Error::invalid(
+                "a stored value is of another store, or of an earlier life of this one",
+            ));
         }
         // Only a batch that holds a merge is looked through.
         for span in batch.merge_spans() {
@@ -358,11 +365,11 @@ fn insert(trees: &Trees<'_>, group: &[Entry], touched: &mut Vec<Arc<Tree>>) -> R
 }
 
 fn check_batch(batch: &WriteBatch) -> Result<()> {
+    batch.check_lengths()?;
     if batch.bytes() > BATCH_BYTES_MAX || batch.len() > BATCH_OPS_MAX {
         let message = format!("a batch holds at most {BATCH_BYTES_MAX} bytes and {BATCH_OPS_MAX} operations");
         return Err(Error::invalid(message));
     }
-    batch.check_lengths()?;
     if batch.spans().any(|span| span.keyspace == KeyspaceId::SYSTEM) {
         return Err(Error::invalid("keyspace 0 is the store itself"));
     }

@@ -76,20 +76,20 @@ fn a_sequence_number_is_used_once() {
 fn largest_entries_fit_and_larger_ones_are_refused() {
     let m = memtable();
     let key = vec![7; KEY_BYTES_MAX];
-    let value = vec![9; VALUE_BYTES_MAX];
+    let value = vec![9; BATCH_VALUE_BYTES_MAX];
     m.insert(Seq(1), Kind::Put, b"small", b"before").unwrap();
     m.insert(Seq(2), Kind::Put, &key, &value).unwrap();
     m.insert(Seq(3), Kind::Put, b"small", b"after").unwrap();
     let (_, _, got) = m.get(&key, Seq(9)).unwrap();
     assert!(got == value);
     assert_eq!(m.get(b"small", Seq(9)).unwrap().2, b"after");
-    assert!(m.approximate_bytes() > VALUE_BYTES_MAX);
+    assert!(m.approximate_bytes() > BATCH_VALUE_BYTES_MAX);
     assert_eq!(
         m.insert(Seq(4), Kind::Put, &vec![0; KEY_BYTES_MAX + 1], b"").unwrap_err().kind(),
         ErrorKind::Invalid
     );
     assert_eq!(
-        m.insert(Seq(4), Kind::Put, b"", &vec![0; VALUE_BYTES_MAX + 1]).unwrap_err().kind(),
+        m.insert(Seq(4), Kind::Put, b"", &vec![0; BATCH_VALUE_BYTES_MAX + 1]).unwrap_err().kind(),
         ErrorKind::Invalid
     );
     assert_eq!(m.insert(Seq(4), Kind::RangeDelete, b"a", b"b").unwrap_err().kind(), ErrorKind::Invalid);
