@@ -97,10 +97,10 @@ fn whole(places: &[Option<usize>], end: usize) -> bool {
 
 /// The edges of a read that saw the first `seen` elements of `order`.
 fn edges_of(of: &mut OfKey<'_, '_>, read: &Read<'_>, order: &[Write], seen: usize, behind: &Chain) {
-    if let Some(newest) = seen.checked_sub(1).map(|at| order[at]) {
-        if of.seen(read.txn, newest.value, true).is_some() {
-            of.graph.edge(newest.txn, read.txn, WR, of.key);
-        }
+    if let Some(newest) = seen.checked_sub(1).map(|at| order[at])
+        && of.seen(read.txn, newest.value, true).is_some()
+    {
+        of.graph.edge(newest.txn, read.txn, WR, of.key);
     }
     match order.get(seen) {
         Some(next) => of.graph.edge(read.txn, next.txn, anti(read), of.key),
