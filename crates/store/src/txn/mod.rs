@@ -2,3 +2,4 @@
 //! atomic; transactions (locks, optimistic validation) will stand in the same place.
 
 pub mod latch;
+pub mod locks;
