@@ -256,7 +256,7 @@ impl Acquire<'_> {
             return Poll::Ready(Err(LockError::Full { locks_max: table.locks_max }));
         }
         let ticket = table.ticket(stripe.is_upgrade(&asked));
-        if stripe.try_grant(&asked, ticket) {
+        if stripe.try_grant(&asked, ticket, &table.waits) {
             return Poll::Ready(Ok(true));
         }
         match stripe.wait(&asked, ticket, self.owner.age, waker, &table.waits, woken) {

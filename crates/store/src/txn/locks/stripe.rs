@@ -134,11 +134,12 @@ impl Stripe {
     }
 
     /// Grants the request if nothing stands against it.
-    pub(super) fn try_grant(&mut self, asked: &Asked<'_>, ticket: Ticket) -> bool {
+    pub(super) fn try_grant(&mut self, asked: &Asked<'_>, ticket: Ticket, waits: &Waits) -> bool {
         if !self.blockers(asked, ticket).is_empty() {
             return false;
         }
         self.grant(asked);
+        self.got_before(asked, ticket, waits);
         true
     }
 
@@ -252,17 +253,21 @@ impl Stripe {
     ) -> Result<(), Deadlock> {
         let blockers = self.blockers(asked, ticket);
         self.enqueue(asked, ticket);
-        if !ticket.last {
-            // Who was in the queue already now waits for this one too.
-            for other in self.behind(asked, ticket) {
-                waits.also_blocked_by(other, asked.owner);
-            }
-        }
+        self.got_before(asked, ticket, waits);
         let result = waits.block(asked.owner, age, blockers, asked.span, waker, woken);
         if result.is_err() {
             self.give_up(asked, ticket, waits, woken);
         }
         result
+    }
+
+    /// Who waits already waits for an upgrade too, which gets before him.
+    fn got_before(&self, asked: &Asked<'_>, ticket: Ticket, waits: &Waits) {
+        if !ticket.last {
+            for other in self.behind(asked, ticket) {
+                waits.also_blocked_by(other, asked.owner);
+            }
+        }
     }
 
     fn enqueue(&mut self, asked: &Asked<'_>, ticket: Ticket) {
