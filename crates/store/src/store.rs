@@ -11,6 +11,7 @@ use crate::frontier::Wait;
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::latch::Latches;
+use crate::txn::transaction::{Transaction, TxnOptions};
 use crate::value::Value;
 use ringfort_base::world::Disk;
 use ringfort_base::{Incarnation, KeyspaceId, Level, Result, Seq, StoreId};
@@ -375,6 +376,12 @@ impl Store {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.inner.clock.now().now_ms
+    }
+
+    /// Begins a transaction.
+    #[must_use]
+    pub fn begin(&self, options: TxnOptions) -> Transaction {
+        Transaction::begin(&self.inner, options)
     }
 
     /// The latches for read-modify-write.

@@ -31,6 +31,7 @@ use crate::manifest::writer::ManifestWriter;
 use crate::options::{StoreOptions, World};
 use crate::stats::Counters;
 use crate::txn::latch::Latches;
+use crate::txn::locks::LockTable;
 use crate::wal::writer::LogContext;
 use parking_lot::{Mutex, RwLock};
 use ringfort_base::world::DiskLock;
@@ -64,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) next_file: AtomicU64,
     pub(crate) clock: StoreClock,
     pub(crate) latches: Arc<Latches>,
+    pub(crate) locks: Arc<LockTable>,
     pub(crate) snapshots: Mutex<BTreeMap<u64, usize>>,
     pub(crate) purge: Mutex<purge::PurgeList>,
     /// One change of the set of keyspaces at a time, from the question whether a name is taken to

@@ -34,7 +34,7 @@ use stripe::{Asked, Stripe, Ticket};
 use waits::Waits;
 
 /// A key with its keyspace in front.
-type Key = Arc<[u8]>;
+pub(super) type Key = Arc<[u8]>;
 
 /// A transaction, for the lock table. Ids are never reused in a store's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -317,7 +317,7 @@ impl Drop for Acquire<'_> {
     }
 }
 
-fn with_keyspace(keyspace: KeyspaceId, key: &[u8]) -> Key {
+pub(super) fn with_keyspace(keyspace: KeyspaceId, key: &[u8]) -> Key {
     let mut bytes = Vec::with_capacity(4 + key.len());
     bytes.extend_from_slice(&keyspace.0.to_be_bytes());
     bytes.extend_from_slice(key);
