@@ -55,6 +55,9 @@ impl Ringfort {
             .memory_budget(settings.memory_budget)
             .keyspace_defaults(self.keyspace(settings)?)
             .counter_latency(self.counter_latency);
+        if let Some(direct) = settings.use_direct_reads {
+            options = options.direct_reads(direct);
+        }
         if self.mode.needs_trusted_volume() {
             options = options.trusted(dir.join("trusted"));
         }
@@ -69,12 +72,15 @@ impl Ringfort {
             ringfort_bench::Compression::Zstd => Compression::Zstd,
             ringfort_bench::Compression::Snappy => return Err(Unsupported("compression by snappy").into()),
         };
+        let default = KeyspaceOptions::default();
         Ok(KeyspaceOptions {
             write_buffer_bytes: settings.write_buffer_size,
             block_bytes: settings.block_size,
             bloom_bits_per_key: settings.bloom_bits,
             compression,
-            ..KeyspaceOptions::default()
+            merge_operator: settings.merge_operator.clone(),
+            separate_values_from_bytes: settings.min_blob_size.unwrap_or(default.separate_values_from_bytes),
+            ..default
         })
     }
 }

@@ -17,6 +17,7 @@ use ringfort_base::world::{Disk, Entropy};
 use ringfort_base::{Error, ErrorKind};
 use ringfort_host::disk::OsDisk;
 use ringfort_host::door::{self, OsClock, OsEntropy};
+use ringfort_host::memory;
 use ringfort_store::{KeyspaceOptions, MergeOperator, Store, StoreOptions, World};
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
 use ringfort_trust::platform::{Known, Platform};
@@ -54,6 +55,7 @@ pub struct Options {
     pub(crate) keyspace: KeyspaceOptions,
     pub(crate) background: bool,
     pub(crate) counter_latency: Duration,
+    pub(crate) direct_reads: Option<bool>,
 }
 
 /// The trusted volume, as it was named.
@@ -84,6 +86,7 @@ impl Options {
             keyspace: KeyspaceOptions::default(),
             background: true,
             counter_latency: Duration::ZERO,
+            direct_reads: None,
         }
     }
 
@@ -153,6 +156,15 @@ impl Options {
     #[must_use]
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.store.memory_budget = bytes;
+        self
+    }
+
+    /// Whether tables are read past the system's page cache, which would hold a second, sealed copy of
+    /// what the store's cache holds; if not said, where the budget is at least half of the memory that the
+    /// machine (or its control group) gives this process.
+    #[must_use]
+    pub fn direct_reads(mut self, direct: bool) -> Self {
+        self.direct_reads = Some(direct);
         self
     }
 
@@ -230,8 +242,15 @@ impl Options {
             }
         };
         let world = self.world(Arc::clone(&platform))?;
-        let store = Store::open(world, self.store.clone())?;
+        let store = Store::open(world, self.store_options())?;
         Ok(Opened { store, platform, warnings })
+    }
+
+    /// The store's options, with what depends on the machine.
+    fn store_options(&self) -> StoreOptions {
+        let budget = self.store.memory_budget as u64;
+        let takes_half = || memory::total_bytes().is_some_and(|total| budget.saturating_mul(2) >= total);
+        StoreOptions { direct_reads: self.direct_reads.unwrap_or_else(takes_half), ..self.store.clone() }
     }
 
     /// The platform, if it has any state yet. One without knows no store; asking it makes none.
@@ -424,6 +443,48 @@ pub struct Opened {
 mod tests {
     use super::*;
     use crate::Db;
+
+    #[test]
+    fn reads_are_direct_where_the_budget_takes_half_of_the_memory() {
+        let total = usize::try_from(memory::total_bytes().unwrap()).unwrap();
+        let direct = |options: Options| options.store_options().direct_reads;
+        assert!(!direct(Options::new("x")), "the default budget, on any machine for development");
+        assert!(direct(Options::new("x").memory_budget(total / 2 + 1)));
+        assert!(!direct(Options::new("x").memory_budget(total / 2 - 1)));
+        assert!(
+            direct(Options::new("x").direct_reads(true)) && direct(Options::new("x").memory_budget(total))
+        );
+        assert!(!direct(Options::new("x").memory_budget(total).direct_reads(false)), "who says so decides");
+    }
+
+    #[test]
+    fn direct_reads_find_what_was_written_and_see_what_was_changed() {
+        let dir = crate::temporary::TempDir::new().unwrap();
+        let options = || {
+            Options::new(dir.path().join("data"))
+                .platform_state(dir.path().join("platform"))
+                .direct_reads(true)
+        };
+        let (key, value) = (|n: u32| format!("key{n:05}"), |n: u32| n.to_string().repeat(200));
+        let db = Db::open(options()).unwrap();
+        (0..3000).for_each(|n| db.put(key(n), value(n)).unwrap());
+        db.flush().unwrap();
+        db.close().unwrap();
+        drop(db);
+        let db = Db::open(options()).unwrap();
+        (0..3000).for_each(|n| assert_eq!(db.get(key(n)).unwrap().unwrap(), value(n).as_bytes()));
+        drop(db);
+        let tables = std::fs::read_dir(dir.path().join("data/tables")).unwrap();
+        let largest =
+            tables.map(|entry| entry.unwrap().path()).max_by_key(|path| path.metadata().unwrap().len());
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(largest.unwrap()).unwrap();
+        let mut byte = [0];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut byte, 5000).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[byte[0] ^ 1], 5000).unwrap();
+        let db = Db::open(options()).unwrap();
+        let refused = (0..3000).find_map(|n| db.get(key(n)).err()).unwrap();
+        assert!(refused.to_string().contains("the seal of the data block"), "{refused}");
+    }
 
     #[test]
     fn a_disk_that_is_handed_over_is_the_trusted_volume() {

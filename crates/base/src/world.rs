@@ -27,6 +27,12 @@ pub trait Disk: Send + Sync {
     /// Opens an existing file for reading.
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// As [`Disk::open`], for a file that was written for good and whose reader keeps what it reads:
+    /// the system need not keep a copy. Promises nothing else.
+    fn open_uncached(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
     /// The names in `dir` (`""` is the root), files and directories, unordered. The host chooses
     /// what to show.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;

@@ -21,6 +21,7 @@ pub mod driver;
 pub mod engine;
 pub mod histogram;
 pub mod keys;
+pub mod lines;
 pub mod machine;
 pub mod measured;
 pub mod process;

@@ -6,7 +6,7 @@
 //! ```
 //! Without `--store_gib` the entries are all in the write-ahead log: nothing is flushed before the
 //! death, and the open has to read, check and replay the log. With it, a store of that size is filled
-//! and settled: what is measured is the opening of its tables. A store may be opened in several ways
+//! once, in order, and settled: what is measured is the opening of its tables. A store may be opened in several ways
 //! ([`Subject::ways`]); each way opens what the one before left.
 //!
 //! Files are in the page cache: what is measured is the processor's work and the syncs that a store
@@ -16,7 +16,7 @@ use crate::keys::Key;
 use crate::scratch::Scratch;
 use crate::settings::{Compression, Settings};
 use crate::values::Values;
-use crate::{Engine, Result, process};
+use crate::{Engine, Result, lines, machine, process};
 use ringfort_base::Level;
 use ringfort_base::world::Clock;
 use ringfort_host::door::{self, OsClock};
@@ -90,7 +90,10 @@ impl Amount {
             block_size: 4096,
             bloom_bits: 10,
             compression_type: Compression::None,
+            use_direct_reads: None,
             background_jobs: 2,
+            min_blob_size: None,
+            merge_operator: None,
         }
     }
 }
@@ -146,9 +149,18 @@ pub struct Subject {
     pub ways: &'static [Way],
 }
 
-/// What one opening gave.
+/// What lines of results of this kind are called.
+pub const KIND: &str = "recovery";
+
+/// What one opening gave: a line of results.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Recovered {
+    /// What this line is: [`KIND`].
+    pub kind: String,
+    /// Which of the repeats it is, from 1.
+    pub repeat: usize,
+    /// Processors, memory, system.
+    pub machine: String,
     /// The store.
     pub engine: String,
     /// How it was opened.
@@ -197,7 +209,9 @@ fn fill(step: &Step, subject: &Subject) -> Result<()> {
     let mut values = Values::new(0.5, amount.value_size);
     let entries = amount.entries();
     for i in 0..entries {
-        engine.put(key.of(spread(i, entries)), values.next(amount.value_size), Level::Buffered)?;
+        // A large store in order, which compactions only move: how it came about is not what is measured.
+        let number = if amount.store_gib.is_some() { i } else { spread(i, entries) };
+        engine.put(key.of(number), values.next(amount.value_size), Level::Buffered)?;
     }
     if amount.store_gib.is_some() {
         engine.settle()?;
@@ -227,6 +241,9 @@ fn reopen(step: &Step, open: fn(&Path, &Settings) -> Result<Arc<dyn Engine>>) ->
     }
     std::mem::forget(engine);
     Ok(Recovered {
+        kind: KIND.to_owned(),
+        repeat: 1,
+        machine: machine::describe(),
         engine: step.engine.clone(),
         way: step.step.clone(),
         entries,
@@ -254,35 +271,34 @@ pub fn run(args: &Args, subjects: &[Subject], child: &dyn Fn() -> Result<Command
         return Err("--repeats must be above 0".into());
     }
     let mut all: Vec<Recovered> = Vec::new();
+    // A log is gone when it was replayed, tables are there for every repeat.
+    let mut made: Vec<Option<Scratch>> = subjects.iter().map(|_| None).collect();
     for repeat in 1..=args.repeats {
-        for subject in subjects {
-            let scratch = Scratch::new(&args.dir, "ringfort-recovery")?;
-            let one = |step: &str| -> Result<String> {
-                let dir = scratch.0.clone();
-                let step = Step {
-                    engine: subject.name.to_owned(),
-                    step: step.to_owned(),
-                    dir,
-                    amount: args.amount.clone(),
-                };
-                run_step(&step, child()?)
+        for (subject, made) in subjects.iter().zip(&mut made) {
+            let one = |step: &str, dir: &Path| -> Result<String> {
+                let (engine, step, dir) = (subject.name.to_owned(), step.to_owned(), dir.to_owned());
+                run_step(&Step { engine, step, dir, amount: args.amount.clone() }, child()?)
             };
-            one("fill")?;
+            let scratch = match made.take() {
+                Some(filled) => filled,
+                None => {
+                    let new = Scratch::new(&args.dir, "ringfort-recovery")?;
+                    one("fill", &new.0)?;
+                    new
+                }
+            };
             for (way, _) in subject.ways {
-                let recovered: Recovered = serde_json::from_str(&one(way)?)?;
+                let recovered: Recovered = serde_json::from_str(&one(way, &scratch.0)?)?;
+                let recovered = Recovered { repeat, ..recovered };
                 eprintln!("[{repeat}/{}] {}", args.repeats, row(&recovered, None));
                 all.push(recovered);
             }
+            *made = args.amount.store_gib.map(|_| scratch);
         }
     }
     print_table(subjects, &all);
-    if let Some(path) = &args.json {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        for recovered in &all {
-            writeln!(file, "{}", serde_json::to_string(recovered)?)?;
-        }
-    }
-    Ok(())
+    let new = all.iter().map(serde_json::to_string).collect::<std::result::Result<Vec<_>, _>>()?;
+    args.json.as_ref().map_or(Ok(()), |path| lines::append(path, &new))
 }
 
 fn run_step(step: &Step, mut command: Command) -> Result<String> {

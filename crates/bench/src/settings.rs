@@ -23,9 +23,36 @@ pub struct Settings {
     /// Compression of data blocks.
     #[arg(long, value_enum, value_name = "CODEC", default_value_t = Compression::None)]
     pub compression_type: Compression,
+    /// Read tables past the system's page cache; if not said, as the store thinks best.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_direct_reads: Option<bool>,
     /// Threads for flushes and compactions, where a store lets one choose (Ringfort has one).
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub background_jobs: usize,
+    /// Values of so many bytes or more lie apart from the tables; 0 for none. Where not said, each store's
+    /// own default (Ringfort 8 KiB, RocksDB none). Stores without value files take no notice.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub min_blob_size: Option<usize>,
+    /// The merge operator of mergerandom: append, max, min or add_u64 (with --value_size=8).
+    #[arg(long, value_name = "NAME")]
+    pub merge_operator: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            memory_budget: 512 << 20,
+            write_buffer_size: 64 << 20,
+            block_size: 4 << 10,
+            bloom_bits: 10,
+            compression_type: Compression::None,
+            background_jobs: 2,
+            min_blob_size: None,
+            use_direct_reads: None,
+            merge_operator: None,
+        }
+    }
 }
 
 /// Codecs, by db_bench's names. An engine refuses those that it does not have.
@@ -83,6 +110,14 @@ fn bits(text: &str) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_flag_says_is_the_default() {
+        use clap::FromArgMatches;
+        let command = <Settings as clap::Args>::augment_args(clap::Command::new("x"));
+        let unsaid = Settings::from_arg_matches(&command.get_matches_from(["x"])).unwrap();
+        assert_eq!(unsaid, Settings::default());
+    }
 
     #[test]
     fn sizes_have_units() {

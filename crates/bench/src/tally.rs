@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often the clock is compared with `--duration`, operations.
-const LOOK_AT_CLOCK_EVERY: u64 = 1000;
-
 /// Kinds of operation, as db_bench's histograms tell them apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -151,17 +148,13 @@ impl<'a> Tally<'a> {
 
     /// Whether the next `n` operations are to be done.
     pub(crate) fn more(&mut self, n: u64) -> bool {
-        let before = self.allowed;
         self.allowed += n;
         if self.abort.load(Ordering::Relaxed) {
             return false;
         }
         match self.duration {
             None => self.allowed <= self.operations_max,
-            Some(duration) => {
-                let look = self.allowed / LOOK_AT_CLOCK_EVERY != before / LOOK_AT_CLOCK_EVERY;
-                !look || self.clock.monotonic() - self.start < duration
-            }
+            Some(duration) => self.before - self.start < duration,
         }
     }
 

@@ -39,6 +39,7 @@ fn paths(disk: &dyn Disk) -> Result<()> {
         let what = format!("the path {path:?}");
         fails(disk.create(path), ErrorKind::InvalidInput, &what)?;
         fails(disk.open(path), ErrorKind::InvalidInput, &what)?;
+        fails(disk.open_uncached(path), ErrorKind::InvalidInput, &what)?;
         fails(disk.remove(path), ErrorKind::InvalidInput, &what)?;
         fails(disk.create_dir(path), ErrorKind::InvalidInput, &what)?;
         fails(disk.rename("contract/deep", path), ErrorKind::InvalidInput, &what)?;
@@ -79,7 +80,21 @@ fn bytes(disk: &dyn Disk) -> Result<()> {
     ensure(reader.len()? == Untrusted::new(10_005), "a reader sees what was written")?;
     ensure(reader.write_at(b"x", 0).is_err(), "a file opened for reading is not written")?;
     ensure(reader.read_at(Vec::new(), 0, 10)? == Untrusted::new(data[..10].to_vec()), "nor was it")?;
-    reader.sync()
+    reader.sync()?;
+    uncached(disk, path, &file.read_at(Vec::new(), 0, 20_000)?)
+}
+
+fn uncached(disk: &dyn Disk, path: &str, whole: &Untrusted<Vec<u8>>) -> Result<()> {
+    let reader = disk.open_uncached(path)?;
+    ensure(reader.len()? == Untrusted::new(whole.len() as u64), "an uncached file is as long")?;
+    for (from, len) in [(0, 1), (1, 4095), (4095, 2), (100, 9000), (8192, 1813), (10_004, 1), (0, 10_005)] {
+        let piece = whole.piece(from, len, Vec::with_capacity);
+        ensure(Some(reader.read_at(vec![1], from as u64, len)?) == piece, "an uncached file reads the same")?;
+    }
+    let end = whole.piece(9_000, 1_005, Vec::with_capacity);
+    ensure(Some(reader.read_at(Vec::new(), 9_000, 5_000)?) == end, "and is short at the end")?;
+    ensure(reader.read_at(vec![1], 1 << 40, 5)?.is_empty(), "and empty beyond it")?;
+    fails(disk.open_uncached("contract/none"), ErrorKind::NotFound, "opening what is not there")
 }
 
 fn lengths(disk: &dyn Disk) -> Result<()> {

@@ -253,6 +253,11 @@ impl Disk for FaultDisk {
         Ok(self.file(path, self.inner.open(path)?))
     }
 
+    fn open_uncached(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
+        self.enter(Op::Open, path)?;
+        Ok(self.file(path, self.inner.open_uncached(path)?))
+    }
+
     fn list(&self, dir: &str) -> Result<Vec<String>> {
         self.enter(Op::List, dir)?;
         self.inner.list(dir)

@@ -12,6 +12,7 @@
 //! An error is what the system said; that of a sync is never retried (after a failed `fsync` the
 //! kernel may have dropped the data, R11).
 
+use crate::direct::Direct;
 use crate::tail::{self, Overlay, Tail};
 use ringfort_base::Untrusted;
 use ringfort_base::world::{Disk, DiskFile, DiskLock, is_plain_path};
@@ -72,6 +73,13 @@ impl OsDisk {
         }
     }
 
+    fn open_for_reading(&self, path: &str) -> Result<OsFile> {
+        let fd = self.open_file(path, OFlags::RDONLY)?;
+        let mut file = OsFile { fd, place: None, tail: OnceLock::new(), overlay: None, direct: None };
+        file.overlay = Overlay::load(&self.root, path, |offset, len| file.read(Vec::new(), offset, len));
+        Ok(file)
+    }
+
     fn open_dir(&self, dir: &str) -> Result<OwnedFd> {
         if !dir.is_empty() {
             check(dir)?;
@@ -92,13 +100,18 @@ impl Disk for OsDisk {
     fn create(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
         let fd = self.open_file(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         let place = Some((Arc::clone(&self.root), path.to_owned()));
-        Ok(Arc::new(OsFile { fd, place, tail: OnceLock::new(), overlay: None }))
+        Ok(Arc::new(OsFile { fd, place, tail: OnceLock::new(), overlay: None, direct: None }))
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
-        let fd = self.open_file(path, OFlags::RDONLY)?;
-        let mut file = OsFile { fd, place: None, tail: OnceLock::new(), overlay: None };
-        file.overlay = Overlay::load(&self.root, path, |offset, len| file.read(Vec::new(), offset, len));
+        Ok(Arc::new(self.open_for_reading(path)?))
+    }
+
+    fn open_uncached(&self, path: &str) -> Result<Arc<dyn DiskFile>> {
+        let mut file = self.open_for_reading(path)?;
+        // What was written through the page cache is in it still; its error is none.
+        let _ = rustix::fs::fadvise(&file.fd, 0, None, Advice::DontNeed);
+        file.direct = self.open_file(path, OFlags::RDONLY | OFlags::DIRECT).ok().map(Direct::new);
         Ok(Arc::new(file))
     }
 
@@ -177,11 +190,16 @@ struct OsFile {
     tail: OnceLock<Tail>,
     /// Of a file that was opened: what a killed process left in its tail.
     overlay: Option<Overlay>,
+    /// Of a file whose reader keeps what it reads.
+    direct: Option<Direct>,
 }
 
 impl OsFile {
     /// Reads from the file alone.
     fn read(&self, mut buf: Vec<u8>, offset: u64, len: usize) -> Result<Vec<u8>> {
+        if let Some(done) = self.direct.as_ref().and_then(|direct| direct.read(&mut buf, offset, len)) {
+            return done.map(|()| buf);
+        }
         buf.clear();
         buf.reserve_exact(len);
         // A buffer that fits is filled as it is; one that is much larger would make the kernel read

@@ -10,7 +10,9 @@
 #![deny(unsafe_code)]
 
 mod cpu_random;
+mod direct;
 pub mod disk;
 pub mod door;
+pub mod memory;
 mod page_advice;
 mod tail;

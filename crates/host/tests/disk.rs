@@ -93,6 +93,41 @@ fn buffers_of_any_capacity_read_the_same() {
     assert!(file.read_at(Vec::new(), u64::MAX, 1).is_err());
 }
 
+/// Whether the page cache has the byte at `offset`. Asking may bring it there.
+fn is_cached(path: &std::path::Path, offset: u64) -> bool {
+    let mut byte = [0];
+    let slices = &mut [std::io::IoSliceMut::new(&mut byte)];
+    let at_once = rustix::io::ReadWriteFlags::NOWAIT;
+    std::fs::File::open(path).is_ok_and(|file| rustix::io::preadv2(file, slices, offset, at_once).is_ok())
+}
+
+#[test]
+fn what_is_read_uncached_leaves_nothing_in_the_page_cache() {
+    const IN_MEMORY: i64 = 0x0102_1994;
+    let (dir, disk) = disk("uncached");
+    let data: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+    let kept_in_memory = rustix::fs::statfs(dir.path()).unwrap().f_type == IN_MEMORY;
+    for (name, offset, len) in [("a", 150_000, 4300), ("b", 149_999, 65_536), ("c", 299_000, 1000)] {
+        let path = dir.path().join(name);
+        attack::write_file(&disk, name, &data).unwrap();
+        assert!(is_cached(&path, offset as u64), "as it was written");
+        let file = disk.open_uncached(name).unwrap();
+        let read = file.read_at(Vec::new(), offset as u64, len).unwrap();
+        assert_eq!(read, Untrusted::new(data[offset..offset + len].to_vec()));
+        assert_eq!(is_cached(&path, offset as u64), kept_in_memory, "{len} at {offset}");
+        // Both ways of reading see a change.
+        std::os::unix::fs::FileExt::write_all_at(
+            &std::fs::OpenOptions::new().write(true).open(&path).unwrap(),
+            b"?",
+            150_000,
+        )
+        .unwrap();
+        assert_eq!(file.read_at(Vec::new(), 150_000, 1).unwrap(), Untrusted::new(b"?".to_vec()));
+        let long = file.read_at(Vec::new(), 100, 200_000).unwrap();
+        assert_eq!(long.piece(149_900, 1, Vec::with_capacity), Some(Untrusted::new(b"?".to_vec())));
+    }
+}
+
 #[test]
 fn locks_conflict_between_two_disks_and_waiting_ends() {
     let (dir, one) = disk("locks");

@@ -62,7 +62,7 @@ fn what_was_appended_survives_the_end_of_the_process() {
         for _ in 0..appends {
             // Small pieces, some that fill the tail alone, some larger than it.
             let len =
-                [100, 1000, 30_000, 65_536, 70_000][rng.below(5) as usize / (1 + rng.below(4) as usize)];
+                [100, 1000, 30_000, 32_768, 70_000][rng.below(5) as usize / (1 + rng.below(4) as usize)];
             let data: Vec<u8> = (0..1 + rng.below(len)).map(|_| rng.next_u64() as u8 | 1).collect();
             file.write_at(&data, expected.len() as u64).unwrap();
             expected.extend_from_slice(&data);
@@ -105,6 +105,30 @@ fn a_small_append_is_no_call_of_the_system_and_a_drop_leaves_no_tail() {
     assert!(dir.path().join("log2.tail").exists());
     disk.remove("log2").unwrap();
     assert!(!dir.path().join("log2.tail").exists());
+}
+
+/// Large pages of the page cache: what is written ends on a boundary, the rest waits in the tail.
+#[test]
+fn a_tail_is_written_up_to_a_boundary() {
+    const PIECE: usize = 32 << 10;
+    let (dir, disk) = disk("boundary");
+    let file = create(&disk);
+    if !has_tails(dir.path()) {
+        return;
+    }
+    let mut expected = b"head".to_vec();
+    for len in [100, 30_000, 2_663, 1, 1, PIECE, PIECE - 2, 1, 5_000, PIECE].into_iter().chain([700; 100]) {
+        let data: Vec<u8> = (0..len).map(|i| i as u8 | 1).collect();
+        file.write_at(&data, expected.len() as u64).unwrap();
+        expected.extend_from_slice(&data);
+        let (written, held) = expected.split_at(expected.len() / PIECE * PIECE);
+        let file = raw(dir.path());
+        assert!(file.starts_with(written), "up to {} of {}", written.len(), expected.len());
+        let behind = &file[written.len()..][..held.len()];
+        assert!(behind.iter().all(|b| *b == 0) || written.is_empty(), "behind {}", written.len());
+    }
+    killed(file);
+    assert!(seen(&disk).starts_with(&expected));
 }
 
 /// A kill in the middle of writing the tail into the file.

@@ -5,7 +5,7 @@
 //!
 //! | worker | runs | sleeps until |
 //! |---|---|---|
-//! | `sync` | [`Store::log_step`], [`Store::sync_step`] | the store has log work |
+//! | `sync` | [`Store::sync_step`] | somebody waits for the sync of what is in the log |
 //! | `anchor` | [`Store::anchor_step`] | log work, a write that nobody waits for, or the end of the anchor window (R7) |
 //! | `maintenance` | [`Store::maintenance_step`] | the store has maintenance work |
 //! | `reaper` | [`reap`](crate::reaper) | the earliest expiry is due |
@@ -154,7 +154,7 @@ impl Jobs {
         store.on_work(
             Box::new(move || {
                 let Some(server) = of.upgrade() else { return };
-                if server.store().log_wanted() {
+                if server.store().sync_due() {
                     s.raise();
                 }
                 if server.store().round_wanted() {
@@ -168,12 +168,10 @@ impl Jobs {
             running: Arc::new(Running::default()),
         };
         let [sync, anchor, maintenance, reaper_signal] = jobs.signals.clone();
-        let (st, next) = (store.clone(), Arc::clone(&anchor));
+        let st = store.clone();
         let syncing = Arc::new(Mutex::new(()));
         let turn = Arc::clone(&syncing);
-        jobs.run("ringfort-sync", spawner, server, &jobs.signals[0], move || {
-            sync_worker(&st, &sync, &next, &turn)
-        });
+        jobs.run("ringfort-sync", spawner, server, &jobs.signals[0], move || sync_worker(&st, &sync, &turn));
         let sv = Arc::clone(server);
         jobs.run("ringfort-anchor", spawner, server, &jobs.signals[1], move || {
             anchor_worker(&sv, &anchor, anchor_window, &syncing)
@@ -267,15 +265,11 @@ impl Drop for Worker {
     }
 }
 
-/// Writes and syncs the log while there is something to.
-pub fn sync_worker(store: &Store, signal: &Signal, anchor: &Signal, syncing: &Mutex<()>) -> Result<()> {
+/// Syncs the log while somebody waits for what is in it: who submits applies (see [`crate::server`]).
+pub fn sync_worker(store: &Store, signal: &Signal, syncing: &Mutex<()>) -> Result<()> {
     while !signal.is_stopped() {
-        let wrote = store.log_step()?;
-        let synced = sync(store, syncing)?;
-        if synced == Step::Worked {
-            anchor.raise();
-        }
-        if (wrote, synced) == (Step::Idle, Step::Idle) && signal.wait(None) == Woken::Stopped {
+        // Whoever waits for the counter is told by the store.
+        if sync(store, syncing)? == Step::Idle && signal.wait(None) == Woken::Stopped {
             break;
         }
     }

@@ -12,6 +12,7 @@
 //! kernel said: a limit that is not enforced would be a number that says something else.
 
 use crate::Result;
+use ringfort_host::memory::{self, Version};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,13 +21,6 @@ use std::time::Duration;
 /// How often and how long to wait for the last process to leave before its group is removed.
 const REMOVE_TRIES: usize = 50;
 const REMOVE_PAUSE: Duration = Duration::from_millis(20);
-
-/// The two interfaces of the kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Version {
-    One,
-    Two,
-}
 
 /// A group of its own with a limit; removed when it is dropped.
 pub struct Cgroup {
@@ -139,80 +133,14 @@ fn no_swap() -> bool {
 }
 
 fn own_group() -> Result<(Version, PathBuf)> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup")?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    find(&groups, &mounts).ok_or_else(|| {
+    memory::own_group().ok_or_else(|| {
         "--memory_limit: this system mounts no control groups for memory; run without the option".into()
-    })
-}
-
-/// The directory of the own group in the hierarchy that has the memory controller.
-fn find(groups: &str, mounts: &str) -> Option<(Version, PathBuf)> {
-    // The first version's line says which controllers it has: `4:memory:/path`. The second's has none: `0::/path`.
-    let line = |controller: &str| {
-        groups.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let found = parts.next()?.split(',').any(|name| name == controller);
-            found.then(|| parts.next()).flatten()
-        })
-    };
-    let one =
-        line("memory").and_then(|path| Some((Version::One, mounted(mounts, "cgroup", "memory", path)?)));
-    one.or_else(|| Some((Version::Two, mounted(mounts, "cgroup2", "", line("")?)?)))
-}
-
-/// Where `path` of a hierarchy is seen: `36 25 0:31 ROOT MOUNTPOINT options … - TYPE source options`.
-fn mounted(mounts: &str, kind: &str, option: &str, path: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let (place, what) = line.split_once(" - ")?;
-        let mut what = what.split(' ');
-        if what.next()? != kind {
-            return None;
-        }
-        if !option.is_empty() && !what.nth(1)?.split(',').any(|name| name == option) {
-            return None;
-        }
-        let mut place = place.split(' ').skip(3);
-        let (root, point) = (place.next()?, place.next()?);
-        // A container may see only a part of the hierarchy.
-        let below = if root == "/" { path } else { path.strip_prefix(root)? };
-        Some(Path::new(point).join(below.trim_start_matches('/')))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MOUNTS: &str = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
-        32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
-        35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
-        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-
-    #[test]
-    fn the_own_group_is_found_in_both_versions() {
-        let one = find("8:pids:/\n4:cpuacct,memory:/a/b\n0::/c\n", MOUNTS);
-        assert_eq!(one, Some((Version::One, "/sys/fs/cgroup/memory/a/b".into())));
-        let two = "30 23 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        let found = find("0::/user.slice/x.scope\n", two);
-        assert_eq!(found, Some((Version::Two, "/sys/fs/cgroup/user.slice/x.scope".into())));
-        assert_eq!(find("0::/\n", two), Some((Version::Two, "/sys/fs/cgroup/".into())));
-    }
-
-    #[test]
-    fn a_container_sees_its_own_part() {
-        let part = "30 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
-        let found = find("0::/docker/abc/child\n", part);
-        assert_eq!(found, Some((Version::Two, "/sys/fs/cgroup/child".into())));
-        assert_eq!(find("0::/elsewhere\n", part), None);
-    }
-
-    #[test]
-    fn without_the_memory_controller_there_is_no_group() {
-        assert_eq!(find("", MOUNTS), None);
-        assert_eq!(find("4:memory:/\n", "1 2 0:3 / /x rw - cgroup cgroup rw,cpu\n"), None);
-        assert_eq!(find("nonsense\n::\n", "nonsense"), None);
-    }
 
     #[test]
     fn both_versions_get_the_limit_and_no_swap() {

@@ -204,7 +204,7 @@ fn said(outcome: &Outcome) -> String {
 fn same_answers(all: &[Runs]) -> Result<()> {
     let Some(first) = all.first() else { return Ok(()) };
     let setup = &first.setup;
-    let mut settled = setup.workload.duration == 0 && setup.workload.seed != 0;
+    let mut settled = setup.workload.duration == 0.0 && setup.workload.seed != 0;
     for (step, benchmark) in setup.benchmarks.iter().enumerate() {
         // Deletes and writes of several threads meet in an order that chance decides; what is there
         // afterwards is the same only if nothing was deleted.

@@ -57,6 +57,9 @@ pub const ALL: &[Figure] = &[
     Figure { name: "twinstore-threads", varied: Varied::Threads, title: "TWINSTORE's section 5.2: threads" },
 ];
 
+/// From this factor between the least and the greatest on, an axis is logarithmic.
+const WIDE: f64 = 10.0;
+
 /// The figure of this name.
 pub fn by_name(name: &str) -> Option<&'static Figure> {
     ALL.iter().find(|figure| figure.name == name)
@@ -87,6 +90,26 @@ impl Varied {
             Self::ValueSize => row.value_size as f64,
             Self::BlockSize => row.block_size as f64,
             Self::ReadShare => f64::from(row.readwritepercent),
+        }
+    }
+
+    /// The value that a run was made with.
+    pub fn in_setup(self, setup: &Setup) -> u64 {
+        match self {
+            Self::Threads => setup.threads as u64,
+            Self::ValueSize => setup.workload.value_size as u64,
+            Self::BlockSize => setup.settings.block_size as u64,
+            Self::ReadShare => u64::from(setup.workload.readwritepercent),
+        }
+    }
+
+    /// What a point of it is called.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::ValueSize => "value size",
+            Self::BlockSize => "block size",
+            Self::ReadShare => "reads %",
         }
     }
 
@@ -127,9 +150,9 @@ impl Varied {
 #[derive(Clone, Debug, clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct Args {
-    /// The file that --json wrote.
-    #[arg(long, value_name = "FILE")]
-    pub json: PathBuf,
+    /// The file that --json wrote; may be given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub json: Vec<PathBuf>,
     /// The directory of the figures; created if needed.
     #[arg(long, value_name = "DIR", default_value = "docs/figures")]
     pub out: PathBuf,
@@ -140,11 +163,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut written = draw(&results::results(&args.json)?, &args.out)?;
     written.extend(server::draw(&results::of_servers(&args.json)?, &args.out)?);
     if written.is_empty() {
-        return Err(format!(
-            "{} has no result of a figure: `sweep`, `twinstore` and `server` make such; `compare` makes tables",
-            args.json.display()
-        )
-        .into());
+        return Err(
+            "there is no result of a figure: `sweep`, `twinstore` and `server` make such; `compare` makes \
+                    tables"
+                .into(),
+        );
     }
     Ok(())
 }
@@ -153,8 +176,10 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn draw(rows: &[Row], out: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for figure in ALL {
-        let of_figure: Vec<&Row> =
-            rows.iter().filter(|row| row.figure.as_deref() == Some(figure.name)).collect();
+        let of_figure: Vec<&Row> = rows
+            .iter()
+            .filter(|row| row.figure.as_deref() == Some(figure.name) && figure.shows(row))
+            .collect();
         let mut names: Vec<String> = Vec::new();
         for row in &of_figure {
             let name = figure.file_name(row);
@@ -178,6 +203,12 @@ pub fn draw(rows: &[Row], out: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Figure {
+    /// Whether it is drawn: a fill that only makes the store for what is looked at is not.
+    fn shows(&self, row: &Row) -> bool {
+        let mixed = self.varied == Varied::ReadShare || self.name.starts_with("twinstore");
+        !mixed || !row.benchmark.is_fresh()
+    }
+
     /// The same for the same settings, always.
     fn file_name(&self, row: &Row) -> String {
         let mut name = format!("{}-{}", self.name, row.benchmark.name());
@@ -230,16 +261,28 @@ fn chart(figure: &Figure, benchmark: Benchmark, rows: &[&Row]) -> Chart {
         }
     }
     let measured = if sustained { "operations/s, debt paid" } else { "operations/s" };
+    let (scale, spacing) =
+        if is_wide(&series) { (Scale::Log10, ", logarithmic") } else { (Scale::Linear, "") };
     let subtitle = rows.first().map_or_else(String::new, |row| {
-        format!("{}; medians of {} runs, whiskers least to greatest", figure.varied.kept(row), row.repeats)
+        let kept = figure.varied.kept(row);
+        match row.repeats {
+            1 => format!("{kept}; one run"),
+            repeats => format!("{kept}; medians of {repeats} runs, whiskers least to greatest"),
+        }
     });
     Chart {
         title: format!("{}: {}", figure.title, benchmark.name()),
         subtitle,
         x: figure.varied.axis(),
-        y: Axis { label: measured.to_owned(), scale: Scale::Linear, unit: Unit::Count },
+        y: Axis { label: format!("{measured}{spacing}"), scale, unit: Unit::Count },
         series,
     }
+}
+
+/// Whether the points are further apart than an axis from 0 can show.
+fn is_wide(series: &[Series]) -> bool {
+    let medians = || series.iter().flat_map(|series| &series.points).map(|point| point.median);
+    medians().fold(0.0, f64::max) > WIDE * medians().fold(f64::INFINITY, f64::min)
 }
 
 #[cfg(test)]
@@ -282,7 +325,6 @@ mod tests {
             [
                 "threads-fillrandom-v100.svg",
                 "threads-readrandom-v100.svg",
-                "read-share-fillrandom-t1-v100.svg",
                 "read-share-readrandom-t1-v100.svg"
             ]
         );
@@ -353,7 +395,7 @@ mod tests {
     fn a_file_without_figures_is_an_error_that_says_who_makes_some() {
         let path = std::env::temp_dir().join(format!("ringfort-no-figures-{}", std::process::id()));
         std::fs::write(&path, "").unwrap();
-        let error = run(&Args { json: path.clone(), out: "nowhere".into() }).unwrap_err().to_string();
+        let error = run(&Args { json: vec![path.clone()], out: "nowhere".into() }).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("sweep"), "{error}");
     }

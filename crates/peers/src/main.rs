@@ -12,7 +12,8 @@
 //!         └─ run   opens an engine, runs a list of benchmarks
 //!              └─ engines/   one file each
 //! server      the server path: redis-benchmark against `ringfort serve` and Redis
-//! plot        draws the figures of a file of results again
+//! plot        draws the figures of files of results again
+//! tables      Markdown of files of results: the goals beside what was measured, every comparison
 //! ```
 //!
 //! A table goes to standard output in Markdown; with `--json FILE` results are kept, one object a line.
@@ -33,6 +34,7 @@ mod run;
 mod server;
 mod setup;
 mod sweep;
+mod tables;
 mod twinstore;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +60,8 @@ enum Command {
     Server(server::Args),
     /// Draw the figures of a file of results again, without running anything.
     Plot(figures::Args),
+    /// Print files of results as tables in Markdown, with the goals beside what was measured.
+    Tables(tables::Args),
     /// Run one engine in this process (for a profiler); prints one JSON object per benchmark.
     Run(run::Args),
     /// Time the opening of stores whose entries are all in their log, or that are large.
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::Twinstore(args) => twinstore::run(&args),
         Command::Server(args) => server::run(&args),
         Command::Plot(args) => figures::run(&args),
+        Command::Tables(args) => tables::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Recovery(args) => recovery::run(&args),
         Command::RecoveryStep(step) => recovery::step(&step),

@@ -4,18 +4,19 @@
 //! {"kind":"run", …}       one benchmark of one run, appended when its process has ended
 //! {"kind":"result", …}    one engine at one benchmark: medians over the repeats, appended when all are in
 //! {"kind":"server", …}    one server at one test, likewise
+//! {"kind":"recovery", …}  one opening of one store
+//! {"kind":"fresh", …}     one kind of run of `ringfort bench fresh`, with its repeats
 //! ```
 //! An interrupted comparison goes on where it was: a run whose setup has the same number
 //! ([`Setup::hash`]) and the same repeat is taken from the file. A last line that was torn when the
 //! program was killed is left behind and passed over; any other line that is no JSON is an error.
 
 use crate::report::Row;
-use crate::setup::Setup;
+use crate::setup::{Setup, build};
 use crate::{Result, server};
 use ringfort_bench::Measured;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// One benchmark of one run, as the file has it.
@@ -23,6 +24,9 @@ use std::path::{Path, PathBuf};
 struct RunLine {
     kind: String,
     settings_hash: String,
+    /// This program, by its content.
+    #[serde(default)]
+    build: String,
     repeat: usize,
     /// The number of the benchmark in the run's list, and how many there are.
     step: usize,
@@ -104,6 +108,7 @@ impl Book {
             serde_json::to_string(&RunLine {
                 kind: "run".to_owned(),
                 settings_hash: hash.clone(),
+                build: build().to_owned(),
                 repeat,
                 step,
                 steps: run.len(),
@@ -127,64 +132,99 @@ impl Book {
     }
 
     /// Appends lines of another kind.
-    pub fn append(&self, lines: &[String]) -> Result<()> {
-        let Some(path) = self.path.as_ref().filter(|_| !lines.is_empty()) else { return Ok(()) };
-        let named = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut file =
-            std::fs::OpenOptions::new().create(true).read(true).append(true).open(path).map_err(named)?;
-        let mut text = String::new();
-        if !ends_with_newline(&mut file).map_err(named)? {
-            text.push('\n');
-        }
-        lines.iter().for_each(|line| {
-            text += line;
-            text.push('\n');
-        });
-        // One write: lines of two programs that share the file do not mix.
-        Ok(file.write_all(text.as_bytes()).map_err(named)?)
+    pub fn append(&self, new: &[String]) -> Result<()> {
+        self.path.as_ref().map_or(Ok(()), |path| ringfort_bench::lines::append(path, new))
     }
 }
 
-fn ends_with_newline(file: &mut std::fs::File) -> std::io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
-}
-
-/// The results of a file; of those that say the same thing, the last.
-pub fn results(path: &Path) -> Result<Vec<Row>> {
-    if !path.exists() {
-        return Err(
-            format!("{}: there is no such file; compare --json FILE writes one", path.display()).into()
-        );
+/// The results of some files; of those that say the same thing, the last.
+pub fn results(paths: &[PathBuf]) -> Result<Vec<Row>> {
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        let missing = missing.display();
+        return Err(format!("{missing}: there is no such file; compare --json FILE writes one").into());
     }
     let mut rows: Vec<Row> = Vec::new();
-    for (kind, line) in lines(path)? {
-        if kind == "result" {
-            let row: Row = serde_json::from_str(&line).map_err(|e| format!("{}: {e}", path.display()))?;
-            rows.retain(|other| !other.is_same_point(&row));
-            rows.push(row);
-        }
+    for row in of_kind::<Row>(paths, "result")? {
+        rows.retain(|other| !other.is_same_point(&row));
+        rows.push(row);
     }
     Ok(rows)
 }
 
-/// The results of servers of a file; of those that say the same thing, the last.
-pub fn of_servers(path: &Path) -> Result<Vec<server::Row>> {
+/// The results of servers of some files; of those that say the same thing, the last.
+pub fn of_servers(paths: &[PathBuf]) -> Result<Vec<server::Row>> {
     let mut rows: Vec<server::Row> = Vec::new();
-    for (kind, line) in lines(path)? {
-        if kind == server::KIND {
-            let row: server::Row =
-                serde_json::from_str(&line).map_err(|e| format!("{}: {e}", path.display()))?;
-            rows.retain(|other| !other.is_same_point(&row));
-            rows.push(row);
-        }
+    for row in of_kind::<server::Row>(paths, server::KIND)? {
+        rows.retain(|other| !other.is_same_point(&row));
+        rows.push(row);
     }
     Ok(rows)
+}
+
+/// All runs of one setup by one program.
+pub struct Series {
+    /// The setup.
+    pub setup: Setup,
+    /// The program: later ones have greater numbers.
+    pub build: usize,
+    /// The figures that it is a point of.
+    pub figures: Vec<String>,
+    /// Whether it is (also) one of a comparison.
+    pub compared: bool,
+    /// The benchmarks of each repeat.
+    pub repeats: BTreeMap<usize, BTreeMap<usize, Outcome>>,
+}
+
+/// The runs of some files, in the order in which their setups first came.
+pub fn series(paths: &[PathBuf]) -> Result<Vec<Series>> {
+    let (mut all, mut by_hash): (Vec<Series>, HashMap<String, usize>) = Default::default();
+    let (mut builds, mut concluded): (Vec<String>, Vec<Row>) = Default::default();
+    for path in paths {
+        let named = |error: serde_json::Error| format!("{}: {error}", path.display());
+        for (kind, line) in lines(path)? {
+            match kind.as_str() {
+                "run" => {
+                    let line: RunLine = serde_json::from_str(&line).map_err(named)?;
+                    let build = builds.iter().position(|known| *known == line.build).unwrap_or_else(|| {
+                        builds.push(line.build.clone());
+                        builds.len() - 1
+                    });
+                    let nth = *by_hash.entry(line.settings_hash).or_insert_with(|| {
+                        let (setup, repeats) = (line.setup, BTreeMap::new());
+                        all.push(Series { setup, build, figures: Vec::new(), compared: false, repeats });
+                        all.len() - 1
+                    });
+                    all[nth].repeats.entry(line.repeat).or_default().insert(line.step, line.outcome);
+                }
+                "result" => concluded.push(serde_json::from_str(&line).map_err(named)?),
+                _ => {}
+            }
+        }
+    }
+    for row in concluded {
+        let Some(series) = by_hash.get(&row.settings_hash).and_then(|nth| all.get_mut(*nth)) else {
+            continue;
+        };
+        match row.figure {
+            Some(figure) if series.figures.contains(&figure) => {}
+            Some(figure) => series.figures.push(figure),
+            None => series.compared = true,
+        }
+    }
+    // What was interrupted before its medians is a comparison until a figure claims it.
+    all.iter_mut().for_each(|series| series.compared |= series.figures.is_empty());
+    Ok(all)
+}
+
+/// The lines of one kind of some files, in order.
+pub fn of_kind<T: serde::de::DeserializeOwned>(paths: &[PathBuf], kind: &str) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    for path in paths {
+        for (_, line) in lines(path)?.into_iter().filter(|(of, _)| of == kind) {
+            found.push(serde_json::from_str(&line).map_err(|e| format!("{}: {e}", path.display()))?);
+        }
+    }
+    Ok(found)
 }
 
 /// What every line of ours begins with.
@@ -293,7 +333,7 @@ mod tests {
         let len = std::fs::metadata(&file.0).unwrap().len();
         Book::open(Some(&file.0)).unwrap().conclude(&rows).unwrap();
         assert_eq!(std::fs::metadata(&file.0).unwrap().len(), len, "nothing is said twice");
-        assert_eq!(results(&file.0).unwrap(), rows);
+        assert_eq!(results(&[file.0.clone()]).unwrap(), rows);
         let text = std::fs::read_to_string(&file.0).unwrap();
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         for key in [
@@ -318,9 +358,9 @@ mod tests {
         book.conclude(&rows).unwrap();
         rows[0].ops_per_sec *= 2.0;
         book.conclude(&rows).unwrap();
-        let found = results(&file.0).unwrap();
+        let found = results(&[file.0.clone()]).unwrap();
         assert_eq!(found.len(), rows.len());
         assert!(found.contains(&rows[0]));
-        assert!(results(Path::new("/nowhere/at all")).is_err());
+        assert!(results(&["/nowhere/at all".into()]).is_err());
     }
 }

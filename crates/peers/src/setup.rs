@@ -86,9 +86,11 @@ impl Setup {
             serde_json::to_value(&self.emulation)?,
         ] {
             let serde_json::Value::Object(fields) = part else { return Err("settings are no object".into()) };
-            flags.extend(fields.into_iter().map(|(name, value)| match value {
-                serde_json::Value::String(text) => format!("--{name}={text}"),
-                value => format!("--{name}={value}"),
+            flags.extend(fields.into_iter().filter_map(|(name, value)| match value {
+                serde_json::Value::String(text) => Some(format!("--{name}={text}")),
+                // What was not said is not said to the child.
+                serde_json::Value::Null => None,
+                value => Some(format!("--{name}={value}")),
             }));
         }
         Ok(flags)
@@ -96,7 +98,7 @@ impl Setup {
 }
 
 /// A number for this very program file.
-fn build() -> &'static str {
+pub fn build() -> &'static str {
     static BUILD: OnceLock<String> = OnceLock::new();
     BUILD.get_or_init(|| {
         let program = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
@@ -128,7 +130,12 @@ mod tests {
             "--sync",
             "--level=fresh",
         ];
-        let more = ["--compression_type=lz4", "--memory_budget=8MiB", "--counter_latency=40"];
+        let more = [
+            "--compression_type=lz4",
+            "--memory_budget=8MiB",
+            "--counter_latency=40",
+            "--min_blob_size=1KiB",
+        ];
         let crate::Command::Compare(args) = Cli::parse_from(given.iter().chain(&more)).command else {
             panic!("not compare")
         };

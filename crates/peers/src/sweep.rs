@@ -152,6 +152,10 @@ fn share_out(setup: &mut Setup) -> Result<()> {
     if threads == 0 {
         return Err("the number of threads must be above 0".into());
     }
+    if setup.workload.duration > 0.0 {
+        // Time is the same for few and for many.
+        return Ok(());
+    }
     let num = setup.workload.num;
     for count in [&mut setup.workload.reads, &mut setup.workload.writes, &mut setup.workload.deletes] {
         let total = u64::try_from(*count).unwrap_or(num);

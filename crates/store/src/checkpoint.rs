@@ -11,6 +11,7 @@ use crate::engine::lsm::blob::{BlobMeta, blob_path};
 use crate::engine::lsm::iter::{Entries, VisibleIter};
 use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
+use crate::engine::lsm::table::writer::TableOptions;
 use crate::engine::lsm::table::{self, TableCursor};
 use crate::engine::lsm::tree::{GetOutcome, Tables, Tree, Version};
 use crate::manifest::reader;
@@ -102,7 +103,7 @@ impl Inner {
             return Ok(Arc::clone(meta));
         }
         let options = crate::options::KeyspaceOptions::default();
-        let mut writer = self.table_writer(&**to, SEALED, meta.file, &options)?;
+        let mut writer = self.table_writer(&**to, SEALED, meta.file, TableOptions::at(&options, true))?;
         let table = self.tables.get(meta)?;
         let mut cursor = TableCursor::new(Arc::clone(&table), Arc::clone(&self.tables.blocks), false);
         cursor.seek_to_first()?;
@@ -170,7 +171,8 @@ impl Checkpoint {
                 format!("{} is not a checkpoint: it carries no marker", world.data.describe()),
             )
         })?;
-        let tables = Arc::new(Tables::new(Arc::clone(&world.data), SEALED, key_file.store, memory_budget));
+        let disk = Arc::clone(&world.data);
+        let tables = Arc::new(Tables::new(disk, SEALED, key_file.store, memory_budget, false));
         let live = state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_none());
         let trees =
             live.map(|(&id, keyspace)| Ok((id, Arc::new(Tree::open(id, keyspace, &tables, operators)?))));

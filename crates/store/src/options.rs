@@ -37,6 +37,9 @@ pub struct StoreOptions {
     pub default_level: Level,
     /// Memory for memtables, cache, indexes, filters and open tables, bytes.
     pub memory_budget: usize,
+    /// Blocks of tables are read past the system's page cache, where the disk can do that: for a budget
+    /// that takes most of the memory there is.
+    pub direct_reads: bool,
     /// A segment is closed at this size, bytes.
     pub segment_bytes: u64,
     /// Beyond this much log, the keyspace that pins the oldest segment is flushed, bytes.
@@ -57,6 +60,7 @@ impl Default for StoreOptions {
             create_if_missing: true,
             default_level: Level::Durable,
             memory_budget: 512 << 20,
+            direct_reads: false,
             segment_bytes: 64 << 20,
             max_total_wal_size: 512 << 20,
             anchor_window: Duration::from_millis(ringfort_base::limits::ANCHOR_WINDOW_MS),
@@ -89,7 +93,7 @@ pub struct KeyspaceOptions {
     pub block_bytes: usize,
     /// A key is stored whole every this many entries.
     pub restart_interval: usize,
-    /// Bloom filter bits per key; 0 = no filter.
+    /// Bloom filter bits per key at the bottom of the tree, a few more above; 0 = no filter.
     pub bloom_bits_per_key: u32,
     /// Compression of data blocks.
     pub compression: Compression,

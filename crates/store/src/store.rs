@@ -191,6 +191,14 @@ impl Store {
         self.inner.frontiers.sync_wanted() || !self.inner.queue.lock().pending.is_empty()
     }
 
+    /// Whether [`Store::sync_step`] alone would make something durable for somebody: what is queued has
+    /// to be written before.
+    #[must_use]
+    pub fn sync_due(&self) -> bool {
+        let frontiers = &self.inner.frontiers;
+        frontiers.sync_wanted() && frontiers.get(Level::Buffered) > frontiers.get(Level::Durable)
+    }
+
     /// Bytes of batches that have a position and are not in the log yet.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {

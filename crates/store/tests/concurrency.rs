@@ -16,7 +16,7 @@ use ringfort_base::{ErrorKind, KeyspaceId, Level, Result, Seq};
 use ringfort_fault::device::{DeviceFault, FaultDevice};
 use ringfort_fault::memory::CrashChoice;
 use ringfort_fault::script::Fault;
-use ringfort_store::{Snapshot, Step, Store, World, WriteBatch};
+use ringfort_store::{KeyspaceOptions, Snapshot, Step, Store, World, WriteBatch};
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
 use std::future::Future;
 use std::pin::pin;
@@ -198,6 +198,53 @@ fn writers_readers_and_jobs_at_once() {
         assert!(ks.map(|ks| dump(&store, ks).unwrap()) == before);
         assert_eq!(store.count(ks[1]).unwrap().value, total);
     }
+}
+
+/// The first memtable of a keyspace is replaced once, by one that ranks its keys better.
+#[test]
+fn a_memtable_that_learns_hides_nothing() {
+    const ENTRIES: u64 = 3_000;
+    let store = Machine::new(MODES[0], 1).open().unwrap();
+    let ks = store.create_keyspace("a", KeyspaceOptions::default()).unwrap();
+    let key = |n: u64| format!("key:{n:012}").into_bytes();
+    let mut batch = WriteBatch::new();
+    batch.put(ks, key(ENTRIES + 7), b"gone".to_vec());
+    batch.delete_range(ks, key(ENTRIES + 5), key(ENTRIES + 10));
+    store.apply(batch).unwrap();
+    let look = |from: u64| {
+        let snapshot = store.snapshot();
+        let last = store.get(ks, b"last", Some(&snapshot)).unwrap().value;
+        let written = last.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap()));
+        let mut entries = store.iter(ks, b"key:", Some(b"kez"), false, &snapshot).unwrap();
+        (0..written).for_each(|n| assert_eq!(entries.next().unwrap().unwrap().0, key(n), "of {written}"));
+        assert!(entries.next().is_none());
+        for n in from..written {
+            assert!(store.get(ks, &key(n), Some(&snapshot)).unwrap().value.is_some(), "{n} of {written}");
+        }
+        written
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..ENTRIES {
+                let mut batch = WriteBatch::new();
+                batch.put(ks, key(n), b"value".to_vec());
+                batch.put(ks, b"last".to_vec(), (n + 1).to_be_bytes().to_vec());
+                batch.count(ks, 1);
+                store.apply(batch).unwrap();
+            }
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut written = 0;
+                while written < ENTRIES {
+                    written = look(written);
+                }
+            });
+        }
+    });
+    assert_eq!(store.count(ks).unwrap().value, ENTRIES as i64);
+    store.flush(None).unwrap();
+    assert_eq!(look(0), ENTRIES);
 }
 
 /// The power goes in the middle of everything.

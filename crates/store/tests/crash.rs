@@ -27,6 +27,7 @@ use ringfort_base::Level;
 use ringfort_fault::memory::CrashChoice;
 use ringfort_fault::rng::SplitMix64;
 use ringfort_fault::script::Fault;
+use ringfort_store::StoreOptions;
 
 /// Whether there is time.
 pub fn long() -> bool {
@@ -153,6 +154,51 @@ fn every_cut_of_a_collection() {
         let mut explorer = Explorer::new(Effort { masks, seeds: 3, depth: 0 });
         explorer.explore(&album.cuts(), &format!("{mode}, {steps:?}")).unwrap();
         println!("{mode}: a collection, {} states ({} more were the same)", explorer.states, explorer.known);
+    }
+}
+
+/// A log that the memory budget does not hold: tables and value files are written while it is replayed.
+/// Dying there, and dying again in the replay after that, leaves the same content.
+#[test]
+fn every_cut_of_a_replay_beyond_the_memory_budget() {
+    let tight = |mode| StoreOptions { memory_budget: 12 << 10, ..driver::options(mode) };
+    let (rotate, put) = (Step::Rotate(Level::Buffered), Step::Put(Level::Buffered));
+    // Enough for several rounds of flushes, each with operations on both keyspaces behind it.
+    let round = [Step::Both, rotate, Step::Many, rotate, Step::Both, Step::DeleteRange, Step::Both];
+    let log = round.repeat(3);
+    for (end, all_durable) in [(&[Step::Put(Level::Durable)][..], true), (&[Step::Anchor, put, put], false)] {
+        for mode in MODES {
+            let mut run = Run::new(Machine::new(mode, 7));
+            // The budget fills before a write buffer does, and with both keyspaces.
+            run.keyspace.write_buffer_bytes = 1 << 20;
+            run.open().unwrap();
+            run.steps(&log).unwrap();
+            run.steps(end).unwrap();
+            let history = run.history.lock().clone();
+            assert_eq!(history.durable == history.commits.len(), all_durable, "else a prefix would do");
+            let killed = run.machine.map(ringfort_fault::memory::MemDisk::fork);
+            let cuts = explore::cuts_of_recovery(tight, killed, &history, End::Kill);
+            let created = |end: &str| {
+                let names = cuts.iter().filter_map(|cut| cut.before.strip_prefix("Create tables/"));
+                names.filter(|name| name.contains(end)).count()
+            };
+            let (tables, values) = (created(".sst"), created(".blob"));
+            assert!(tables > 6 && values > 3, "{mode}: {tables} tables, {values} value files");
+            let masks = if long() { 64 } else { 8 };
+            let what = format!("{mode}, 3 times {round:?}, {end:?}, replayed");
+            let mut explorer = Explorer::new(Effort { masks, seeds: 3, depth: 0 });
+            explorer.options = tight;
+            explorer.explore(&cuts, &what).unwrap();
+            // Again and again: one in so many, cut at each write of the replay that follows.
+            explorer.effort = Effort { masks: 4, seeds: 1, depth: 1 };
+            let every = if long() { 1 } else { cuts.len().div_ceil(2) };
+            let some: Vec<_> = cuts.into_iter().step_by(every).collect();
+            explorer.explore(&some, &what).unwrap();
+            println!(
+                "{mode}: a replay over budget, {} states ({} more were the same)",
+                explorer.states, explorer.known
+            );
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::serve::stop::EXIT_AT_ONCE;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use ringfort::bench::Ringfort;
-use ringfort::{Db, KeyspaceOptions, Level, Mode};
+use ringfort::{Db, Level, Mode};
 use ringfort_bench::{Benchmark, Engine, Plan, Report, Settings, Target, Workload, machine, text};
 use ringfort_fault::tempdir::TempDir;
 use ringfort_host::door;
@@ -58,9 +58,6 @@ pub(crate) struct DbArgs {
     /// The mode of the store: software, hardware or twin.
     #[arg(long, value_name = "MODE", default_value_t = Mode::Software)]
     mode: Mode,
-    /// The merge operator for mergerandom: append, max, min or add_u64 (with --value_size=8).
-    #[arg(long, value_name = "NAME")]
-    merge_operator: Option<String>,
     /// What everything that a read shows must have: buffered, durable or fresh.
     #[arg(long, value_name = "LEVEL", default_value_t = Level::Buffered)]
     read_level: Level,
@@ -100,9 +97,7 @@ pub(crate) fn db(args: &DbArgs) -> Result<(), Failure> {
     };
     introduce(args, &store, &dir);
     let open = |dir: &Path, settings: &Settings| -> ringfort_bench::Result<Arc<dyn Engine>> {
-        let keyspace =
-            KeyspaceOptions { merge_operator: args.merge_operator.clone(), ..store.keyspace(settings)? };
-        let options = store.options(dir, settings)?.keyspace_defaults(keyspace).read_level(args.read_level);
+        let options = store.options(dir, settings)?.read_level(args.read_level);
         Ok(Arc::new(Db::open(options)?))
     };
     let target = Target { name: &name, dir: &dir, open: &open };
@@ -123,7 +118,7 @@ fn check(args: &DbArgs) -> Result<Ringfort, Failure> {
     for benchmark in &args.benchmarks {
         args.workload.range(*benchmark).map_err(usage)?;
     }
-    if args.benchmarks.contains(&Benchmark::MergeRandom) && args.merge_operator.is_none() {
+    if args.benchmarks.contains(&Benchmark::MergeRandom) && args.settings.merge_operator.is_none() {
         return Err(Failure::Usage("mergerandom needs --merge_operator".to_owned()));
     }
     if args.threads == 0 {

@@ -52,9 +52,10 @@ pub(crate) struct FreshArgs {
     /// Make the stores below this directory, which is empty or missing.
     #[arg(long, value_name = "DIR")]
     db: Option<PathBuf>,
-    /// Print one JSON object a line instead of a table.
-    #[arg(long)]
-    json: bool,
+    /// Append the results to this file, one JSON object a line; without FILE, print them in place of
+    /// the table.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
 }
 
 /// One kind of run.
@@ -103,8 +104,7 @@ pub(crate) fn fresh(args: &FreshArgs) -> Result<(), Failure> {
             measured.figures.push(one(&store, measured.run, load)?);
         }
     }
-    show(args, &all);
-    Ok(())
+    show(args, &all)
 }
 
 fn one(store: &Path, run: Run, load: Load) -> Result<Figures, Failure> {
@@ -167,44 +167,61 @@ fn introduce(args: &FreshArgs, dir: &Path) {
     let _ = std::io::stderr().lock().write_all(about.as_bytes());
 }
 
-fn show(args: &FreshArgs, all: &[Measured]) {
-    if !args.json {
-        say("level    writers handles      ops/s    p50 us    p99 us  cpu us/op  commits/sync  rounds/10^6");
-    }
+/// The table, and the lines of JSON to where they go.
+fn show(args: &FreshArgs, all: &[Measured]) -> Result<(), Failure> {
+    let to_screen = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let mut text = vec![
+        "level    writers handles      ops/s    p50 us    p99 us  cpu us/op  commits/sync  rounds/10^6"
+            .to_owned(),
+    ];
+    let mut lines = Vec::new();
     for measured in all {
-        let Run { level, writers, handles } = measured.run;
-        let median = Figures {
-            ops_per_sec: measured.median(|f| f.ops_per_sec),
-            p50_us: measured.median(|f| f.p50_us),
-            p99_us: measured.median(|f| f.p99_us),
-            cpu_us_per_op: measured.median(|f| f.cpu_us_per_op),
-            ops_per_sync: measured.median(|f| f.ops_per_sync),
-            rounds_per_million: measured.median(|f| f.rounds_per_million),
-        };
-        if args.json {
-            let latency_us = args.counter_latency.0.as_micros();
-            say(&json!({
-                "benchmark": "fresh", "level": level.name(), "writers": writers, "handles": handles,
-                "value_size": args.value_size, "counter_latency_us": latency_us, "repeats": args.repeats,
-                "median": median.json(), "runs": measured.figures.iter().map(Figures::json).collect::<Vec<_>>(),
-            })
-            .to_string());
-        } else {
-            say(&format!(
-                "{:<8} {writers:>7} {handles:>7} {:>10.0} {:>9.0} {:>9.0} {:>10.2} {:>13.1} {:>12.0}",
-                level.name(),
-                median.ops_per_sec,
-                median.p50_us,
-                median.p99_us,
-                median.cpu_us_per_op,
-                median.ops_per_sync,
-                median.rounds_per_million
-            ));
-        }
+        let (row, line) = shown(args, measured);
+        text.push(row);
+        lines.push(line.to_string());
     }
     for verdict in verdicts(args, all) {
-        say(&if args.json { verdict.json.to_string() } else { verdict.text });
+        text.push(verdict.text);
+        lines.push(verdict.json.to_string());
     }
+    if to_screen {
+        lines.iter().for_each(|line| say(line));
+        return Ok(());
+    }
+    text.iter().for_each(|line| say(line));
+    let append = |path| ringfort_bench::lines::append(path, &lines);
+    args.json.as_deref().map_or(Ok(()), append).map_err(|error| Failure::Other(error.to_string()))
+}
+
+/// One kind of run as a row, and as a line of results.
+fn shown(args: &FreshArgs, measured: &Measured) -> (String, serde_json::Value) {
+    let Run { level, writers, handles } = measured.run;
+    let median = Figures {
+        ops_per_sec: measured.median(|f| f.ops_per_sec),
+        p50_us: measured.median(|f| f.p50_us),
+        p99_us: measured.median(|f| f.p99_us),
+        cpu_us_per_op: measured.median(|f| f.cpu_us_per_op),
+        ops_per_sync: measured.median(|f| f.ops_per_sync),
+        rounds_per_million: measured.median(|f| f.rounds_per_million),
+    };
+    let row = format!(
+        "{:<8} {writers:>7} {handles:>7} {:>10.0} {:>9.0} {:>9.0} {:>10.2} {:>13.1} {:>12.0}",
+        level.name(),
+        median.ops_per_sec,
+        median.p50_us,
+        median.p99_us,
+        median.cpu_us_per_op,
+        median.ops_per_sync,
+        median.rounds_per_million
+    );
+    let latency_us = args.counter_latency.0.as_micros();
+    let line = json!({
+        "kind": "fresh", "level": level.name(), "writers": writers, "handles": handles,
+        "value_size": args.value_size, "counter_latency_us": latency_us, "repeats": args.repeats,
+        "median": median.json(), "runs": measured.figures.iter().map(Figures::json).collect::<Vec<_>>(),
+        "machine": machine::describe(),
+    });
+    (row, line)
 }
 
 /// What the runs say about a goal.

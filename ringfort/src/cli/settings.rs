@@ -87,6 +87,8 @@ settings! {
         "State of the simulated platform; if not said, under the user's state directory. Keep it off the data's volume.";
     store "memory-budget" memory_budget: Bytes = "512MiB", "SIZE",
         "Memory for memtables, cache, indexes, filters and open tables.";
+    store "direct-reads" direct_reads: Option<bool> = "", "BOOL",
+        "Read tables past the system's page cache: true or false; if not said, where the budget is at least half of the memory.";
     store "max-total-wal-size" max_total_wal_size: Bytes = "512MiB", "SIZE",
         "Beyond this much log the keyspace that pins its oldest part is flushed.";
     store "anchor-window" anchor_window: Span = "100ms", "TIME",
@@ -254,6 +256,9 @@ impl Config {
         }
         if let Some(state) = &self.platform_state {
             options = options.platform_state(state);
+        }
+        if let Some(direct) = self.direct_reads {
+            options = options.direct_reads(direct);
         }
         options
     }

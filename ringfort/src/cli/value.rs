@@ -121,6 +121,12 @@ impl Value for Threads {
     }
 }
 
+impl Value for bool {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("'{text}' is neither true nor false"))
+    }
+}
+
 impl Value for PathBuf {
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() { Err("a path is not empty".to_owned()) } else { Ok(text.into()) }

@@ -75,12 +75,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         target.flip(&log, used / 4..used / 2)
     }),
     attack("bit flip in a table's data", Expect::Refused, |target| {
-        let table = target.largest_table()?;
+        let table = target.largest(TABLE)?;
         let len = target.len(&table)?;
         target.flip(&table, 0..len / 2)
     }),
     attack("bit flip in a table's footer", Expect::Refused, |target| {
-        let table = target.largest_table()?;
+        let table = target.largest(TABLE)?;
         let len = target.len(&table)?;
         target.flip(&table, len - 16..len)
     }),
@@ -105,21 +105,32 @@ pub(crate) const ATTACKS: &[Attack] = &[
         Ok(format!("{log}: gone"))
     }),
     attack("table deleted", Expect::Refused, |target| {
-        let table = target.largest_table()?;
+        let table = target.largest(TABLE)?;
         attack::delete(&target.disk, &table)?;
         Ok(format!("{table}: gone"))
     }),
     attack("two tables swapped", Expect::Refused, |target| {
-        let tables = target.tables()?;
+        let tables = target.present(TABLE)?;
         let [one, .., other] = tables.as_slice() else { return Err(Error::other("fewer than two tables")) };
         attack::swap(&target.disk, one, other)?;
         Ok(format!("{one} <-> {other}"))
     }),
     attack("table replaced by an older one", Expect::Refused, |target| {
-        let table = target.largest_table()?;
-        let older = target.older_table()?;
+        let table = target.largest(TABLE)?;
+        let older = target.former(TABLE)?;
         attack::write_file(&target.disk, &table, &std::fs::read(&older)?)?;
         Ok(format!("{table} := former {}", file_name(&older)))
+    }),
+    attack("bit flip in a value", Expect::Refused, |target| {
+        let values = target.largest(VALUES)?;
+        let len = target.len(&values)?;
+        target.flip(&values, 0..len / 2)
+    }),
+    attack("value file replaced by an older one", Expect::Refused, |target| {
+        let values = target.largest(VALUES)?;
+        let older = target.former(VALUES)?;
+        attack::write_file(&target.disk, &values, &std::fs::read(&older)?)?;
+        Ok(format!("{values} := former {}", file_name(&older)))
     }),
     attack("log spliced", Expect::Refused, |target| {
         let (log, used) = target.log()?;
@@ -144,6 +155,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         Ok("all files: gone".to_owned())
     }),
 ];
+
+/// How the names of tables end.
+const TABLE: &str = ".sst";
+/// How the names of value files end.
+const VALUES: &str = ".blob";
 
 /// The directory that an attack works on.
 pub(crate) struct Target<'a> {
@@ -179,27 +195,27 @@ impl Target<'_> {
         Ok(if dir.is_empty() { name } else { format!("{dir}/{name}") })
     }
 
-    fn tables(&self) -> Result<Vec<String>> {
-        let found = tree::files(&self.data.join("tables"), ".sst")?;
+    fn present(&self, end: &str) -> Result<Vec<String>> {
+        let found = tree::files(&self.data.join("tables"), end)?;
         Ok(found.iter().map(|path| format!("tables/{}", file_name(path))).collect())
     }
 
-    fn largest_table(&self) -> Result<String> {
-        let mut tables = self
-            .tables()?
+    fn largest(&self, end: &str) -> Result<String> {
+        let mut files = self
+            .present(end)?
             .into_iter()
             .map(|path| Ok((self.len(&path)?, path)))
             .collect::<Result<Vec<_>>>()?;
-        tables.sort();
-        tables.pop().map(|(_, path)| path).ok_or_else(|| Error::other("there is no table"))
+        files.sort();
+        files.pop().map(|(_, path)| path).ok_or_else(|| Error::other(format!("there is no {end} file")))
     }
 
-    /// A table that the store had before, under a name that is not in use now.
-    fn older_table(&self) -> Result<PathBuf> {
-        let now = self.tables()?;
-        let older = tree::files(&self.spoils.older.join("tables"), ".sst")?;
+    /// A file that the store had before, under a name that is not in use now.
+    fn former(&self, end: &str) -> Result<PathBuf> {
+        let now = self.present(end)?;
+        let older = tree::files(&self.spoils.older.join("tables"), end)?;
         let former = older.into_iter().find(|path| !now.contains(&format!("tables/{}", file_name(path))));
-        former.ok_or_else(|| Error::other("no table was compacted away"))
+        former.ok_or_else(|| Error::other(format!("no {end} file was compacted away")))
     }
 
     fn len(&self, path: &str) -> Result<u64> {
@@ -221,4 +237,18 @@ pub(crate) fn seeds(first: u64) -> impl Iterator<Item = u64> {
 
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_threat_model_lists_every_attack() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/threat-model.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        // Lines break anywhere.
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for attack in super::ATTACKS {
+            assert!(text.contains(attack.name), "docs/threat-model.md does not know '{}'", attack.name);
+        }
+    }
 }

@@ -6,8 +6,8 @@ use ringfort_fault::rng::SplitMix64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Longest piece of a real file that becomes one value.
-const PIECE_BYTES: usize = 8 << 10;
+/// Longest piece of a real file that becomes one value: long enough to lie in a value file.
+const PIECE_BYTES: usize = 64 << 10;
 /// Most of the real data.
 const REAL_BYTES_MAX: usize = 16 << 20;
 const RECORD_BYTES_MIN: u64 = 200;
@@ -73,6 +73,9 @@ pub(crate) enum Database {
 }
 
 impl Database {
+    /// In the order in which they are loaded.
+    pub(crate) const ALL: [Self; 2] = [Self::Real, Self::Generated];
+
     /// The argument of SELECT.
     pub(crate) fn number(self) -> &'static str {
         match self {

@@ -35,9 +35,13 @@ impl std::fmt::Display for Throughput {
     }
 }
 
-/// Writes the whole data set at the server's level.
-pub(crate) fn load(address: &str, data: &DataSet, progress: &Progress) -> Result<Throughput, String> {
-    spread(address, data, 1, progress, "loading", |client, data, part| {
+/// Writes what some databases hold, at the server's level.
+pub(crate) fn load(
+    address: &str,
+    (data, databases): (&DataSet, &'static [Database]),
+    progress: &Progress,
+) -> Result<Throughput, String> {
+    spread(address, (data, databases), 1, progress, "loading", |client, data, part| {
         for batch in batches(data, part) {
             for (_, key, value) in &batch {
                 client.queue(&[b"SET", key.as_bytes(), value]);
@@ -62,7 +66,7 @@ pub(crate) fn verify(
     every: u64,
     progress: &Progress,
 ) -> Result<Throughput, String> {
-    spread(address, data, every, progress, "verifying", |client, data, part| {
+    spread(address, (data, &Database::ALL), every, progress, "verifying", |client, data, part| {
         for batch in batches(data, part) {
             for (_, key, _) in &batch {
                 client.queue(&[b"GET", key.as_bytes()]);
@@ -125,7 +129,7 @@ fn batches<'a>(
 /// Runs `work` on several connections, each with its share.
 fn spread(
     address: &str,
-    data: &DataSet,
+    (data, databases): (&DataSet, &'static [Database]),
     every: u64,
     progress: &Progress,
     doing: &str,
@@ -139,7 +143,7 @@ fn spread(
         let (entries, bytes) = (Arc::clone(&entries), Arc::clone(&bytes));
         let run = move || -> Result<(), String> {
             let mut client = Client::connect(&address).map_err(|e| e.to_string())?;
-            for database in [Database::Real, Database::Generated] {
+            for &database in databases {
                 client.ok(&[b"SELECT", database.number().as_bytes()]).map_err(|e| e.to_string())?;
                 let (first, step) = (nth * every, CONNECTIONS * every);
                 let part =

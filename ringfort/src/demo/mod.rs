@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! load a data set through Redis's protocol ─► kill under load, restart, verify (rounds)
-//!   ─► compact, so that tables lie at deeper levels ─► write on, stop
+//!   ─► write a part again, compact, so that tables lie at deeper levels ─► write on, stop
 //!   ─► for each attack: fresh copy, strike, start: what comes of it? ─► table, exit status
 //! ```
 //!
@@ -23,14 +23,14 @@ use crate::cli::report::Failure;
 use crate::serve::say;
 use attacks::{Row, Spoils};
 use client::Client;
-use data::DataSet;
+use data::{DataSet, Database};
 use kill::Ledger;
 use load::Throughput;
 use ringfort::Options;
 use ringfort_base::world::{Clock, Entropy};
 use ringfort_fault::tempdir::TempDir;
 use ringfort_host::door::{OsClock, OsEntropy};
-use ringfort_store::Step;
+use ringfort_store::{Step, Store};
 use server::Place;
 use show::{Progress, json};
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ fn demonstrate(root: &Path, scale: &Scale, progress: Progress) -> Result<Report,
 
     let server = place.must_start()?;
     progress.line(&format!("server ready after {} ms at {}", server.age().as_millis(), server.address));
-    let loaded = load::load(&server.address, &data, &progress)?;
+    let loaded = load::load(&server.address, (&data, &Database::ALL), &progress)?;
     progress.line(&format!("loaded at level fresh: {loaded}"));
     let read = load::verify(&server.address, &data, 1, &progress)?;
     progress.line(&format!("read back at level fresh, every value compared: {read}"));
@@ -130,7 +130,7 @@ fn demonstrate(root: &Path, scale: &Scale, progress: Progress) -> Result<Report,
         ));
         kills.push(kept);
     }
-    let spoils = prepare(root, &place)?;
+    let spoils = prepare(root, &place, &data, &progress)?;
     progress.line("stopped cleanly, compacted; now the disk is attacked");
     let seed = random_seed()?;
     let lab = Lab { root: root.to_owned(), place, data, ledgers, spoils, progress };
@@ -144,13 +144,18 @@ fn random_seed() -> Result<u64, String> {
     Ok(u64::from_le_bytes(seed))
 }
 
-/// Gives the attacker something to work with: an older copy of everything, tables at deeper levels,
-/// a log with a life's writes in it and an older copy of that.
-fn prepare(root: &Path, place: &Place) -> Result<Spoils, String> {
+/// Gives the attacker something to work with: an older copy of everything, tables at deeper levels and
+/// value files in the place of those of the copy, a log with a life's writes in it and an older copy
+/// of that.
+fn prepare(root: &Path, place: &Place, data: &DataSet, progress: &Progress) -> Result<Spoils, String> {
     let io = |e: std::io::Error| e.to_string();
     let (older, older_log) = (root.join("older"), root.join("older-log"));
+    embedded(place, |store| store.flush(None)).map_err(|e| e.to_string())?;
     tree::copy(&place.data, &older).map_err(io)?;
-    compact(place).map_err(|e| e.to_string())?;
+    let server = place.must_start()?;
+    load::load(&server.address, (data, &[Database::Real]), progress)?;
+    server.stop()?;
+    embedded(place, compact).map_err(|e| e.to_string())?;
     let server = place.must_start()?;
     let mut client = Client::connect(&server.address).map_err(io)?;
     let mut since = Ledger::new("last");
@@ -162,15 +167,21 @@ fn prepare(root: &Path, place: &Place) -> Result<Spoils, String> {
     Ok(Spoils { older, older_log, since })
 }
 
-/// As an embedded store, with nobody serving it.
-fn compact(place: &Place) -> ringfort::Result<()> {
+/// Works on the store with nobody serving it.
+fn embedded(place: &Place, work: fn(&Store) -> ringfort::Result<()>) -> ringfort::Result<()> {
     let options = Options::new(&place.data).platform_state(&place.platform).store_name("demo");
     let store = options.create_if_missing(false).open_store()?.store;
+    work(&store)?;
+    store.close()
+}
+
+/// All of it, and whatever is to be done then.
+fn compact(store: &Store) -> ringfort::Result<()> {
     for (_, keyspace) in store.keyspaces() {
         store.compact_range(keyspace, None, None)?;
     }
     while store.maintenance_step()? == Step::Worked {}
-    store.close()
+    Ok(())
 }
 
 impl Report {

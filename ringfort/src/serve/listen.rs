@@ -75,13 +75,14 @@ impl Lane {
         let runtime = runtime()?;
         let thread = door::spawn(&format!("ringfort-lane-{nth}"), move || {
             runtime.block_on(async {
+                let lane = server.lane();
                 while let Some((stream, peer)) = arriving.recv().await {
                     match TcpStream::from_std(stream) {
                         Ok(stream) => {
-                            let server = Arc::clone(&server);
-                            ringfort_node::door::spawn(
-                                async move { server.serve_connection(stream, peer).await },
-                            );
+                            let (server, lane) = (Arc::clone(&server), Arc::clone(&lane));
+                            ringfort_node::door::spawn(async move {
+                                server.serve_connection(&lane, stream, peer).await;
+                            });
                         }
                         Err(error) => tracing::warn!(%error, "a connection was lost at the door"),
                     }

@@ -245,7 +245,7 @@ fn the_cost_of_freshness_is_measured() {
     assert!(stderr(&output).contains("simulated counter, 500 us"), "{}", stderr(&output));
     assert!(std::fs::read_dir(dir.path("tmp")).unwrap().next().is_none(), "nothing stays behind");
     let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let runs: Vec<&Value> = lines.iter().filter(|line| line["benchmark"] == "fresh").collect();
+    let runs: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "fresh").collect();
     let kinds: Vec<_> = runs.iter().map(|run| (run["level"].as_str().unwrap(), &run["writers"])).collect();
     assert_eq!(kinds.len(), 6, "{kinds:?}");
     for run in runs {

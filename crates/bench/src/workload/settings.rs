@@ -43,6 +43,10 @@ pub struct Workload {
     /// Of 100 operations of readrandomwriterandom, so many are reads.
     #[arg(long, value_name = "PERCENT", default_value_t = 90)]
     pub readwritepercent: u32,
+    /// Seeks per thread of the benchmarks that seek; -1 for as many as --reads.
+    #[arg(long, value_name = "N", default_value_t = -1)]
+    #[serde(default = "as_many")]
+    pub seeks: i64,
     /// Entries that seekrandom reads after each seek.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seek_nexts: u64,
@@ -65,8 +69,8 @@ pub struct Workload {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub in_flight: usize,
     /// Above 0, benchmarks with random keys run for so many seconds instead of by count.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub duration: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub duration: f64,
     /// Base of the generators' seeds; 0 for one that differs each time.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub seed: u64,
@@ -84,13 +88,14 @@ impl Default for Workload {
             compression_ratio: 0.5,
             batch_size: 1,
             readwritepercent: 90,
+            seeks: -1,
             seek_nexts: 0,
             reverse_iterator: false,
             read_random_exp_range: 0.0,
             sync: false,
             level: Level::Buffered,
             in_flight: 1,
-            duration: 0,
+            duration: 0.0,
             seed: 1000,
         }
     }
@@ -128,6 +133,7 @@ impl Workload {
         if !(self.read_random_exp_range >= 0.0 && self.read_random_exp_range.is_finite()) {
             return Err("--read_random_exp_range is at least 0".into());
         }
+        Duration::try_from_secs_f64(self.duration).map_err(|error| format!("--duration: {error}"))?;
         Ok(())
     }
 
@@ -150,6 +156,9 @@ impl Workload {
                 u64::try_from(self.writes).unwrap_or(keys)
             }
             Benchmark::DeleteSeq | Benchmark::DeleteRandom => or_num(self.deletes),
+            Benchmark::SeekRandom | Benchmark::SeekRandomWhileWriting if self.seeks >= 0 => {
+                or_num(self.seeks)
+            }
             _ if benchmark.counts_reads() => or_num(self.reads),
             _ => or_num(self.writes),
         };
@@ -162,7 +171,8 @@ impl Workload {
         }
         // Half a batch is not done.
         let operations = operations - operations % batch;
-        let duration = (self.duration > 0 && benchmark.heeds_duration()).then_some(self.duration);
+        let duration = Duration::try_from_secs_f64(self.duration).ok();
+        let duration = duration.filter(|duration| !duration.is_zero() && benchmark.heeds_duration());
         if operations == 0 && duration.is_none() {
             let name = benchmark.name();
             return Err(format!(
@@ -171,8 +181,13 @@ impl Workload {
             .into());
         }
         let key_size = self.key_size + usize::from(benchmark == Benchmark::ReadMissing);
-        Ok(Range { operations, keys, key_size, batch, level, duration: duration.map(Duration::from_secs) })
+        Ok(Range { operations, keys, key_size, batch, level, duration })
     }
+}
+
+/// What results from before there was the flag were run with.
+fn as_many() -> i64 {
+    -1
 }
 
 /// A level by the name that users type.
@@ -214,6 +229,9 @@ mod tests {
         ] {
             assert_eq!(operations(&given, benchmark), expected, "{benchmark:?}");
         }
+        let seeks = Workload { seeks: 9, ..given };
+        assert_eq!(operations(&seeks, Benchmark::SeekRandom), 9);
+        assert_eq!(operations(&seeks, Benchmark::ReadRandom), 70);
         let batched = Workload { num: 2500, batch_size: 7, ..Workload::default() };
         let batch = |benchmark| {
             let range = batched.range(benchmark).unwrap();
@@ -239,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_duration_ends_the_random_ones_only() {
-        let workload = Workload { duration: 3, reads: 0, ..Workload::default() };
+        let workload = Workload { duration: 3.0, reads: 0, ..Workload::default() };
         assert_eq!(workload.range(Benchmark::ReadRandom).unwrap().duration, Some(Duration::from_secs(3)));
         assert_eq!(workload.range(Benchmark::FillSeq).unwrap().duration, None);
         let error = workload.range(Benchmark::ReadSeq).unwrap_err().to_string();
@@ -256,6 +274,8 @@ mod tests {
             Workload { in_flight: 0, ..base.clone() },
             Workload { compression_ratio: 1.5, ..base.clone() },
             Workload { readwritepercent: 101, ..base.clone() },
+            Workload { duration: -1.0, ..base.clone() },
+            Workload { duration: f64::NAN, ..base.clone() },
             Workload { read_random_exp_range: f64::NAN, ..base },
         ] {
             assert!(wrong.check().is_err(), "{wrong:?}");

@@ -1,6 +1,6 @@
 //! The driver: fresh stores, skips, failures, durations, seeds.
 
-use crate::model::{Call, Dir, plan, run, run_with, settings, small};
+use crate::model::{Call, Dir, plan, run, run_with, small};
 use ringfort_base::Level;
 use ringfort_bench::{Benchmark, Engine, Measured, Plan, Report, Result, Settings, Target, Workload};
 use std::path::Path;
@@ -135,16 +135,12 @@ fn a_failure_of_one_thread_ends_all_of_them() {
 
 #[test]
 fn a_duration_replaces_the_count_of_random_benchmarks() {
-    let workload = Workload { duration: 1, ..small(10) };
+    let workload = Workload { duration: 0.2, ..small(10) };
     let ran = run(&[Benchmark::FillSeq, Benchmark::ReadRandom], 1, &workload);
     let measured = ran.measured();
     assert_eq!(measured[0].operations, 10, "in order: by count");
-    assert!(
-        measured[1].operations > 1000 && measured[1].operations % 1000 == 999,
-        "{}",
-        measured[1].operations
-    );
-    assert!((1.0..5.0).contains(&measured[1].seconds), "{}", measured[1].seconds);
+    assert!(measured[1].operations > 1000, "{}", measured[1].operations);
+    assert!((0.2..5.0).contains(&measured[1].seconds), "{}", measured[1].seconds);
 }
 
 #[test]
@@ -187,8 +183,8 @@ fn results_are_lines_of_json_and_come_back() {
             assert!(object.get(name).is_some(), "{name} in {line}");
         }
     }
-    let one = serde_json::to_string(&settings()).unwrap();
-    assert_eq!(serde_json::from_str::<Settings>(&one).unwrap(), settings());
+    let one = serde_json::to_string(&Settings::default()).unwrap();
+    assert_eq!(serde_json::from_str::<Settings>(&one).unwrap(), Settings::default());
     let one = serde_json::to_string(&small(5)).unwrap();
     assert_eq!(serde_json::from_str::<Workload>(&one).unwrap(), small(5));
 }

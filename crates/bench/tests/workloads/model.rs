@@ -216,12 +216,6 @@ impl Ran {
     }
 }
 
-pub fn settings() -> Settings {
-    use clap::FromArgMatches;
-    let command = <Settings as clap::Args>::augment_args(clap::Command::new("x"));
-    Settings::from_arg_matches(&command.get_matches_from(["x"])).unwrap()
-}
-
 pub fn plan(benchmarks: &[Benchmark], threads: usize, workload: &Workload) -> Plan {
     Plan {
         benchmarks: benchmarks.to_vec(),
@@ -230,7 +224,7 @@ pub fn plan(benchmarks: &[Benchmark], threads: usize, workload: &Workload) -> Pl
         statistics: false,
         label: String::new(),
         workload: workload.clone(),
-        settings: settings(),
+        settings: Settings::default(),
     }
 }
 

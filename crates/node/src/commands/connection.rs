@@ -156,6 +156,8 @@ pub(super) fn level(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// no replicas, so their number is always 0, and asking for some does not wait for them.
 pub(super) async fn waitaof(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (wait_here, timeout_ms) = options::wait_aof(arg(req, 1), arg(req, 2), arg(req, 3))?;
+    // What is only submitted is written by nobody else.
+    ctx.pending.flush();
     let store = ctx.server.store();
     let last = ctx.session.last_write;
     let mut durable = store.frontier(Level::Durable) >= last;

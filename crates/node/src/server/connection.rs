@@ -10,6 +10,7 @@
 //! turn: then it ends wherever it waits, at the gate or for a client that does not read.
 
 use super::Server;
+use super::lane::{Bell, Lane, Present};
 use super::pending::Pending;
 use super::turn::{Shows, Turn};
 use crate::budget::Charge;
@@ -42,7 +43,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 const REQUEST_BYTES_MAX: usize = ringfort_base::limits::BATCH_BYTES_MAX + (16 << 20);
 
 /// Serves `stream` until it ends.
-pub(super) async fn serve<S>(server: &Arc<Server>, mut stream: S, peer: Peer)
+pub(super) async fn serve<S>(server: &Arc<Server>, lane: &Arc<Lane>, mut stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -64,6 +65,9 @@ where
         parser: Parser::new(limits(session.authenticated)),
         charge: server.budget().charge(),
         pending: Pending::new(server),
+        bell: Bell::new(lane),
+        lane: Arc::clone(lane),
+        _present: lane.enter(),
         server: Arc::clone(server),
         client,
         session,
@@ -100,6 +104,9 @@ struct Connection<S> {
     out: Vec<u8>,
     turn: Turn,
     pending: Pending,
+    lane: Arc<Lane>,
+    bell: Arc<Bell>,
+    _present: Present,
     charge: Charge,
     scratch: Vec<u8>,
 }
@@ -202,10 +209,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
         }
         self.client.reply_bytes.store(self.out.len(), Ordering::Relaxed);
-        self.pending.flush();
+        // Applied by the clerk; the client's next turn must see it, whatever its replies wait for.
+        if !self.pending.is_empty() {
+            self.turn.need_visible(self.pending.position());
+            self.lane.leave(&mut self.pending);
+        }
         tokio::select! {
             biased;
-            () = self.turn.gate(&self.server, &mut self.out) => {}
+            () = self.turn.gate(&self.server, &self.bell, &mut self.out) => {}
             // Not shown, because it must not be.
             () = overstayed(&self.client) => ended = Ended::Drop,
         }

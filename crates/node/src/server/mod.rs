@@ -7,6 +7,7 @@
 //! to stop, or the store (or a worker that it needs) has failed ([`Server::store_failed`]); from then on every command that touches data
 //! is answered with the evidence and never with data.
 mod connection;
+mod lane;
 pub(crate) mod pending;
 pub(crate) mod turn;
 pub(crate) mod views;
@@ -21,6 +22,7 @@ use crate::model::is_orphan_field;
 use crate::reaper::Alarm;
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
+pub use lane::Lane;
 use parking_lot::Mutex;
 use ringfort_base::world::{Clock, Entropy};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result};
@@ -142,12 +144,18 @@ impl Server {
         Ok(server)
     }
 
-    /// Serves one client until it leaves, is closed, or the server shuts down.
-    pub async fn serve_connection<S>(self: &Arc<Self>, stream: S, peer: Peer)
+    /// What the connections of the present runtime have in common.
+    #[must_use]
+    pub fn lane(self: &Arc<Self>) -> Arc<Lane> {
+        Lane::new(self)
+    }
+
+    /// Serves one client in a lane until it leaves, is closed, or the server shuts down.
+    pub async fn serve_connection<S>(self: &Arc<Self>, lane: &Arc<Lane>, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        connection::serve(self, stream, peer).await;
+        connection::serve(self, lane, stream, peer).await;
     }
 
     /// The store.

@@ -54,6 +54,36 @@ impl Pending {
         }
     }
 
+    /// Whether nothing waits to be made visible.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.latches.is_empty()
+    }
+
+    /// Takes over what `other` has, unless both together are too much for a group.
+    pub(crate) fn absorb(&mut self, other: &mut Self) -> bool {
+        if self.bytes + other.bytes > BYTES_MAX {
+            return false;
+        }
+        self.latches.append(&mut other.latches);
+        self.position = self.position.max(other.position);
+        self.bytes += std::mem::take(&mut other.bytes);
+        let expiries = self.earliest_expiry_ms.into_iter().chain(other.earliest_expiry_ms.take());
+        self.earliest_expiry_ms = expiries.min();
+        true
+    }
+
+    /// All of it, in other hands.
+    pub(crate) fn take(&mut self) -> Self {
+        let mut taken = Self::new(&self.server);
+        std::mem::swap(&mut taken, self);
+        taken
+    }
+
+    /// Up to where a turn's writes, flushed or not, will be visible.
+    pub(crate) fn position(&self) -> Seq {
+        self.position
+    }
+
     /// Makes all of them visible and releases their latches. If the store stops meanwhile, the gate
     /// says so for each reply.
     pub(crate) fn flush(&mut self) {

@@ -13,10 +13,12 @@
 //! for one, so that the client's count of replies stays right. Replies that depend on nothing (PING) stay.
 
 use crate::server::Server;
+use crate::server::lane::Bell;
 use crate::stats::add;
 use ringfort_base::{Error, ErrorKind, Level, Seq};
 use ringfort_protocol::front::resp::error::outcome_unknown;
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter, Version};
+use std::sync::Arc;
 
 /// What a reply depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -79,6 +81,12 @@ impl Turn {
         self.marks.push(Mark { end, shows, level });
     }
 
+    /// Nothing follows this turn before the log has what it wrote, up to `at`.
+    pub(crate) fn need_visible(&mut self, at: Seq) {
+        let [buffered, ..] = &mut self.need;
+        *buffered = (*buffered).max(Some(at));
+    }
+
     /// How many replies there are.
     pub(crate) fn len(&self) -> usize {
         self.marks.len()
@@ -86,7 +94,7 @@ impl Turn {
 
     /// Waits until all replies may be shown; replaces those that must not be. Ready for the next
     /// turn afterwards.
-    pub(crate) async fn gate(&mut self, server: &Server, out: &mut Vec<u8>) {
+    pub(crate) async fn gate(&mut self, server: &Server, bell: &Arc<Bell>, out: &mut Vec<u8>) {
         let need = std::mem::take(&mut self.need);
         let mut failures: [Option<Error>; 3] = [None, None, None];
         let mut failed = false;
@@ -98,7 +106,7 @@ impl Turn {
                 continue;
             }
             let began = server.monotonic();
-            if let Err(error) = server.store().wait(at, level).await {
+            if let Err(error) = bell.wait(server.store().wait(at, level)).await {
                 server.store_failed(&error);
                 failed = true;
                 if let Some(failure) = failures.get_mut(slot) {

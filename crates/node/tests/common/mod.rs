@@ -10,12 +10,15 @@ use ringfort_fault::entropy::SeededEntropy;
 use ringfort_fault::memory::MemDisk;
 use ringfort_fault::script::FaultDisk;
 use ringfort_node::jobs::{Jobs, Spawner};
+use ringfort_node::server::Lane;
 use ringfort_node::{Peer, Server, ServerConfig, door};
 use ringfort_protocol::front::resp::{Buffer, Decoder, Value, client::append_command};
 use ringfort_store::{Store, StoreOptions, World};
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -38,6 +41,8 @@ pub struct Rig {
     /// The counter's device as the store sees it.
     pub bus: Arc<FaultDevice>,
     pub jobs: Jobs,
+    /// Of each runtime, by its thread.
+    lanes: Mutex<HashMap<ThreadId, Arc<Lane>>>,
     clients: AtomicU64,
 }
 
@@ -111,7 +116,17 @@ impl Rig {
         let store = Store::open(world, options).expect("opens");
         let server = Server::new(store, config, running, &*entropy).expect("starts");
         let jobs = Jobs::start(&server, anchor_window, &spawner());
-        Self { server, clock, data, platform, faults, bus, jobs, clients: AtomicU64::new(0) }
+        Self {
+            server,
+            clock,
+            data,
+            platform,
+            faults,
+            bus,
+            jobs,
+            lanes: Mutex::default(),
+            clients: AtomicU64::new(0),
+        }
     }
 
     /// At a level, which makes tests of other things than levels fast.
@@ -125,7 +140,10 @@ impl Rig {
         let n = self.clients.fetch_add(1, Ordering::Relaxed) + 1;
         let peer = Peer { remote: format!("10.0.0.1:{n}"), local: "10.0.0.2:6379".to_owned() };
         let server = Arc::clone(&self.server);
-        door::spawn(async move { server.serve_connection(theirs, peer).await });
+        let mut lanes = self.lanes.lock().expect("no panic");
+        let lane = Arc::clone(lanes.entry(std::thread::current().id()).or_insert_with(|| server.lane()));
+        drop(lanes);
+        door::spawn(async move { server.serve_connection(&lane, theirs, peer).await });
         Client { stream: ours, buffer: Buffer::new(), decoder: Decoder::new(1 << 30) }
     }
 }

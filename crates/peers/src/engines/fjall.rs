@@ -1,13 +1,16 @@
 //! fjall: an LSM store in Rust, the fastest writer among the peers.
 //!
-//! Unprotected. Its settings have the names below; where it has no such setting its default stands.
+//! Unprotected. Its settings have the names below; where it has no such setting its default stands. Values
+//! lie apart only if `--min_blob_size` says so.
 
 use super::{Kind, Open};
 use crate::Result;
 use fjall::config::{
     BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
 };
-use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{
+    CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+};
 use ringfort_base::Level;
 use ringfort_bench::engine::synced;
 use ringfort_bench::{Direction, Engine, Op, Settings, Visit};
@@ -29,7 +32,7 @@ fn about() -> String {
 }
 
 fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
-    super::uncompressed(settings)?;
+    super::plain_files(settings)?;
     let database = Database::builder(dir)
         .cache_size(settings.memory_budget as u64)
         .worker_threads(settings.background_jobs)
@@ -40,7 +43,13 @@ fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
             0 => FilterPolicyEntry::None,
             bits => FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(bits as f32)),
         };
+        let apart = settings.min_blob_size.filter(|bytes| *bytes > 0);
+        let apart = apart.map(|bytes| {
+            let threshold = u32::try_from(bytes).unwrap_or(u32::MAX);
+            KvSeparationOptions::default().separation_threshold(threshold).compression(CompressionType::None)
+        });
         KeyspaceCreateOptions::default()
+            .with_kv_separation(apart)
             .max_memtable_size(settings.write_buffer_size as u64)
             .data_block_size_policy(BlockSizePolicy::all(
                 u32::try_from(settings.block_size).unwrap_or(u32::MAX),

@@ -44,7 +44,7 @@ fn about() -> String {
 }
 
 fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
-    super::uncompressed(settings)?;
+    super::plain_files(settings)?;
     let mut options = EnvOpenOptions::new();
     options.map_size(MAP_BYTES).max_readers(READERS_MAX);
     // SAFETY: the directory is this run's own and new, so no other process maps or changes the file; the

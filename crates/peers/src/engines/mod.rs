@@ -75,12 +75,15 @@ pub fn by_name(name: &str) -> Result<&'static Kind> {
     })
 }
 
-/// For an engine that has no compression here.
-fn uncompressed(settings: &Settings) -> Result<()> {
-    match settings.compression_type {
-        Compression::None => Ok(()),
-        _ => Err(Unsupported("compression").into()),
+/// For an engine that has neither compression nor direct reads here.
+fn plain_files(settings: &Settings) -> Result<()> {
+    if settings.compression_type != Compression::None {
+        return Err(Unsupported("compression").into());
     }
+    if settings.use_direct_reads == Some(true) {
+        return Err(Unsupported("direct reads").into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ fn about() -> String {
 }
 
 fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
-    super::uncompressed(settings)?;
+    super::plain_files(settings)?;
     let database = Builder::new().set_cache_size(settings.memory_budget).create(dir.join("redb"))?;
     let engine = Redb { database };
     engine.transact(Level::Durable, |transaction| {

@@ -27,8 +27,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Its budget covers all its memory; the rest is the process and pages on their way to the disk.
-const CACHE_SHARE: f64 = 0.7;
+/// Its budget covers all its memory; the rest is the process and pages on their way to the disk. At such a
+/// share tables are read past the page cache.
+const CACHE_SHARE: f64 = 0.8;
 
 /// As a user gets it.
 pub const SOFTWARE: Kind = Kind {

@@ -3,6 +3,9 @@
 //! Unprotected: nothing is encrypted, and its checksums do not stop an attacker. It is the reference.
 //! Its memtables and the indexes and filters of its tables come on top of the block cache, so it may
 //! use more memory than Ringfort, whose budget covers all of them.
+//!
+//! Merge operators are Ringfort's built-in ones by name, written against RocksDB's interface. Values lie apart
+//! (its blob files, with their garbage collection) only if `--min_blob_size` says so.
 
 use super::{Kind, Open};
 use crate::Result;
@@ -11,8 +14,8 @@ use ringfort_bench::engine::synced;
 use ringfort_bench::{Compression, Direction, Engine, Op, Settings, Visit};
 use ringfort_host::door;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, MergeOperands,
+    Options, WriteBatch, WriteOptions,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -80,9 +83,48 @@ fn options(settings: &Settings) -> Result<Options> {
         Compression::Zstd => DBCompressionType::Zstd,
         Compression::Snappy => DBCompressionType::Snappy,
     });
+    options.set_use_direct_reads(settings.use_direct_reads.unwrap_or(false));
     options.set_enable_pipelined_write(true);
     options.set_max_open_files(-1);
+    if let Some(bytes) = settings.min_blob_size.filter(|bytes| *bytes > 0) {
+        options.set_enable_blob_files(true);
+        options.set_min_blob_size(bytes as u64);
+        options.set_enable_blob_gc(true);
+    }
+    match settings.merge_operator.as_deref() {
+        None => {}
+        Some("append") => options.set_merge_operator_associative("append", append),
+        Some("max") => options.set_merge_operator_associative("max", greatest),
+        Some("min") => options.set_merge_operator_associative("min", least),
+        Some("add_u64") => options.set_merge_operator_associative("add_u64", add_u64),
+        Some(other) => {
+            return Err(
+                format!("'{other}' is no merge operator; there are: append, max, min, add_u64").into()
+            );
+        }
+    }
     Ok(options)
+}
+
+fn append(_: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    Some(existing.into_iter().chain(operands.iter()).collect::<Vec<_>>().concat())
+}
+
+fn greatest(_: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    existing.into_iter().chain(operands.iter()).max().map(<[u8]>::to_vec)
+}
+
+fn least(_: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    existing.into_iter().chain(operands.iter()).min().map(<[u8]>::to_vec)
+}
+
+fn add_u64(_: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    let terms = existing.into_iter().chain(operands.iter());
+    let mut sum = 0u64;
+    for term in terms {
+        sum = sum.wrapping_add(u64::from_le_bytes(term.try_into().ok()?));
+    }
+    Some(sum.to_le_bytes().to_vec())
 }
 
 impl Engine for RocksDb {
@@ -107,6 +149,10 @@ impl Engine for RocksDb {
             }
         }
         Ok(self.db.write_opt(writes, self.options(level)?)?)
+    }
+
+    fn merge(&self, key: &[u8], operand: &[u8], level: Level) -> Result<()> {
+        Ok(self.db.merge_opt(key, operand, self.options(level)?)?)
     }
 
     fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {

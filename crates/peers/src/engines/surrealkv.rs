@@ -63,7 +63,7 @@ fn open_tde(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
 }
 
 fn open_with(dir: &Path, settings: &Settings, keys: Option<SoftwareKeyManager>) -> Result<Arc<dyn Engine>> {
-    super::uncompressed(settings)?;
+    super::plain_files(settings)?;
     let runtime =
         Builder::new_multi_thread().worker_threads(settings.background_jobs.max(1)).enable_all().build()?;
     let mut options = Options::new()

@@ -32,7 +32,10 @@ fn settings() -> Settings {
         block_size: 4096,
         bloom_bits: 10,
         compression_type: Compression::None,
+        use_direct_reads: None,
         background_jobs: 2,
+        min_blob_size: None,
+        merge_operator: None,
     }
 }
 
@@ -102,10 +105,14 @@ fn scan<'a>(
 }
 
 fn is_a_map(name: &str) {
-    let dir = Dir::new(name);
+    is_a_map_with(name, name, &settings());
+}
+
+fn is_a_map_with(name: &str, dir: &str, settings: &Settings) {
+    let dir = Dir::new(dir);
     let kind = by_name(name).unwrap();
     let emulation = Emulation { counter_latency: 100, page_cache: 256 << 10 };
-    let engine = kind.open(&dir.0, &settings(), &emulation).unwrap();
+    let engine = kind.open(&dir.0, settings, &emulation).unwrap();
     let mut model = Model::new();
     fill(&*engine, &mut model);
     check(&*engine, &model, "before settling");
@@ -155,6 +162,46 @@ each! {
     hardware_integrity_is_a_map "twinstore:hardware-integrity",
     twin_sector_is_a_map "twinstore:twin-sector",
     twin_integrity_is_a_map "twinstore:twin-integrity",
+}
+
+#[test]
+fn values_that_lie_apart_are_read_the_same() {
+    for name in ["ringfort", "rocksdb", "fjall"] {
+        let apart = Settings { min_blob_size: Some(500), ..settings() };
+        is_a_map_with(name, &format!("{name}-apart"), &apart);
+    }
+}
+
+/// Each operator gives the same value in both stores that merge; the others say that they cannot.
+#[test]
+fn merges_mean_the_same_in_all_that_have_them() {
+    for operator in ["append", "max", "min", "add_u64"] {
+        let merging = Settings { merge_operator: Some(operator.to_owned()), ..settings() };
+        let values: Vec<Vec<u8>> = ["ringfort", "rocksdb"]
+            .iter()
+            .map(|name| {
+                let dir = Dir::new(&format!("{name}-{operator}"));
+                let engine = by_name(name).unwrap().open(&dir.0, &merging, &Emulation::default()).unwrap();
+                let terms = [700u64, 3, 90_000].map(u64::to_le_bytes);
+                engine.put(b"k", &terms[0], Level::Buffered).unwrap();
+                engine.merge(b"k", &terms[1], Level::Buffered).unwrap();
+                engine.settle().unwrap();
+                engine.merge(b"k", &terms[2], Level::Buffered).unwrap();
+                let mut value = Vec::new();
+                assert!(engine.read(b"k", &mut value).unwrap());
+                engine.close().unwrap();
+                value
+            })
+            .collect();
+        assert_eq!(values[0], values[1], "{operator}");
+        assert!(!values[0].is_empty());
+    }
+    let dir = Dir::new("fjall-merge");
+    let engine = by_name("fjall").unwrap().open(&dir.0, &settings(), &Emulation::default()).unwrap();
+    assert!(Unsupported::of(&*engine.merge(b"k", b"v", Level::Buffered).unwrap_err()).is_some());
+    let wrong = Settings { merge_operator: Some("no such".to_owned()), ..settings() };
+    let dir = Dir::new("rocksdb-wrong-operator");
+    assert!(by_name("rocksdb").unwrap().open(&dir.0, &wrong, &Emulation::default()).is_err());
 }
 
 /// What is written under encryption does not stand on the disk as it is; without, it does.

@@ -14,7 +14,8 @@
 //! - **Readable on light and dark**: the picture has its own ground, and both colours of each line
 //!   keep their distance to it. The palette begins with Okabe and Ito's, which people of any colour
 //!   vision can tell apart.
-//! - **The y axis begins at 0**: a line that is twice as high is twice as much.
+//! - **The y axis begins at 0**: a line that is twice as high is twice as much. Where points are further apart
+//!   than tenfold it is logarithmic, and says so.
 //! - Whoever cannot see it finds every number as text: a marker has a `<title>`.
 //!
 //! | module | holds |

@@ -40,7 +40,7 @@ pub fn svg(chart: &Chart) -> Result<String> {
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let nothing = || format!("the figure '{}' has no point that can be drawn", chart.title);
     let x = chart.x.scale.fit(points().map(|point| point.x)).ok_or_else(nothing)?;
-    let y = chart.y.scale.fit(points().map(|point| point.max)).ok_or_else(nothing)?;
+    let y = chart.y.scale.fit(points().flat_map(|point| [point.min, point.max])).ok_or_else(nothing)?;
     let mut document = Document::new(WIDTH, HEIGHT, &chart.title, &style(chart));
     document.element("rect", &[("class", "ground"), ("width", &number(WIDTH)), ("height", &number(HEIGHT))]);
     text(&mut document, "title", LEFT, 28.0, &chart.title);

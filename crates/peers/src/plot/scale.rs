@@ -7,6 +7,8 @@ pub enum Scale {
     Linear,
     /// Every doubling takes as much room as the one before; numbers above 0 only.
     Log2,
+    /// Every tenfold takes as much room as the one before; numbers above 0 only.
+    Log10,
     /// Names side by side.
     Category(Vec<String>),
 }
@@ -37,7 +39,8 @@ pub struct Fitted<'a> {
 impl Scale {
     /// Fits the axis to `values`; `None` if there is nothing that it could show.
     pub fn fit(&self, values: impl Iterator<Item = f64>) -> Option<Fitted<'_>> {
-        let shown = values.filter(|value| value.is_finite() && (*value > 0.0 || !matches!(self, Self::Log2)));
+        let shown = values
+            .filter(|value| value.is_finite() && (*value > 0.0 || !matches!(self, Self::Log2 | Self::Log10)));
         let (low, high) = shown
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         if low > high {
@@ -54,6 +57,13 @@ impl Scale {
                 let room = if high > low { 0.0 } else { 1.0 };
                 Fitted { scale: self, low: low - room, high: high + room }
             }
+            Self::Log10 => {
+                // From one number with a tick to another.
+                let below = steps(low).take_while(|step| *step <= low * (1.0 + 1e-9)).last().unwrap_or(low);
+                let above = steps(high).find(|step| *step >= high * (1.0 - 1e-9)).unwrap_or(high);
+                let above = if above > below { above } else { below * 10.0 };
+                Fitted { scale: self, low: below.log10(), high: above.log10() }
+            }
             Self::Category(names) => Fitted { scale: self, low: -0.5, high: names.len().max(1) as f64 - 0.5 },
         })
     }
@@ -64,6 +74,7 @@ impl Fitted<'_> {
     pub fn place(&self, value: f64) -> f64 {
         let value = match self.scale {
             Scale::Log2 => value.log2(),
+            Scale::Log10 => value.log10(),
             _ => value,
         };
         (value - self.low) / (self.high - self.low)
@@ -79,6 +90,12 @@ impl Fitted<'_> {
                 let step = step(self.high);
                 let count = (self.high / step).round() as u32;
                 (0..=count).map(|nth| f64::from(nth) * step).map(|value| (value, unit.write(value))).collect()
+            }
+            Scale::Log10 => {
+                let (low, high) = (10f64.powf(self.low), 10f64.powf(self.high));
+                let within = steps(low).skip_while(|step| *step < low * (1.0 - 1e-9));
+                let within = within.take_while(|step| *step <= high * (1.0 + 1e-9));
+                within.map(|value| (value, unit.write(value))).collect()
             }
             Scale::Log2 => {
                 let (first, last) = (self.low.ceil() as i32, self.high.floor() as i32);
@@ -96,6 +113,12 @@ fn step(high: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let nice = [1.0, 2.0, 5.0, 10.0].into_iter().find(|nice| nice * power >= least * (1.0 - 1e-9));
     nice.unwrap_or(10.0) * power
+}
+
+/// 1, 2 and 5 times each power of ten, from below `near`.
+fn steps(near: f64) -> impl Iterator<Item = f64> {
+    let power = near.max(f64::MIN_POSITIVE).log10().floor() as i32 - 1;
+    (power..power + 16).flat_map(|power| [1.0, 2.0, 5.0].map(|nice| nice * 10f64.powi(power)))
 }
 
 impl Unit {
@@ -163,6 +186,19 @@ mod tests {
         let sizes = texts(&scale, Unit::Bytes, &[128.0, 16_384.0]);
         assert_eq!(sizes, ["128 B", "256 B", "512 B", "1 KiB", "2 KiB", "4 KiB", "8 KiB", "16 KiB"]);
         assert!(texts(&scale, Unit::Count, &[1.0, 1e9]).len() <= LOG_TICKS_MAX);
+    }
+
+    #[test]
+    fn tenfolds_are_equally_far_apart_and_ticks_are_round() {
+        let rates = texts(&Scale::Log10, Unit::Count, &[13_000.0, 812_345.0]);
+        assert_eq!(rates, ["10k", "20k", "50k", "100k", "200k", "500k", "1M"]);
+        let scale = Scale::Log10;
+        let fitted = scale.fit([10.0, 1000.0].into_iter()).unwrap();
+        assert!((fitted.place(100.0) - 0.5).abs() < 1e-9);
+        assert!(fitted.place(10.0).abs() < 1e-9);
+        let lone = scale.fit([7.0].into_iter()).unwrap();
+        assert!((0.0..1.0).contains(&lone.place(7.0)) && lone.ticks(Unit::Count).len() > 1);
+        assert!(scale.fit([0.0].into_iter()).is_none());
     }
 
     #[test]

@@ -93,25 +93,25 @@ impl Level {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Row {
     kind: String,
-    engine: String,
+    pub engine: String,
     about: String,
-    benchmark: String,
-    level: String,
-    pipeline: u32,
+    pub benchmark: String,
+    pub level: String,
+    pub pipeline: u32,
     clients: u32,
     value_size: usize,
     requests: u64,
     repeats: usize,
-    ops_per_sec: f64,
+    pub ops_per_sec: f64,
     ops_per_sec_min: f64,
     ops_per_sec_max: f64,
-    p50_us: f64,
-    p99_us: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
     /// Processor time of the server alone.
-    cpu_us_per_op: f64,
+    pub cpu_us_per_op: f64,
     peak_rss_bytes: f64,
     /// By Redis's rate of the same repeat.
-    ratio: Option<Spread>,
+    pub ratio: Option<Spread>,
     machine: String,
 }
 
@@ -237,18 +237,25 @@ fn summed_up(args: &Args, all: &[Served]) -> Result<Vec<Row>> {
 }
 
 fn table(args: &Args, rows: &[Row], load: &str) -> String {
-    let mut out = format!(
+    format!(
         "{}; {load}.\nredis-benchmark, {} clients on the same processors, values of {} B, {} keys, {} requests a test; \
-         medians of {} interleaved runs.\n\n\
-         | level | command, pipeline | server | requests/s | ratio to Redis (min–max) | p50 µs | p99 µs | server CPU µs/op \
-         | peak RSS MiB |\n|---|---|---|--:|--:|--:|--:|--:|--:|\n",
+         medians of {} interleaved runs.\n\n{}",
         machine::describe(),
         args.clients,
         args.value_size,
         args.keys,
         args.requests,
         args.repeats,
-    );
+        rows_table(rows)
+    )
+}
+
+/// The rows alone.
+pub fn rows_table(rows: &[Row]) -> String {
+    let mut out =
+        "| level | command, pipeline | server | requests/s | ratio to Redis (min–max) | p50 µs | p99 µs \
+                   | server CPU µs/op | peak RSS MiB |\n|---|---|---|--:|--:|--:|--:|--:|--:|\n"
+            .to_owned();
     for row in rows {
         let _ = writeln!(
             out,

@@ -20,7 +20,7 @@
 //! and the trusted disk holds what it wrote when it writes its pages back. `software-paper` waits 1 ms for each entry on top
 //! of its level, which is what the paper simulated.
 //!
-//! The workload is the paper's: 16 B keys, a random fill, then `readrandomwriterandom`, by default with 9 reads to a
+//! The workload is the paper's: 16 B keys, a random fill (every key once, 100 in a write), then `readrandomwriterandom`, by default with 9 reads to a
 //! write, blocks of 32 KiB and 512 MiB of memory. Threads and operations are fewer: two cores are not 64.
 
 mod engine;
@@ -30,7 +30,7 @@ use crate::compare::{self, Turns};
 use crate::engines::Kind;
 use crate::figures::{self, Figure, Varied};
 use crate::report::{self, Runs, Spread};
-use crate::results::Outcome;
+use crate::results::{Outcome, Series};
 use crate::setup::{Emulation, Setup};
 use crate::sweep::{self, Point};
 use crate::{Result, machine};
@@ -57,6 +57,11 @@ pub const ENGINES: &[Kind] = &[
 const FIGURES: [&str; 4] =
     ["twinstore-6-value-size", "twinstore-6-block-size", "twinstore-7-read-share", "twinstore-threads"];
 
+/// Keys in one write of the fill, which is one entry of the log: what is looked at comes after it.
+const FILL_BATCH: u64 = 100;
+/// A write buffer has no more than this share of the memory.
+const WRITE_BUFFER_SHARE: usize = 8;
+
 /// The benchmark that is looked at; the fill before it is not.
 const LOOKED_AT: usize = 1;
 
@@ -73,28 +78,26 @@ pub struct Args {
     )]
     pub figures: Vec<Varied>,
     /// Value sizes of figure 6, bytes.
-    #[arg(long, value_name = "BYTES,…", value_delimiter = ',', default_value = "128,512,1024,4096,16384")]
+    #[arg(long, value_name = "BYTES,…", value_delimiter = ',', default_value = "128,1024,4096,16384")]
     pub value_sizes: Vec<u64>,
     /// Block sizes of figure 6, bytes.
-    #[arg(
-        long,
-        value_name = "BYTES,…",
-        value_delimiter = ',',
-        default_value = "4096,8192,16384,32768,65536"
-    )]
+    #[arg(long, value_name = "BYTES,…", value_delimiter = ',', default_value = "4096,16384,32768,65536")]
     pub block_sizes: Vec<u64>,
     /// Shares of reads of figure 7, percent.
-    #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', default_value = "0,25,50,75,90,100")]
+    #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', default_value = "0,50,90,100")]
     pub read_shares: Vec<u64>,
     /// Numbers of threads.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32,64")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,8,16,64")]
     pub thread_counts: Vec<u64>,
     /// Threads where they are not varied (the paper: 48 on 64 cores).
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub threads: usize,
-    /// Keys; what is filled, and what is read and written afterwards.
+    /// Keys that are filled, each once.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub num: u64,
+    /// How long the reads and writes go on in each run.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
     /// Bytes of a value where they are not varied.
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     pub value_size: usize,
@@ -136,22 +139,27 @@ impl Args {
     fn base(&self) -> Setup {
         Setup {
             engine: engine::TWIN_SECTOR.name.to_owned(),
-            benchmarks: vec![Benchmark::FillRandom, Benchmark::ReadRandomWriteRandom],
+            benchmarks: vec![Benchmark::FillUniqueRandom, Benchmark::ReadRandomWriteRandom],
             threads: self.threads,
             workload: Workload {
                 num: self.num,
                 value_size: self.value_size,
                 readwritepercent: self.readwritepercent,
                 level: self.level,
+                batch_size: FILL_BATCH,
+                duration: self.seconds as f64,
                 ..Workload::default()
             },
             settings: Settings {
                 memory_budget: self.memory_budget,
-                write_buffer_size: 64 << 20,
+                write_buffer_size: (64 << 20).min(self.memory_budget / WRITE_BUFFER_SHARE),
                 block_size: self.block_size,
                 bloom_bits: 10,
                 compression_type: Compression::None,
+                use_direct_reads: None,
                 background_jobs: 2,
+                min_blob_size: None,
+                merge_operator: None,
             },
             emulation: Emulation { counter_latency: self.counter_latency, page_cache: self.page_cache },
             memory_limit: None,
@@ -191,18 +199,20 @@ fn figure(varied: Varied) -> Result<&'static Figure> {
 }
 
 /// Two engines whose rates are divided: the one above by the one below.
-struct Pair {
+pub struct Pair {
     what: &'static str,
     above: &'static str,
     below: &'static str,
 }
 
-const BY_SECTOR: Pair = Pair {
+/// A pair of a goal.
+pub const BY_SECTOR: Pair = Pair {
     what: "twin / hardware, sector",
     above: engine::TWIN_SECTOR.name,
     below: engine::HARDWARE_SECTOR.name,
 };
-const BY_INTEGRITY: Pair = Pair {
+/// A pair of a goal.
+pub const BY_INTEGRITY: Pair = Pair {
     what: "twin / hardware, integrity",
     above: engine::TWIN_INTEGRITY.name,
     below: engine::HARDWARE_INTEGRITY.name,
@@ -212,7 +222,8 @@ const BY_PAPER: Pair = Pair {
     above: engine::TWIN_SECTOR.name,
     below: engine::SOFTWARE_PAPER.name,
 };
-const SOFTWARE_BY_TWIN: Pair = Pair {
+/// A pair of a goal.
+pub const SOFTWARE_BY_TWIN: Pair = Pair {
     what: "software as Ringfort does it / twin (sector)",
     above: engine::SOFTWARE.name,
     below: engine::TWIN_SECTOR.name,
@@ -231,8 +242,36 @@ impl Pair {
     }
 }
 
+/// The figures of a file of results, with what their points were run with.
+pub fn in_series(all: &[Series]) -> Vec<(&'static Figure, Vec<Point>)> {
+    let figures = FIGURES.iter().filter_map(|name| figures::by_name(name));
+    let found = figures.map(|figure| {
+        let mut points: Vec<Point> = Vec::new();
+        let of = all.iter().filter(|series| series.figures.iter().any(|name| name == figure.name));
+        // Of several programs the last.
+        let build = of.clone().map(|series| series.build).max();
+        for series in of.filter(|series| Some(series.build) == build) {
+            let value = figure.varied.in_setup(&series.setup);
+            let repeats = series.repeats.values().map(|run| run.values().cloned().collect()).collect();
+            let runs = Runs { setup: series.setup.clone(), repeats };
+            match points.iter_mut().find(|point| point.value == value) {
+                Some(point) => point.runs.push(runs),
+                None => points.push(Point { value, rows: Vec::new(), runs: vec![runs] }),
+            }
+        }
+        points.sort_by_key(|point| point.value);
+        (figure, points)
+    });
+    found.filter(|(_, points)| !points.is_empty()).collect()
+}
+
+/// The ratios of one pair at all points.
+pub fn ratios(pair: &Pair, points: &[Point]) -> Vec<(u64, Spread)> {
+    points.iter().filter_map(|point| Some((point.value, pair.at(&point.runs)?))).collect()
+}
+
 /// One figure's ratios beside the paper's.
-fn table(figure: &Figure, points: &[Point]) -> String {
+pub fn table(figure: &Figure, points: &[Point]) -> String {
     let mut out = format!("### {}\n\n| |", figure.title);
     PAIRS.iter().for_each(|pair| out += &format!(" {} |", pair.what));
     out += "\n|---|--:|--:|--:|--:|\n";
@@ -250,7 +289,7 @@ fn table(figure: &Figure, points: &[Point]) -> String {
 }
 
 /// All points together.
-fn averages(points: &[Point]) -> String {
+pub fn averages(points: &[Point]) -> String {
     let (hardware, software) = paper::AVERAGE;
     let mut out = String::from("Over all points (mean of the medians, least):\n\n");
     for pair in PAIRS {

@@ -19,16 +19,17 @@
 //! compaction of the keyspace is under way meanwhile, so none has chosen without seeing it.
 
 use super::Inner;
-use super::commit::Log;
+use super::commit::{Log, Trees};
 use super::compact::Job;
 use super::values::change_entries;
-use crate::batch::{WriteBatch, check_lengths};
+use crate::batch::check_lengths;
 use crate::engine::lsm::compaction::pick::level_target_bytes;
 use crate::engine::lsm::key::{Kind, Trailer};
+use crate::engine::lsm::table::writer::TableOptions;
 use crate::engine::lsm::table::{self, TableMeta, TableWriter};
 use crate::engine::lsm::tree::{Change, Mem, Tree, Version};
 use crate::manifest::edit::Entry;
-use crate::store::{Step, Ticket};
+use crate::store::Ticket;
 use crate::wal::writer::Entry as Logged;
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
@@ -67,7 +68,8 @@ impl Loading<'_> {
             none => {
                 let (number, tables) = (self.inner.new_file(), &self.inner.tables);
                 self.created.push(number);
-                let options = self.tree.options();
+                // Where it goes is not known yet: most likely deep.
+                let options = TableOptions::at(self.tree.options(), true);
                 none.insert(self.inner.table_writer(&*tables.disk, tables.protection, number, options)?)
             }
         };
@@ -162,7 +164,14 @@ impl Inner {
         let anchor = self.anchor.lock();
         let mut manifest = self.manifest.lock();
         let mut log = self.log.lock();
-        let Some(marker) = self.place_marker(&mut log, tree, tables)? else { return Ok(None) };
+        let may = |trees: &Trees<'_>| match trees.contains_key(&tree.id) {
+            true => Ok(!view_overlaps(tree, tables)),
+            false => {
+                let message = format!("keyspace {} was dropped while it was loaded", tree.id);
+                Err(Error::new(ErrorKind::NotFound, message))
+            }
+        };
+        let Some(marker) = self.place_marker(&mut log, tree.id, may)? else { return Ok(None) };
         let position = marker.last();
         let added = placed(&tree.view().version, tree, tables, position);
         let change = Change { added, ..Change::default() };
@@ -190,30 +199,6 @@ impl Inner {
         }
         entries.push(counters);
         entries
-    }
-
-    /// Writes what is queued, and takes the next position unless memtables overlap now.
-    fn place_marker(&self, log: &mut Log, tree: &Tree, tables: &[TableMeta]) -> Result<Option<Logged>> {
-        loop {
-            let trees = self.trees.read();
-            self.check()?;
-            if !trees.contains_key(&tree.id) {
-                let message = format!("keyspace {} was dropped while it was loaded", tree.id);
-                return Err(Error::new(ErrorKind::NotFound, message));
-            }
-            if self.lead_group(log, trees)? == Step::Worked {
-                continue;
-            }
-            if view_overlaps(tree, tables) {
-                return Ok(None);
-            }
-            let mut queue = self.queue.lock();
-            if queue.pending.is_empty() {
-                let mut batch = WriteBatch::new();
-                batch.mark(tree.id);
-                return queue.place(batch).map(Some);
-            }
-        }
     }
 
     /// Writes the marker and syncs the log through it (R8, R9). The caller holds the sync's lock.

@@ -11,10 +11,11 @@ use super::values::{Opening, Written, change_entries};
 use crate::engine::lsm::compaction::merge::{Merge, Rules};
 use crate::engine::lsm::iter::Source;
 use crate::engine::lsm::memtable;
+use crate::engine::lsm::sealed_output::FileIdentity;
 use crate::engine::lsm::table;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
-use crate::engine::lsm::table::writer::{TableIdentity, TableWriter};
+use crate::engine::lsm::table::writer::{TableOptions, TableWriter};
 use crate::engine::lsm::tree::{Change, Mem, Tables, Tree};
 use crate::manifest::edit::Entry;
 use crate::manifest::state::State;
@@ -169,6 +170,8 @@ impl Inner {
     pub(crate) fn freeze_full_memtables(&self, _log: &Log, touched: &[Arc<Tree>], position: Seq) {
         let mut frozen = false;
         for tree in touched {
+            // Without memory for it the keyspace goes on as it is.
+            let _ = tree.learn_early();
             if tree.active_bytes() >= tree.options().write_buffer_bytes {
                 frozen |= tree.freeze(position).unwrap_or(false);
             }
@@ -335,7 +338,7 @@ impl Inner {
         slice_bytes: usize,
     ) -> Result<Option<Written>> {
         let Writing { merge, created } = writing;
-        let mut open = Opening { inner: self, options, created };
+        let mut open = Opening { inner: self, options, bottom: merge.is_bottom(), created };
         let done = merge.step(slice_bytes, &mut open).and_then(|done| {
             if !done {
                 return Ok(None);
@@ -368,10 +371,10 @@ impl Inner {
 
     /// Who a new table or value file is: it gets its own random key. The incarnation is mixed in, so
     /// that no two lives share a key even if the host makes them draw the same randomness (R13).
-    pub(crate) fn identity(&self, protection: Protection, file: FileNo) -> Result<TableIdentity> {
+    pub(crate) fn identity(&self, protection: Protection, file: FileNo) -> Result<FileIdentity> {
         let place = Place { store: self.tables.store, file };
         let key = Secret::from_verified(draw_salt(&*self.world.entropy, self.context.incarnation)?);
-        Ok(TableIdentity { place, protection, key, epoch: self.context.epoch })
+        Ok(FileIdentity { place, protection, key, epoch: self.context.epoch })
     }
 
     /// A new table.
@@ -380,12 +383,12 @@ impl Inner {
         disk: &dyn Disk,
         protection: Protection,
         file: FileNo,
-        options: &KeyspaceOptions,
+        options: TableOptions,
     ) -> Result<TableWriter> {
         let identity = self.identity(protection, file)?;
         let path = table::table_path(file);
         let file = disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
-        Ok(TableWriter::new(file, identity, options.into()))
+        Ok(TableWriter::new(file, identity, options))
     }
 
     /// A table that the edit at `head` freed: it goes when nobody holds its record any more.
@@ -452,6 +455,7 @@ impl Inner {
             Some(id) => vec![self.tree(id)?],
             None => self.trees.read().values().cloned().collect(),
         };
+        self.begin_segment_before_flush(&trees)?;
         for tree in trees {
             self.freeze_now(&tree)?;
             let _flushing = self.flushing.lock();

@@ -18,6 +18,7 @@ mod compact;
 pub(crate) mod keyspaces;
 mod load;
 pub(crate) mod maintain;
+mod marker;
 pub(crate) mod open;
 pub(crate) mod purge;
 pub(crate) mod read;

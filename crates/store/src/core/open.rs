@@ -421,7 +421,8 @@ fn read_anchor(counter: &dyn Counter, id: StoreId) -> Result<Anchor> {
 
 pub(super) fn open_tables(basis: &Basis) -> Tables {
     let (disk, protection) = basis.volumes.place(Class::Table);
-    Tables::new(Arc::clone(disk), protection, basis.key_file.store, basis.options.memory_budget)
+    let StoreOptions { memory_budget, direct_reads, .. } = basis.options;
+    Tables::new(Arc::clone(disk), protection, basis.key_file.store, memory_budget, direct_reads)
 }
 
 /// What an opening found behind the anchored head.

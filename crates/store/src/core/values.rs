@@ -6,7 +6,7 @@ use super::purge::{Freed, Readers};
 use crate::engine::lsm::blob::separate::Placing;
 use crate::engine::lsm::blob::{BlobMeta, BlobWriter, Separator, blob_path, gc};
 use crate::engine::lsm::compaction::merge::{Merged, OpenFiles};
-use crate::engine::lsm::table::writer::TableWriter;
+use crate::engine::lsm::table::writer::{TableOptions, TableWriter};
 use crate::engine::lsm::table::{self, TableMeta};
 use crate::engine::lsm::tree::{Change, Tree, Version};
 use crate::manifest::edit::Entry;
@@ -50,6 +50,8 @@ impl Written {
 pub(crate) struct Opening<'a> {
     pub(crate) inner: &'a Inner,
     pub(crate) options: &'a KeyspaceOptions,
+    /// Whether nothing older lies below what is written.
+    pub(crate) bottom: bool,
     /// Paths.
     pub(crate) created: &'a mut Vec<String>,
 }
@@ -58,7 +60,8 @@ impl OpenFiles for Opening<'_> {
     fn table(&mut self) -> Result<TableWriter> {
         let (inner, number) = (self.inner, self.inner.new_file());
         self.created.push(table::table_path(number));
-        inner.table_writer(&*inner.tables.disk, inner.tables.protection, number, self.options)
+        let options = TableOptions::at(self.options, self.bottom);
+        inner.table_writer(&*inner.tables.disk, inner.tables.protection, number, options)
     }
 
     fn values(&mut self) -> Result<BlobWriter> {

@@ -43,6 +43,8 @@ pub(crate) struct WalWriter {
     sealers: Vec<(KeyspaceId, Sealer)>,
     /// Bytes written.
     len: u64,
+    /// Space for the whole segment is reserved.
+    reserved: bool,
     records: u32,
     buf: Vec<u8>,
 }
@@ -61,7 +63,8 @@ impl Entry {
 }
 
 impl WalWriter {
-    /// Creates segment `number`, continuing from `continues`: header written, nothing synced.
+    /// Creates segment `number`, continuing from `continues`: header written, nothing synced. Its space is
+    /// reserved when the first group comes: a log that is not written to takes none.
     pub(crate) fn create(context: Arc<LogContext>, number: FileNo, continues: Head) -> Result<Self> {
         let header = SegmentHeader {
             kind: LogKind::Wal,
@@ -77,8 +80,6 @@ impl WalWriter {
         let file = context.disk.create(&path).map_err(|e| Error::io("create", &path, &e))?;
         let bytes = header.encode();
         file.write_at(&bytes, 0).map_err(|e| Error::io("write", &path, &e))?;
-        let reserved = file.allocate_for_appends(context.segment_bytes);
-        reserved.map_err(|e| Error::io("reserve space for", &path, &e))?;
         let chain = ChainWriter::new(&header);
         Ok(Self {
             context,
@@ -87,6 +88,7 @@ impl WalWriter {
             chain,
             sealers: Vec::new(),
             len: bytes.len() as u64,
+            reserved: false,
             records: 0,
             buf: Vec::new(),
         })
@@ -114,6 +116,11 @@ impl WalWriter {
         self.file.truncate(self.len)
     }
 
+    /// Whether a group was written since the segment was begun, and so its space is reserved.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+
     /// Whether a group of about `bytes` should start a new segment.
     pub(crate) fn is_full(&self, bytes: usize) -> bool {
         let records = bytes / RECORD_BYTES_MAX + 64;
@@ -126,6 +133,20 @@ impl WalWriter {
     /// An error after sealing began leaves the outcome unknown (R11): the caller stops the store,
     /// and the segment's key is never used again (R13).
     pub(crate) fn append(&mut self, entries: &[Entry], position: Seq, time_ms: u64) -> Result<Head> {
+        if !self.reserved {
+            let reserved = self.file.allocate_for_appends(self.context.segment_bytes);
+            reserved.map_err(|e| Error::io("reserve space for", &super::path(self.number()), &e))?;
+            self.reserved = true;
+        }
+        self.append_group(entries, position, time_ms)
+    }
+
+    /// As [`WalWriter::append`], for a position that changes nothing: it reserves no space.
+    pub(crate) fn append_marker(&mut self, marker: Entry, position: Seq, time_ms: u64) -> Result<Head> {
+        self.append_group(&[marker], position, time_ms)
+    }
+
+    fn append_group(&mut self, entries: &[Entry], position: Seq, time_ms: u64) -> Result<Head> {
         let first = entries.first().map_or(position, |e| e.first);
         self.buf.clear();
         match single_keyspace(entries) {

@@ -4,10 +4,11 @@
 use crate::matrix::{Expect, Row};
 use std::path::PathBuf;
 
-const TABLES: [(&str, &[Row]); 5] = [
+const TABLES: [(&str, &[Row]); 6] = [
     ("log_rows::attacks_on_the_log", crate::log_rows::ROWS),
     ("meta_rows::attacks_on_manifest_and_keys", crate::meta_rows::ROWS),
     ("table_rows::attacks_on_tables", crate::table_rows::ROWS),
+    ("loaded_rows::attacks_on_loaded_tables", crate::loaded_rows::ROWS),
     ("value_rows::attacks_on_values", crate::value_rows::ROWS),
     ("rollback_rows::old_and_foreign_states", crate::rollback_rows::ROWS),
 ];

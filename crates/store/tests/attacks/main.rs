@@ -21,6 +21,7 @@ mod document;
 mod exhaustive;
 mod honest;
 mod live;
+mod loaded_rows;
 mod log_rows;
 mod matrix;
 mod meta_rows;

@@ -2,8 +2,8 @@
 //! the same way in every mode, and what an honest reader must see of it.
 //!
 //! ```text
-//! life 1   three keyspaces filled, flushed, compacted over several levels; closed
-//! life 2   overwritten, deleted (point and range), a stack of tables of level 0; then only log:
+//! life 1   five keyspaces filled, one of them by a bulk load, flushed, compacted over several levels; closed
+//! life 2   overwritten, deleted (point and range), loaded again, a stack of tables of level 0; then only log:
 //!          ── anchored commits over several segments ──┐ head ── durable commits ── killed
 //! ```
 //! The anchored part is what no attack may take away; the durable part behind it may be lost as in
@@ -24,11 +24,14 @@ pub const KEY_CANARY: &str = "canary-key-5b1f9c73e2";
 pub const VALUE_CANARY: &str = "canary-value-a94d07e6bb";
 
 /// What a reader sees: one map per keyspace, in the order of [`NAMES`].
-pub type View = [BTreeMap<Vec<u8>, Vec<u8>>; 4];
+pub type View = [BTreeMap<Vec<u8>, Vec<u8>>; 5];
 
 /// `ledger`: many small tables; `journal`: compressed; `wide`: keys so long that the index is partitioned;
-/// `vault`: values in files of their own.
-pub const NAMES: [&str; 4] = ["ledger", "journal", "wide", "vault"];
+/// `vault`: values in files of their own; `intake`: filled by bulk loads alone.
+pub const NAMES: [&str; 5] = ["ledger", "journal", "wide", "vault", "intake"];
+
+/// Tables by path.
+pub type Tables = BTreeMap<String, Vec<u8>>;
 
 /// The three disks at one moment.
 #[derive(Clone)]
@@ -53,7 +56,7 @@ pub struct Scene {
     pub mode: Mode,
     /// Killed. Never opened itself: every attack works on a [`Scene::fork`].
     pub machine: Machine,
-    pub keyspaces: [KeyspaceId; 4],
+    pub keyspaces: [KeyspaceId; 5],
     /// Another store on the same platform, with the same keys.
     pub other: Moment,
     /// What was anchored, then the state behind each commit that was only durable.
@@ -64,13 +67,26 @@ pub struct Scene {
     pub same_life: Vec<(String, Moment)>,
     /// A checkpoint taken in life 2 (R21).
     pub checkpoint: Image,
+    /// What bulk loads wrote.
+    pub loads: Loads,
+}
+
+/// The tables of bulk loads. All are of the same lengths: the same number of entries of one length.
+#[derive(Clone, Default)]
+pub struct Loads {
+    /// Of life 1, with the keys of today; deleted since.
+    pub older: Tables,
+    /// Of a load that was refused at its last key: nothing ever named them.
+    pub abandoned: Tables,
+    /// Of the other store, with the keys of today.
+    pub other: Tables,
 }
 
 /// Writes to a store and keeps the book on what it must show.
 pub struct Author<'m> {
     pub store: Store,
     pub machine: &'m Machine,
-    pub keyspaces: [KeyspaceId; 4],
+    pub keyspaces: [KeyspaceId; 5],
     pub view: View,
 }
 
@@ -101,6 +117,34 @@ impl<'m> Author<'m> {
         }
         commit(&self.store, batch, level).map(drop)
     }
+
+    /// Loads the `intake`: the tables that this wrote.
+    fn load(&mut self, numbers: std::ops::Range<usize>, version: usize) -> Tables {
+        let entries = numbers.map(|n| (key(n), value(n, version)));
+        self.view[4].extend(entries.clone());
+        let before = self.machine.table_disk().files();
+        self.store.bulk_load(self.keyspaces[4], entries).unwrap();
+        new_tables(self.machine, &before)
+    }
+
+    /// Begins a load like any other, which ends with a key that is out of order: its tables before they
+    /// are removed again.
+    fn abandon_a_load(&self, numbers: std::ops::Range<usize>) -> Tables {
+        let (before, mut written) = (self.machine.table_disk().files(), Tables::new());
+        let refused = numbers.chain([0]).map(|n| {
+            written = new_tables(self.machine, &before);
+            (key(n), value(n, 5))
+        });
+        let error = self.store.bulk_load(self.keyspaces[4], refused).expect_err("keys must ascend");
+        assert_eq!(error.kind(), ringfort_base::ErrorKind::Invalid);
+        // The last one was not finished.
+        written.retain(|_, bytes| !bytes.is_empty());
+        written
+    }
+}
+
+fn new_tables(machine: &Machine, before: &Tables) -> Tables {
+    machine.table_disk().files().into_iter().filter(|(path, _)| !before.contains_key(path)).collect()
 }
 
 /// A table or a value file.
@@ -146,6 +190,7 @@ fn keyspace_options(name: &str) -> KeyspaceOptions {
         "journal" => KeyspaceOptions { compression: Compression::Lz4, ..small() },
         "wide" => large,
         "vault" => KeyspaceOptions { separate_values_from_bytes: 1, ..small() },
+        "intake" => KeyspaceOptions { compression: Compression::None, ..small() },
         _ => small(),
     }
 }
@@ -160,18 +205,23 @@ pub fn scene(mode: Mode) -> &'static Scene {
 /// Of the vault, overwritten often enough that its value files are collected.
 const VAULT_KEYS: usize = 150;
 
+/// What is loaded today, in two loads.
+const LOADED: [std::ops::Range<usize>; 2] = [200..320, 500..620];
+
 /// Tells the history from the beginning.
 pub fn tell(mode: Mode, seed: u64) -> Scene {
     let machine = Machine::new(mode, seed);
-    let view = first_life(&machine);
+    let mut loads = Loads::default();
+    let view = first_life(&machine, &mut loads);
     let earlier_life = Moment::of(&machine);
 
     let mut author = Author::open(&machine, view);
     let mut same_life = vec![("just opened".to_owned(), Moment::of(&machine))];
-    let checkpoint = overwrite_and_delete(&mut author, &mut same_life);
+    let checkpoint = overwrite_and_delete(&mut author, &mut same_life, &mut loads);
     write_log_only(&mut author, &mut same_life);
     let mut views = vec![author.view.clone()];
-    for n in 0..8 {
+    // More than a segment.
+    for n in 0..16 {
         let changes = [put(0, 900 + n, 9), put(1, 900 + n, 9)];
         author.commit(if n % 3 == 0 { &changes } else { &changes[..1] }, Level::Durable).unwrap();
         views.push(author.view.clone());
@@ -179,12 +229,12 @@ pub fn tell(mode: Mode, seed: u64) -> Scene {
     let keyspaces = author.keyspaces;
     let killed = machine.after_kill();
     drop(author);
-    let other = other_store(&killed);
-    Scene { mode, machine: killed, keyspaces, other, views, earlier_life, same_life, checkpoint }
+    let other = other_store(&killed, &mut loads);
+    Scene { mode, machine: killed, keyspaces, other, views, earlier_life, same_life, checkpoint, loads }
 }
 
 /// A second store that the same platform knows under another name.
-fn other_store(machine: &Machine) -> Moment {
+fn other_store(machine: &Machine, loads: &mut Loads) -> Moment {
     let disks = Machine { data: MemDisk::new(), trusted: MemDisk::new(), ..machine.map(Clone::clone) };
     let options = StoreOptions { name: "other".to_owned(), ..options(&disks) };
     let store = Store::open(disks.world(), options).unwrap();
@@ -197,10 +247,13 @@ fn other_store(machine: &Machine) -> Moment {
             store.flush(None).unwrap();
         }
     }
+    let before = disks.table_disk().files();
+    store.bulk_load(keyspaces[4], LOADED[0].clone().map(|n| (key(n), value(n, 66)))).unwrap();
+    loads.other = new_tables(&disks, &before);
     Moment::of(&disks)
 }
 
-fn first_life(machine: &Machine) -> View {
+fn first_life(machine: &Machine, loads: &mut Loads) -> View {
     let mut author = Author::open(machine, View::default());
     for n in 0..900 {
         author.commit(&[put(0, n, 1)], Level::Buffered).unwrap();
@@ -215,14 +268,31 @@ fn first_life(machine: &Machine) -> View {
     for n in 0..100 {
         author.commit(&[Change::Put(2, wide_key(n), value(n, 1))], Level::Buffered).unwrap();
     }
+    loads.older = author.load(LOADED[0].clone(), 1);
     author.store.flush(None).unwrap();
     settle(&author.store).unwrap();
     author.store.close().unwrap();
     author.view
 }
 
+/// The first load makes room; two others, and one that fails, stay what they are.
+fn load_again(author: &mut Author<'_>, loads: &mut Loads) {
+    author.commit(&[Change::DeleteRange(4, key(0), key(1000))], Level::Fresh).unwrap();
+    author.store.flush(None).unwrap();
+    author.store.compact_range(author.keyspaces[4], None, None).unwrap();
+    settle(&author.store).unwrap();
+    loads.abandoned = author.abandon_a_load(LOADED[0].clone());
+    for (version, numbers) in LOADED.into_iter().enumerate() {
+        author.load(numbers, 2 + version);
+    }
+}
+
 /// Overwrites, deletes, and leaves tables with tombstones of both sorts at the top.
-fn overwrite_and_delete(author: &mut Author<'_>, moments: &mut Vec<(String, Moment)>) -> Image {
+fn overwrite_and_delete(
+    author: &mut Author<'_>,
+    moments: &mut Vec<(String, Moment)>,
+    loads: &mut Loads,
+) -> Image {
     for n in 100..160 {
         author.commit(&[put(0, n, 2), put(1, n, 2), put(3, n % VAULT_KEYS, 7)], Level::Durable).unwrap();
     }
@@ -242,6 +312,7 @@ fn overwrite_and_delete(author: &mut Author<'_>, moments: &mut Vec<(String, Mome
     for n in 200..240 {
         author.commit(&[Change::Delete(0, key(n))], Level::Buffered).unwrap();
     }
+    load_again(author, loads);
     author.commit(&[Change::DeleteRange(0, key(300), key(350))], Level::Buffered).unwrap();
     author.commit(&[Change::DeleteRange(1, key(0), key(30))], Level::Buffered).unwrap();
     author.store.flush(None).unwrap();
@@ -298,7 +369,7 @@ pub fn noted() -> Vec<String> {
 }
 
 /// Reads all there is, in three ways that must agree: scan, reverse scan, point reads.
-pub fn read_all(store: &Store, keyspaces: &[KeyspaceId; 4], asked: &View) -> Result<View> {
+pub fn read_all(store: &Store, keyspaces: &[KeyspaceId; 5], asked: &View) -> Result<View> {
     let mut view = View::default();
     for (k, &keyspace) in keyspaces.iter().enumerate() {
         view[k] = dump(store, keyspace)?.into_iter().collect();

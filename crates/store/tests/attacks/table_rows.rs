@@ -190,12 +190,12 @@ fn attacks_on_tables() {
     run(ROWS);
 }
 
-fn table<'a>(aim: &mut Aim<'a>, fits: impl Fn(&TableAt) -> bool) -> Option<&'a TableAt> {
+pub fn table<'a>(aim: &mut Aim<'a>, fits: impl Fn(&TableAt) -> bool) -> Option<&'a TableAt> {
     let fitting: Vec<_> = aim.anatomy.tables.iter().filter(|table| fits(table)).collect();
     aim.pick(&fitting).copied()
 }
 
-fn flip_block(aim: &mut Aim<'_>, table: &TableAt, kind: BlockKind) -> Option<String> {
+pub fn flip_block(aim: &mut Aim<'_>, table: &TableAt, kind: BlockKind) -> Option<String> {
     let blocks: Vec<BlockHandle> = table.of_kind(kind).copied().collect();
     let block = *aim.pick(&blocks)?;
     let at = aim.within(block.offset as usize..block.end() as usize);
@@ -219,6 +219,11 @@ fn flip_kind(aim: &mut Aim<'_>, kind: BlockKind) -> Option<String> {
 
 fn cut(aim: &mut Aim<'_>) -> Option<String> {
     let table = table(aim, |_| true)?;
+    cut_table(aim, table)
+}
+
+/// At and inside a block.
+pub fn cut_table(aim: &mut Aim<'_>, table: &TableAt) -> Option<String> {
     let block = *aim.pick(&table.blocks)?;
     let inside = aim.within(0..block.handle.sealed_len as usize) as u64;
     let len = block.handle.offset + if aim.round.is_multiple_of(3) { 0 } else { inside };

@@ -97,6 +97,8 @@ pub struct Run {
     /// Shared with whoever takes pictures while a step runs.
     pub history: Arc<Mutex<History>>,
     pub ids: Vec<KeyspaceId>,
+    /// What keyspaces are created with.
+    pub keyspace: KeyspaceOptions,
     /// The position of the last commit that is known to be durable.
     durable_at: Seq,
     written: u32,
@@ -120,6 +122,7 @@ impl Run {
             store: None,
             history: Arc::new(Mutex::new(history)),
             ids: Vec::new(),
+            keyspace: tiny(),
             durable_at: Seq::ZERO,
             written: 0,
         }
@@ -166,7 +169,7 @@ impl Run {
             history.names.push(name.clone());
             history.base.push(model::Space::default());
         }
-        let id = self.store().create_keyspace(&name, tiny())?;
+        let id = self.store().create_keyspace(&name, self.keyspace.clone())?;
         assert!(!self.ids.contains(&id), "a keyspace's id was given out twice");
         self.ids.push(id);
         self.history.lock().created = self.ids.len();

@@ -8,7 +8,8 @@ use crate::power::Power;
 use parking_lot::Mutex;
 use ringfort_base::Level;
 use ringfort_fault::memory::CrashChoice;
-use ringfort_store::Store;
+use ringfort_store::{Store, StoreOptions};
+use ringfort_trust::keyfile::Mode;
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -68,6 +69,8 @@ pub struct Effort {
 /// The explorer: counts states, and looks at none twice.
 pub struct Explorer {
     pub effort: Effort,
+    /// What each recovery is opened with.
+    pub options: fn(Mode) -> StoreOptions,
     pub states: u64,
     /// States that were the same as one seen before.
     pub known: u64,
@@ -76,7 +79,7 @@ pub struct Explorer {
 
 impl Explorer {
     pub fn new(effort: Effort) -> Self {
-        Self { effort, states: 0, known: 0, seen: HashSet::new() }
+        Self { effort, options, states: 0, known: 0, seen: HashSet::new() }
     }
 
     /// Every way to cut at every picture.
@@ -93,9 +96,10 @@ impl Explorer {
             self.states += 1;
             let context = |why: String| format!("{what}: {end:?} ({choice}) before {}: {why}", cut.before);
             let picture = machine.map(ringfort_fault::memory::MemDisk::fork);
-            examine(&machine, &cut.history, end, self.states.is_multiple_of(3)).map_err(context)?;
+            let settle = self.states.is_multiple_of(3);
+            examine_with(self.options, &machine, &cut.history, end, settle).map_err(context)?;
             if depth > 0 {
-                let nested = cuts_of_recovery(picture, &cut.history, end);
+                let nested = cuts_of_recovery(self.options, picture, &cut.history, end);
                 let what = format!("{what}: {end:?} ({choice}) before {}; then in recovery", cut.before);
                 nested.iter().try_for_each(|cut| self.cut(cut, depth - 1, &what))?;
             }
@@ -105,7 +109,12 @@ impl Explorer {
 }
 
 /// Pictures of an open that goes well.
-fn cuts_of_recovery(machine: Machine, history: &History, end: End) -> Vec<Cut> {
+pub fn cuts_of_recovery(
+    options: fn(Mode) -> StoreOptions,
+    machine: Machine,
+    history: &History,
+    end: End,
+) -> Vec<Cut> {
     // What survived a kill is still not durable, if a power cut follows.
     let mut history = history.clone();
     history.survive(end);
@@ -163,6 +172,16 @@ fn fingerprint(machine: &Machine, history: &History, end: End, depth: usize) -> 
 
 /// Opens the store, compares it with its history, goes on with it, and opens it once more.
 pub fn examine(machine: &Machine, history: &History, end: End, settle: bool) -> Result<(), String> {
+    examine_with(options, machine, history, end, settle)
+}
+
+fn examine_with(
+    options: fn(Mode) -> StoreOptions,
+    machine: &Machine,
+    history: &History,
+    end: End,
+    settle: bool,
+) -> Result<(), String> {
     let power = Power::default();
     let open = || {
         let opened = Store::open(power.world(machine), options(machine.mode));

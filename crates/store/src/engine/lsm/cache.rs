@@ -28,6 +28,7 @@
 use super::buffers::Buffers;
 use parking_lot::Mutex;
 use ringfort_base::Result;
+use ringfort_base::world::{Disk, DiskFile};
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -240,6 +241,7 @@ pub struct BlockCache {
     buffers: Arc<Buffers>,
     rings: [Mutex<Ring>; RINGS],
     next: AtomicUsize,
+    uncached_files: bool,
 }
 
 /// How full the cache is.
@@ -265,7 +267,20 @@ impl BlockCache {
             buffers: Arc::new(Buffers::new(budget_bytes / BUFFERS_SHARE)),
             rings: Default::default(),
             next: AtomicUsize::new(0),
+            uncached_files: false,
         }
+    }
+
+    /// Whether the files that it caches blocks of are read past the system's page cache; they are not if
+    /// nobody says so.
+    #[must_use]
+    pub fn uncached_files(self, uncached_files: bool) -> Self {
+        Self { uncached_files, ..self }
+    }
+
+    /// Opens a file that is read through this cache.
+    pub(crate) fn open_file(&self, disk: &dyn Disk, path: &str) -> std::io::Result<Arc<dyn DiskFile>> {
+        if self.uncached_files { disk.open_uncached(path) } else { disk.open(path) }
     }
 
     /// Buffers for blocks.

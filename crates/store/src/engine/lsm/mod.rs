@@ -28,6 +28,7 @@ pub mod iter;
 pub mod key;
 pub mod level;
 pub mod memtable;
+pub mod sealed_output;
 pub mod table;
 pub mod table_cache;
 pub mod tombstone;

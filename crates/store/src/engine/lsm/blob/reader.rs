@@ -40,7 +40,7 @@ impl BlobFile {
     /// the disk's error.
     pub fn open(disk: &dyn Disk, store: StoreId, meta: &Arc<BlobMeta>, cache: &BlockCache) -> Result<Self> {
         let name = blob_path(meta.file);
-        let file = disk.open(&name).map_err(|e| match e.kind() {
+        let file = cache.open_file(disk, &name).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::evidence(
                 EvidenceKind::Missing,
                 &name,

@@ -3,14 +3,15 @@
 use super::format::{PIECE_BYTES_MAX, POINTER_BYTES_MAX};
 use super::*;
 use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::sealed_output::FileIdentity;
 use crate::engine::lsm::table::format::Place;
-use crate::engine::lsm::table::writer::TableIdentity;
 use crate::options::Compression;
 use ringfort_base::codec::Reader;
 use ringfort_base::limits::{TAG_BYTES, VALUE_BYTES_MAX};
 use ringfort_base::world::Disk;
 use ringfort_base::{Epoch, ErrorKind, EvidenceKind, StoreId};
 use ringfort_fault::memory::MemDisk;
+use ringfort_fault::script::{Fault, FaultDisk, Op, When};
 use ringfort_trust::keys::Secret;
 use ringfort_trust::{Protection, Suite};
 use std::sync::Arc;
@@ -24,10 +25,10 @@ fn disk() -> MemDisk {
     disk
 }
 
-fn writer(disk: &MemDisk, file: u64, protection: Protection, codec: Compression) -> BlobWriter {
+fn writer(disk: &dyn Disk, file: u64, protection: Protection, codec: Compression) -> BlobWriter {
     let place = Place { store: STORE, file: FileNo(file) };
     let key = Secret::from_verified([file as u8; 32]);
-    let identity = TableIdentity { place, protection, key, epoch: Epoch(3) };
+    let identity = FileIdentity { place, protection, key, epoch: Epoch(3) };
     BlobWriter::new(disk.create(&blob_path(FileNo(file))).unwrap(), identity, codec)
 }
 
@@ -101,6 +102,78 @@ fn a_long_value_is_sealed_in_pieces() {
     let expected = [(77, whole), (77 + whole as u64, whole), (77 + 2 * whole as u64, 1 + TAG_BYTES)];
     assert_eq!(pieces, expected);
     assert_eq!(pointer.end(), 77 + 2 * whole as u64 + 17);
+}
+
+#[test]
+fn a_value_in_many_goes_lies_as_the_same_in_one() {
+    let (value, disks) = (some_values().swap_remove(8), [disk(), disk()]);
+    assert!(value.len() > 3 * PIECE_BYTES_MAX);
+    let mut writers = disks.each_ref().map(|disk| writer(disk, 1, BOTH[0], Compression::None));
+    let [at_once, in_goes] = &mut writers;
+    let pointer = at_once.add(&value).unwrap();
+    let mut open = in_goes.begin_value(Compression::None).unwrap();
+    // Goes end before, at and behind the ends of pieces; one is empty.
+    let mut rest = value.as_slice();
+    for go in [1, PIECE_BYTES_MAX - 1, 0, PIECE_BYTES_MAX + 7, 100, PIECE_BYTES_MAX, usize::MAX] {
+        let (now, later) = rest.split_at(go.min(rest.len()));
+        in_goes.append(&mut open, now).unwrap();
+        rest = later;
+    }
+    in_goes.end_value(&open).unwrap();
+    assert_eq!(open, pointer);
+    let [at_once, in_goes] = writers.map(|writer| writer.finish().unwrap());
+    assert!(at_once == in_goes, "one key, one number: the same file");
+    assert!(disks[0].files() == disks[1].files());
+}
+
+#[test]
+fn the_disk_gets_large_writes_into_reserved_space_and_the_rest_back() {
+    let memory = disk();
+    let faults = FaultDisk::new(Arc::new(memory.clone()));
+    faults.start_journal();
+    let (file, mut writer) = (FileNo(1), writer(&faults, 1, BOTH[0], Compression::None));
+    let value = vec![7; 100_000];
+    let pointers: Vec<_> = (0..120).map(|_| writer.add(&value).unwrap()).collect();
+    let meta = Arc::new(writer.finish().unwrap());
+    let journal = faults.journal();
+    let mut reserved = 0;
+    for call in &journal {
+        match call.op {
+            Op::Allocate => reserved = call.len,
+            Op::Write => assert!(call.len >= 512 << 10 || call.offset + call.len == meta.file_bytes),
+            _ => {}
+        }
+        assert!(call.op != Op::Write || call.offset + call.len <= reserved, "{call:?}");
+    }
+    let calls = |op| journal.iter().filter(|call| call.op == op).count();
+    assert_eq!((calls(Op::Allocate), calls(Op::Truncate), calls(Op::Sync)), (2, 1, 1));
+    assert_eq!(memory.bytes_of(&blob_path(file)).unwrap().len() as u64, meta.file_bytes);
+    let file = open(&memory, STORE, &meta).unwrap();
+    assert!(pointers.iter().all(|pointer| file.read(pointer).unwrap() == value));
+}
+
+#[test]
+fn a_writer_is_given_up_wherever_the_disk_fails() {
+    let value = vec![7; 300_000];
+    let run = |disk: &FaultDisk| -> ringfort_base::Result<BlobMeta> {
+        let mut writer = writer(disk, 1, BOTH[0], Compression::None);
+        for _ in 0..5 {
+            if let Err(e) = writer.add(&value) {
+                assert_eq!(writer.add(&value).unwrap_err().kind(), ErrorKind::Stopped);
+                assert_eq!(writer.finish().err().unwrap().kind(), ErrorKind::Stopped);
+                return Err(e);
+            }
+        }
+        writer.finish()
+    };
+    let whole = FaultDisk::new(Arc::new(disk()));
+    run(&whole).unwrap();
+    // The first call creates the file.
+    for nth in 2..=whole.count_mutating() {
+        let failing = FaultDisk::new(Arc::new(disk()));
+        failing.inject(When::Mutating(nth), Fault::Error(std::io::ErrorKind::Other));
+        assert_eq!(run(&failing).err().unwrap().kind(), ErrorKind::Io, "call {nth}");
+    }
 }
 
 #[test]

@@ -1,55 +1,37 @@
-//! Writes a value file, front to back, once.
-//!
-//! As for tables: the key is used for this file only, each offset is sealed at once and once (R13),
-//! and after any error the writer refuses everything.
+//! Writes a value file, front to back, once, through a [`SealedOutput`].
 
 use super::blob_path;
 use super::format::{BlobFooter, BlobMeta, BlobPointer, PIECE_BYTES_MAX, encode_extent};
-use crate::engine::lsm::table::format::{BlockHandle, BlockKind, compress_into, seal_block};
-use crate::engine::lsm::table::writer::TableIdentity;
+use crate::engine::lsm::sealed_output::{FileIdentity, SealedOutput, Sealing};
+use crate::engine::lsm::table::format::{BlockKind, compress_into};
 use crate::options::Compression;
-use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, TAG_BYTES, VALUE_BYTES_MAX};
+use ringfort_base::Result;
+use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, VALUE_BYTES_MAX};
 use ringfort_base::world::DiskFile;
-use ringfort_base::{Error, ErrorKind, Result};
-use ringfort_trust::{Sealer, Tag};
 use std::sync::Arc;
-
-/// Sealed values are handed to the disk in pieces of about this size, bytes.
-const WRITE_PIECE_BYTES: usize = 512 << 10;
 
 /// See the module.
 pub struct BlobWriter {
-    file: Arc<dyn DiskFile>,
-    name: String,
-    identity: TableIdentity,
-    sealer: Sealer,
+    output: SealedOutput,
     codec: Compression,
-    /// Sealed pieces that are not written yet; the first byte lies at `written` in the file.
-    out: Vec<u8>,
-    written: u64,
     index: Vec<u8>,
     values: u64,
     scratch: Vec<u8>,
-    failed: bool,
+}
+
+impl Sealing for BlobWriter {
+    fn output(&mut self) -> &mut SealedOutput {
+        &mut self.output
+    }
 }
 
 impl BlobWriter {
     /// A writer into a new, empty file.
     #[must_use]
-    pub fn new(file: Arc<dyn DiskFile>, identity: TableIdentity, codec: Compression) -> Self {
-        Self {
-            file,
-            name: blob_path(identity.place.file),
-            sealer: Sealer::new(identity.protection, &identity.key),
-            identity,
-            codec,
-            out: Vec::with_capacity(WRITE_PIECE_BYTES + WRITE_PIECE_BYTES / 8),
-            written: 0,
-            index: Vec::new(),
-            values: 0,
-            scratch: Vec::new(),
-            failed: false,
-        }
+    pub fn new(file: Arc<dyn DiskFile>, identity: FileIdentity, codec: Compression) -> Self {
+        let name = blob_path(identity.place.file);
+        let output = SealedOutput::new(file, name, identity);
+        Self { output, codec, index: Vec::new(), values: 0, scratch: Vec::new() }
     }
 
     /// Adds a value: where it will lie.
@@ -58,8 +40,8 @@ impl BlobWriter {
     /// `Internal` for an empty value or one above the limit; a disk error. The file is then lost.
     pub fn add(&mut self, value: &[u8]) -> Result<BlobPointer> {
         self.guarded(|w| {
-            if value.is_empty() || value.len() > VALUE_BYTES_MAX {
-                return Err(w.internal("a value is empty or above its limit"));
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(w.output.internal("a value is above its limit"));
             }
             let mut payload = std::mem::take(&mut w.scratch);
             payload.clear();
@@ -82,7 +64,7 @@ impl BlobWriter {
     /// Bytes of the values so far.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
-        self.written + self.out.len() as u64
+        self.output.end()
     }
 
     /// Writes what remains and syncs the file. The directory is the caller's to sync.
@@ -93,89 +75,77 @@ impl BlobWriter {
         self.guarded(Self::finish_file)
     }
 
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.failed {
-            return Err(Error::new(ErrorKind::Stopped, format!("{} was given up after an error", self.name)));
-        }
-        let result = work(self);
-        self.failed = result.is_err();
-        result
+    fn put_value(&mut self, payload: &[u8], codec: Compression) -> Result<BlobPointer> {
+        let mut value = self.begin_value(codec)?;
+        self.append(&mut value, payload)?;
+        self.end_value(&value)?;
+        Ok(value)
     }
 
-    fn put_value(&mut self, payload: &[u8], codec: Compression) -> Result<BlobPointer> {
-        let pointer = BlobPointer {
-            file: self.identity.place.file,
-            offset: self.data_bytes(),
-            payload_len: payload.len() as u32,
-            codec,
-        };
+    /// Where the next value will lie; nothing of it yet.
+    pub(super) fn begin_value(&self, codec: Compression) -> Result<BlobPointer> {
         // Below the index's own limit, so that a file that can be written can be read.
         if self.index.len() + 8 > BLOCK_ON_DISK_BYTES_MAX {
-            return Err(self.internal("a value file has too many values"));
+            return Err(self.output.internal("a value file has too many values"));
         }
-        for (piece, bytes) in pointer.pieces().zip(payload.chunks(PIECE_BYTES_MAX)) {
-            self.put_piece(&piece, bytes)?;
+        let file = self.output.identity().place.file;
+        Ok(BlobPointer { file, offset: self.output.end(), payload_len: 0, codec })
+    }
+
+    /// Adds to the payload of the value that was begun, in as many goes as is convenient: it is cut
+    /// into the same pieces. Each says the codec of the whole without being decodable alone.
+    pub(super) fn append(&mut self, value: &mut BlobPointer, mut bytes: &[u8]) -> Result<()> {
+        let payload_len = value.payload_len as usize + bytes.len();
+        if payload_len > VALUE_BYTES_MAX {
+            return Err(self.output.internal("a value is above its limit"));
         }
-        encode_extent(&mut self.index, pointer.payload_len, codec);
+        value.payload_len = payload_len as u32;
+        while !bytes.is_empty() {
+            let room = PIECE_BYTES_MAX - self.output.open_bytes();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.output.open().extend_from_slice(now);
+            if self.output.open_bytes() == PIECE_BYTES_MAX {
+                self.output.seal(BlockKind::Value, value.codec)?;
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_value(&mut self, value: &BlobPointer) -> Result<()> {
+        if value.payload_len == 0 {
+            return Err(self.output.internal("a value is empty"));
+        }
+        if self.output.open_bytes() > 0 {
+            self.output.seal(BlockKind::Value, value.codec)?;
+        }
+        debug_assert_eq!(self.output.end(), value.end());
+        encode_extent(&mut self.index, value.payload_len, value.codec);
         self.values += 1;
-        Ok(pointer)
-    }
-
-    /// The codec is the whole payload's, which a piece says without being decodable alone.
-    fn put_piece(&mut self, piece: &BlockHandle, bytes: &[u8]) -> Result<()> {
-        debug_assert_eq!(piece.offset, self.data_bytes());
-        debug_assert_eq!(piece.sealed_len as usize, bytes.len() + TAG_BYTES);
-        let from = self.out.len();
-        self.out.extend_from_slice(bytes);
-        let aad = piece.aad(self.identity.place, BlockKind::Value);
-        self.sealer.seal(piece.nonce(), &aad, &mut self.out, from);
-        self.write_if_full()
-    }
-
-    fn put_block(&mut self, kind: BlockKind, plain: &[u8]) -> Result<(BlockHandle, Tag)> {
-        let at = (&mut self.out, self.written);
-        let sealed = seal_block(&self.sealer, (self.identity.place, kind), plain, Compression::None, at);
-        self.write_if_full().map(|()| sealed)
-    }
-
-    fn write_if_full(&mut self) -> Result<()> {
-        if self.out.len() >= WRITE_PIECE_BYTES { self.write_out() } else { Ok(()) }
-    }
-
-    fn write_out(&mut self) -> Result<()> {
-        self.file.write_at(&self.out, self.written).map_err(|e| Error::io("write", &self.name, &e))?;
-        self.written += self.out.len() as u64;
-        self.out.clear();
         Ok(())
     }
 
     fn finish_file(&mut self) -> Result<BlobMeta> {
         if self.values == 0 {
-            return Err(self.internal("a value file without values"));
+            return Err(self.output.internal("a value file without values"));
         }
         let data_bytes = self.data_bytes();
-        let index = std::mem::take(&mut self.index);
-        let index = self.put_block(BlockKind::ValueIndex, &index)?.0;
+        let (index, _) = self.output.put_block(BlockKind::ValueIndex, Compression::None, &self.index)?;
         let footer = BlobFooter { index, values: self.values }.encode();
-        let (footer, footer_tag) = self.put_block(BlockKind::ValueFooter, &footer)?;
-        self.write_out()?;
-        // Never "disk full, try again": what a failed sync lost, nobody knows (R11).
-        let synced = self.file.sync();
-        synced.map_err(|e| Error::io("sync", &self.name, &e).with_kind(ErrorKind::Io))?;
+        let (footer, footer_tag) =
+            self.output.put_block(BlockKind::ValueFooter, Compression::None, &footer)?;
+        let file_bytes = self.output.finish()?;
+        let FileIdentity { place, protection, key, epoch } = self.output.identity();
         Ok(BlobMeta {
-            file: self.identity.place.file,
-            file_bytes: self.written,
-            protection: self.identity.protection,
-            key: self.identity.key.clone(),
+            file: place.file,
+            file_bytes,
+            protection: *protection,
+            key: key.clone(),
             footer,
             footer_tag,
             values: self.values,
             data_bytes,
-            epoch: self.identity.epoch,
+            epoch: *epoch,
         })
-    }
-
-    fn internal(&self, why: &str) -> Error {
-        Error::new(ErrorKind::Internal, format!("writing {}: {why}", self.name))
     }
 }

@@ -97,6 +97,11 @@ impl Merge {
         Self { rules, tombstones, iter, separator, output, key, kept_stripe: None, started: false }
     }
 
+    /// Whether nothing older than the inputs lies below the output.
+    pub(crate) fn is_bottom(&self) -> bool {
+        self.rules.bottom
+    }
+
     /// Reads on for about `slice_bytes`; whether that was all. After an error: give it up.
     pub(crate) fn step(&mut self, slice_bytes: usize, open: Open<'_>) -> Result<bool> {
         let mut first = !self.started;

@@ -4,8 +4,8 @@ use super::*;
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal};
 use crate::engine::lsm::memtable::Memtable;
+use crate::engine::lsm::sealed_output::FileIdentity;
 use crate::engine::lsm::table::format::Place;
-use crate::engine::lsm::table::writer::TableIdentity;
 use crate::engine::lsm::table::{TABLE_DIR, TableCursor, TableMeta, TableOptions, TableWriter, table_path};
 use crate::engine::lsm::table_cache::TableCache;
 use crate::engine::lsm::tombstone::FragmentedTombstones;
@@ -102,7 +102,7 @@ impl Fixture {
     ) -> Option<Arc<TableMeta>> {
         let file = FileNo(self.next_file);
         self.next_file += 1;
-        let identity = TableIdentity {
+        let identity = FileIdentity {
             place: Place { store: STORE, file },
             protection: Protection::Sealed(Suite::Aes256Gcm),
             key: Secret::from_verified([file.0 as u8; 32]),

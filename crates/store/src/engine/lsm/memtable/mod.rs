@@ -1,7 +1,7 @@
 //! The memtable: the newest entries of a keyspace, in memory, ordered, until a flush.
 //!
-//! Point entries live in a [`skiplist`] over an [`arena`], with a [`hash_index`] for point reads;
-//! range tombstones, which are rare, in an
+//! Point entries live in a [`skiplist`] over an [`arena`], which compares keys by their [`rank`] first,
+//! with a [`hash_index`] for point reads; range tombstones, which are rare, in an
 //! immutable fragmented list that is swapped under a lock. A memtable is written by any number of
 //! threads and read by any number at the same time; it decides nothing about visibility: a writer
 //! publishes a sequence number only after its entries are in, and readers bring a snapshot.
@@ -10,8 +10,10 @@
 
 mod arena;
 mod hash_index;
+mod rank;
 mod skiplist;
 
+pub use rank::Ranks;
 pub use skiplist::{Cursor, Holder, PinnedValue};
 
 /// Memory that is kept for memtables to come, bytes.
@@ -52,16 +54,16 @@ impl Memtable {
     /// # Errors
     /// `Exhausted` if there is no memory for the first chunk.
     pub fn new(seed: u64) -> Result<Self> {
-        Self::with_capacity(seed, 0)
+        Self::with_capacity(seed, 0, Ranks::default())
     }
 
     /// An empty memtable that is meant to grow to `capacity_bytes` (it may grow further): its
-    /// index is as large as point reads then want it.
+    /// index is as large as point reads then want it. It orders its keys by `ranks` where they suffice.
     ///
     /// # Errors
     /// `Exhausted` if there is no memory for the first chunk.
-    pub fn with_capacity(seed: u64, capacity_bytes: usize) -> Result<Self> {
-        let list = SkipList::new(seed, capacity_bytes)
+    pub fn with_capacity(seed: u64, capacity_bytes: usize, ranks: Ranks) -> Result<Self> {
+        let list = SkipList::new(seed, capacity_bytes, ranks)
             .ok_or_else(|| no_room("there is no memory for a memtable"))?;
         Ok(Self {
             list,

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! node:  ┌─────────┬──────────────────┬───────────┬────────┬───────────────┬─────┬───────┐
-//!        │ trailer │ key len · height │ value len │ prefix │ tower (u32 …) │ key │ value │
+//!        │ trailer │ key len · height │ value len │ rank   │ tower (u32 …) │ key │ value │
 //!        └─────────┴──────────────────┴───────────┴────────┴───────────────┴─────┴───────┘
 //!        0         8                  12          16       24              24 + 4·height
 //! ```
 //!
 //! `tower[l]` is the offset of the next node on level `l` (0: none). A search compares the
-//! 8-byte prefix, which shares a cache line with the tower, and touches the key only if the
-//! prefixes are equal.
+//! key's 8-byte [rank](super::rank), which shares a cache line with the tower, and touches the key only if
+//! the ranks are equal.
 //!
 //! # Invariants
 //! 1. A node is written whole before a compare-and-swap (release) links it on level 0; from then
@@ -25,6 +25,7 @@
 use super::Memtable;
 use super::arena::{ALIGN, Arena};
 use super::hash_index::{HashIndex, Held, Probe};
+use super::rank::Ranks;
 use crate::engine::lsm::filter::hash_key;
 use crate::engine::lsm::key::{Trailer, key_prefix};
 use parking_lot::Mutex;
@@ -39,7 +40,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering as Memory};
 const HEIGHT_MAX: usize = 20;
 const LENGTHS_AT: usize = 8;
 /// Beside the tower: a step of a search touches these two.
-const PREFIX_AT: usize = 16;
+const RANK_AT: usize = 16;
 const TOWER_AT: usize = 24;
 /// Most that a node takes beside its key and value.
 pub(super) const NODE_BYTES_MAX: usize = TOWER_AT + 4 * HEIGHT_MAX + ALIGN;
@@ -67,7 +68,7 @@ const NONE: NodeId = NodeId(0);
 
 /// What a search looks for.
 struct Target<'a> {
-    prefix: u64,
+    rank: u64,
     key: &'a [u8],
     trailer: Trailer,
 }
@@ -89,12 +90,13 @@ pub(super) struct SkipList {
     hint: Mutex<Splice>,
     seed: u64,
     index: HashIndex,
+    ranks: Ranks,
 }
 
 impl SkipList {
     /// An empty list that is meant to grow to `capacity_bytes`. `seed` moves the random heights.
     /// `None` if there is no memory.
-    pub(super) fn new(seed: u64, capacity_bytes: usize) -> Option<Self> {
+    pub(super) fn new(seed: u64, capacity_bytes: usize, ranks: Ranks) -> Option<Self> {
         let arena = Arena::new();
         let bytes = TOWER_AT + 4 * HEIGHT_MAX;
         let head = NodeId(arena.alloc(bytes)?);
@@ -102,7 +104,7 @@ impl SkipList {
         unsafe { arena.at(head.0).write_bytes(0, bytes) };
         let hint = Mutex::new(Splice { prev: [head; HEIGHT_MAX], next: [NONE; HEIGHT_MAX] });
         let index = HashIndex::new(capacity_bytes);
-        Some(Self { arena, head, height: AtomicUsize::new(1), hint, seed, index })
+        Some(Self { arena, head, height: AtomicUsize::new(1), hint, seed, index, ranks })
     }
 
     /// Bytes in use with `entries` inside.
@@ -123,9 +125,14 @@ impl SkipList {
         self.arena.free_bytes()
     }
 
+    #[inline]
+    fn target<'a>(&self, key: &'a [u8], trailer: Trailer) -> Target<'a> {
+        Target { rank: self.ranks.of(key), key, trailer }
+    }
+
     /// Inserts an entry. Any number of threads may insert and read at the same time.
     pub(super) fn insert(&self, key: &[u8], trailer: Trailer, value: &[u8]) -> Result<(), Refused> {
-        let target = Target { prefix: key_prefix(key), key, trailer };
+        let target = self.target(key, trailer);
         let hash = hash_key(key);
         self.index.prefetch(hash);
         let node = if let Some(mut hint) = self.hint.try_lock() {
@@ -258,10 +265,28 @@ impl SkipList {
         if at == self.head { NONE } else { at }
     }
 
+    /// Keys in order, spread evenly: all of the highest level that has at least `least`, of which
+    /// there are about as many again at the most; or all there are.
+    pub(super) fn sample(&self, least: usize) -> Vec<&[u8]> {
+        let mut keys = Vec::new();
+        for level in (0..self.height.load(Memory::Relaxed)).rev() {
+            keys.clear();
+            let mut at = self.next(self.head, level);
+            while at != NONE {
+                keys.push(self.key(at));
+                at = self.next(at, level);
+            }
+            if keys.len() >= least {
+                break;
+            }
+        }
+        keys
+    }
+
     /// How a node stands to the target.
     #[inline]
     fn order(&self, node: NodeId, target: &Target<'_>) -> Ordering {
-        match self.prefix(node).cmp(&target.prefix) {
+        match self.rank(node).cmp(&target.rank) {
             Ordering::Equal => {}
             order => return order,
         }
@@ -289,7 +314,7 @@ impl SkipList {
         // thread alone. The tower words become zeros, so every byte of the node is initialized.
         unsafe {
             at.cast::<u64>().write(target.trailer.0);
-            at.add(PREFIX_AT).cast::<u64>().write(target.prefix);
+            at.add(RANK_AT).cast::<u64>().write(target.rank);
             at.add(LENGTHS_AT).cast::<u32>().write(lengths);
             at.add(LENGTHS_AT + 4).cast::<u32>().write(value_len);
             at.add(TOWER_AT).write_bytes(0, 4 * height);
@@ -316,21 +341,21 @@ impl SkipList {
     }
 
     #[inline]
-    fn prefix(&self, node: NodeId) -> u64 {
+    fn rank(&self, node: NodeId) -> u64 {
         // SAFETY: invariants 1 and 4: a whole node of this list, whose header never changes.
-        unsafe { self.arena.at(node.0).add(PREFIX_AT).cast::<u64>().read() }
+        unsafe { self.arena.at(node.0).add(RANK_AT).cast::<u64>().read() }
     }
 
     #[inline]
     fn trailer(&self, node: NodeId) -> Trailer {
-        // SAFETY: as in `prefix`.
+        // SAFETY: as in `rank`.
         Trailer(unsafe { self.arena.at(node.0).cast::<u64>().read() })
     }
 
     /// Where the key begins, how long it is, how long the value is.
     #[inline]
     fn lengths(&self, node: NodeId) -> (usize, usize, usize) {
-        // SAFETY: as in `prefix`.
+        // SAFETY: as in `rank`.
         let (lengths, value) = unsafe {
             let at = self.arena.at(node.0).add(LENGTHS_AT).cast::<u32>();
             (at.read(), at.add(1).read())
@@ -342,7 +367,7 @@ impl SkipList {
     #[inline]
     fn key(&self, node: NodeId) -> &[u8] {
         let (at, len, _) = self.lengths(node);
-        // SAFETY: as in `prefix`; the lengths are those the node was allocated with, and nothing
+        // SAFETY: as in `rank`; the lengths are those the node was allocated with, and nothing
         // frees or changes its bytes while `self` lives.
         unsafe { slice::from_raw_parts(self.arena.at(node.0).add(at), len) }
     }
@@ -371,7 +396,7 @@ impl SkipList {
             Probe::Here(node) if self.trailer(NodeId(node)) <= trailer => return Some(NodeId(node)),
             Probe::Here(_) | Probe::Unknown => {}
         }
-        let node = self.seek(&Target { prefix: key_prefix(key), key, trailer });
+        let node = self.seek(&self.target(key, trailer));
         (node != NONE && self.key(node) == key).then_some(node)
     }
 }
@@ -423,12 +448,12 @@ impl<H: Holder> Cursor<H> {
 
     /// Moves to the first entry at or behind an internal key.
     pub fn seek(&mut self, key: &[u8], trailer: Trailer) {
-        self.node = self.list().seek(&Target { prefix: key_prefix(key), key, trailer });
+        self.node = self.list().seek(&self.list().target(key, trailer));
     }
 
     /// Moves to the last entry before an internal key.
     pub fn seek_before(&mut self, key: &[u8], trailer: Trailer) {
-        self.node = self.list().seek_before(&Target { prefix: key_prefix(key), key, trailer });
+        self.node = self.list().seek_before(&self.list().target(key, trailer));
     }
 
     /// Moves to the first entry.
@@ -450,7 +475,7 @@ impl<H: Holder> Cursor<H> {
     /// Moves to the entry before, by a search: nodes know no way back.
     pub fn prev(&mut self) {
         let (list, node) = (self.list(), self.on());
-        let target = Target { prefix: list.prefix(node), key: list.key(node), trailer: list.trailer(node) };
+        let target = Target { rank: list.rank(node), key: list.key(node), trailer: list.trailer(node) };
         self.node = list.seek_before(&target);
     }
 
@@ -463,7 +488,7 @@ impl<H: Holder> Cursor<H> {
     /// [`key_prefix`] of the user key.
     #[inline]
     pub fn prefix(&self) -> u64 {
-        self.list().prefix(self.on())
+        key_prefix(self.key())
     }
 
     /// The trailer.

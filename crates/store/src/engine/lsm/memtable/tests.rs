@@ -11,6 +11,35 @@ fn memtable() -> Arc<Memtable> {
 }
 
 #[test]
+fn a_copy_that_ranks_otherwise_holds_the_same() {
+    let m = memtable();
+    for n in 0..600u64 {
+        let kind = if n % 7 == 0 { Kind::Delete } else { Kind::Put };
+        let key = format!("key:{:012}", n * 7_919 % 1_000);
+        m.insert(Seq(n + 10), kind, key.as_bytes(), &n.to_le_bytes()[..(n % 9) as usize]).unwrap();
+    }
+    m.add_range_tombstone(Seq(5), b"key:", b"key:0000000005");
+    m.add_range_tombstone(Seq(700), b"a", b"b");
+    m.add_count(-3);
+    let ranks = m.learn_ranks();
+    assert_eq!(ranks, Ranks::with_stem(b"key:000000000"));
+    let copy = m.ranked_by(ranks, 1, 0).unwrap();
+    assert_eq!((copy.len(), copy.first_seq(), copy.last_seq()), (600, Some(Seq(5)), Some(Seq(700))));
+    assert_eq!((copy.count(), copy.max_covering_seq(b"a", Seq(SEQ_MAX))), (-3, Some(Seq(700))));
+    let (mut old, mut new) = (m.iter(), copy.iter());
+    old.seek_to_first();
+    new.seek_to_first();
+    while old.valid() {
+        assert_eq!((old.key(), old.trailer(), old.value()), (new.key(), new.trailer(), new.value()));
+        assert_eq!(old.prefix(), new.prefix(), "a merge compares it with that of other sources");
+        assert_eq!(m.get(old.key(), Seq(300)), copy.get(old.key(), Seq(300)));
+        old.next();
+        new.next();
+    }
+    assert!(!new.valid());
+}
+
+#[test]
 fn versions_and_snapshots() {
     let m = memtable();
     m.insert(Seq(1), Kind::Put, b"k", b"one").unwrap();
@@ -189,7 +218,8 @@ proptest! {
     fn agrees_with_a_map(ops in prop::collection::vec(
         (prop::collection::vec(0..4u8, 0..12), any::<bool>(), prop::collection::vec(any::<u8>(), 0..20)), 1..200))
     {
-        let m = memtable();
+        let ranks = Ranks::with_stem(&ops[0].0[..ops[0].0.len() / 2]);
+        let m = Memtable::with_capacity(7, 0, ranks).unwrap();
         let mut model = Model::new();
         for (i, (key, delete, value)) in ops.iter().enumerate() {
             let seq = i as u64 + 1;

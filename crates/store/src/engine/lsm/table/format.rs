@@ -207,33 +207,6 @@ impl Plain {
     }
 }
 
-/// Seals a block at the end of `out`, whose first byte lies at `base` in the file.
-pub(crate) fn seal_block(
-    sealer: &Sealer,
-    (place, kind): (Place, BlockKind),
-    plain: &[u8],
-    codec: Compression,
-    (out, base): (&mut Vec<u8>, u64),
-) -> (BlockHandle, Tag) {
-    let from = out.len();
-    let codec = if compress_into(plain, codec, out) { codec } else { Compression::None };
-    seal_payload(sealer, (place, kind), codec, from, (out, base))
-}
-
-/// Seals the payload `out[from..]` in place, as [`seal_block`] does.
-pub(crate) fn seal_payload(
-    sealer: &Sealer,
-    (place, kind): (Place, BlockKind),
-    codec: Compression,
-    from: usize,
-    (out, base): (&mut Vec<u8>, u64),
-) -> (BlockHandle, Tag) {
-    let sealed_len = (out.len() - from + TAG_BYTES) as u32;
-    let handle = BlockHandle { offset: base + from as u64, sealed_len, codec };
-    let tag = sealer.seal(handle.nonce(), &handle.aad(place, kind), out, from);
-    (handle, tag)
-}
-
 /// A table's open file with what verifies it.
 pub(crate) struct SealedFile {
     pub(crate) file: std::sync::Arc<dyn DiskFile>,

@@ -60,7 +60,7 @@ impl Table {
     /// the MANIFEST. Or the disk's error.
     pub fn open(disk: &dyn Disk, store: StoreId, meta: &Arc<TableMeta>, cache: &BlockCache) -> Result<Self> {
         let name = table_path(meta.file);
-        let file = disk.open(&name).map_err(|e| match e.kind() {
+        let file = cache.open_file(disk, &name).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::evidence(
                 EvidenceKind::Missing,
                 &name,

@@ -1,12 +1,12 @@
 //! Tables against a sorted list, in every protection and codec, and tables in a hostile place.
 
 use super::format::Place;
-use super::writer::TableIdentity;
 use super::*;
 use crate::engine::lsm::cache::BlockCache;
 use crate::engine::lsm::key::{Kind, Trailer, cmp_internal};
+use crate::engine::lsm::sealed_output::FileIdentity;
 use crate::engine::lsm::tombstone::{Fragment, FragmentedTombstones};
-use crate::options::Compression;
+use crate::options::{Compression, KeyspaceOptions};
 use proptest::prelude::*;
 use ringfort_base::codec::Reader;
 use ringfort_base::world::Disk;
@@ -38,7 +38,7 @@ fn disk() -> MemDisk {
 fn writer(disk: &MemDisk, file: u64, protection: Protection, options: TableOptions) -> TableWriter {
     let place = Place { store: STORE, file: FileNo(file) };
     let key = Secret::from_verified([file as u8; 32]);
-    let identity = TableIdentity { place, protection, key, epoch: Epoch(3) };
+    let identity = FileIdentity { place, protection, key, epoch: Epoch(3) };
     TableWriter::new(disk.create(&table_path(FileNo(file))).unwrap(), identity, options)
 }
 
@@ -486,4 +486,16 @@ fn filters_know_prefixes_if_asked_to() {
         assert!(table.may_have_prefix(b"0001/", &cache).unwrap(), "another length: nobody knows");
         assert!(table.may_have_prefix(b"", &cache).unwrap());
     }
+}
+
+/// Above the bottom a filter has more bits; a keyspace without filters has none anywhere.
+#[test]
+fn upper_tables_have_the_more_filter_bits() {
+    let options = KeyspaceOptions::default();
+    let (bottom, upper) = (TableOptions::at(&options, true), TableOptions::at(&options, false));
+    assert_eq!(bottom.bloom_bits_per_key, options.bloom_bits_per_key);
+    assert_eq!(upper.bloom_bits_per_key, 16);
+    assert_eq!(TableOptions { bloom_bits_per_key: 10, ..upper }, bottom);
+    let without = KeyspaceOptions { bloom_bits_per_key: 0, ..options };
+    assert_eq!(TableOptions::at(&without, false).bloom_bits_per_key, 0);
 }

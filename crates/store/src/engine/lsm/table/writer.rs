@@ -1,31 +1,25 @@
-//! Writes a table, front to back, once.
-//!
-//! The key is used for this file only, each offset is sealed at once and once (R13). After any
-//! error the writer refuses everything: file and key are to be abandoned, never written again.
+//! Writes a table, front to back, once, through a [`SealedOutput`].
 
 use super::block::BlockBuilder;
 use super::collector::Collector;
-use super::format::{BlockHandle, BlockKind, Footer, Place, seal_block, seal_payload};
+use super::format::{BlockHandle, BlockKind, Footer};
 use super::meta::TableMeta;
 use super::properties::Properties;
 use super::table_path;
 use crate::engine::lsm::blob::{BlobPointer, Uses};
 use crate::engine::lsm::key::{Kind, Trailer, common_prefix, separator};
+use crate::engine::lsm::sealed_output::{FileIdentity, SealedOutput, Sealing};
 use crate::engine::lsm::tombstone::Fragment;
 use crate::options::{Compression, KeyspaceOptions};
-use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
 use ringfort_base::world::DiskFile;
-use ringfort_base::{Epoch, Error, ErrorKind, Result, Seq};
-use ringfort_trust::keys::Secret;
-use ringfort_trust::{Protection, Sealer, Tag};
+use ringfort_base::{Result, Seq};
+use ringfort_trust::Tag;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// Finished blocks are handed to the disk in pieces of about this size, bytes.
-const WRITE_PIECE_BYTES: usize = 512 << 10;
-/// Space is reserved this far ahead of what is written, bytes: writing into reserved space costs a
-/// file system half as much as growing the file page by page. A table of one piece reserves nothing.
-const RESERVE_BYTES: u64 = 8 << 20;
+/// So many filter bits per key more than at the bottom: one false answer in a thousand for one in a hundred.
+const UPPER_BLOOM_BITS: u32 = 6;
 /// The tombstone block's restart interval: its entries are few and read once, in order.
 const TOMBSTONE_RESTARTS: usize = 16;
 
@@ -44,38 +38,25 @@ pub struct TableOptions {
     pub compression: Compression,
 }
 
-impl From<&KeyspaceOptions> for TableOptions {
-    fn from(options: &KeyspaceOptions) -> Self {
-        let &KeyspaceOptions { block_bytes, restart_interval, bloom_bits_per_key, .. } = options;
+impl TableOptions {
+    /// Of a keyspace's table that lies at the `bottom`, with nothing older below it, or further up.
+    ///
+    /// A read that ends in a deeper level, or nowhere, asks the filter of every table above, and each false
+    /// answer costs a block. The tables further up hold the fewer keys: what their filters take more
+    /// is little memory (Monkey).
+    #[must_use]
+    pub fn at(options: &KeyspaceOptions, bottom: bool) -> Self {
+        let &KeyspaceOptions { block_bytes, restart_interval, bloom_bits_per_key: bits, .. } = options;
         let &KeyspaceOptions { prefix_bytes, compression, .. } = options;
-        Self { block_bytes, restart_interval, bloom_bits_per_key, prefix_bytes, compression }
+        let more = if bottom || bits == 0 { 0 } else { UPPER_BLOOM_BITS };
+        Self { block_bytes, restart_interval, bloom_bits_per_key: bits + more, prefix_bytes, compression }
     }
-}
-
-/// Who a new table is, besides its content.
-pub struct TableIdentity {
-    /// Store and file number.
-    pub place: Place,
-    /// How its volume wants it protected.
-    pub protection: Protection,
-    /// A fresh random key, for this table alone.
-    pub key: Secret<32>,
-    /// The current key epoch.
-    pub epoch: Epoch,
 }
 
 /// See the module.
 pub struct TableWriter {
-    file: Arc<dyn DiskFile>,
-    name: String,
-    identity: TableIdentity,
-    sealer: Sealer,
+    output: SealedOutput,
     options: TableOptions,
-    /// Sealed blocks that are not written yet; the first byte lies at `written` in the file.
-    out: Vec<u8>,
-    written: u64,
-    /// The file has this much space, of which the rest is given back at the end.
-    reserved: u64,
     block: BlockBuilder,
     block_has_key: bool,
     plain: Vec<u8>,
@@ -89,7 +70,12 @@ pub struct TableWriter {
     counts: (u64, u64, u64),
     properties: Properties,
     uses: Uses,
-    failed: bool,
+}
+
+impl Sealing for TableWriter {
+    fn output(&mut self) -> &mut SealedOutput {
+        &mut self.output
+    }
 }
 
 #[derive(Default)]
@@ -102,16 +88,11 @@ struct KeyRange {
 impl TableWriter {
     /// A writer into a new, empty file.
     #[must_use]
-    pub fn new(file: Arc<dyn DiskFile>, identity: TableIdentity, options: TableOptions) -> Self {
+    pub fn new(file: Arc<dyn DiskFile>, identity: FileIdentity, options: TableOptions) -> Self {
+        let name = table_path(identity.place.file);
         Self {
-            file,
-            name: table_path(identity.place.file),
-            sealer: Sealer::new(identity.protection, &identity.key),
-            identity,
+            output: SealedOutput::new(file, name, identity),
             options,
-            out: Vec::with_capacity(WRITE_PIECE_BYTES + WRITE_PIECE_BYTES / 8),
-            written: 0,
-            reserved: 0,
             block: BlockBuilder::new(options.restart_interval),
             block_has_key: false,
             plain: Vec::new(),
@@ -129,7 +110,6 @@ impl TableWriter {
                 ..Properties::default()
             },
             uses: Uses::default(),
-            failed: false,
         }
     }
 
@@ -154,7 +134,7 @@ impl TableWriter {
     #[must_use]
     pub fn approximate_bytes(&self) -> u64 {
         let open = self.block.size() + self.tombstones.size() + self.collector.bytes();
-        self.written + (self.out.len() + open) as u64
+        self.output.end() + open as u64
     }
 
     /// Bytes of the values that its entries point to.
@@ -177,25 +157,16 @@ impl TableWriter {
         self.guarded(Self::finish_file)
     }
 
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.failed {
-            return Err(Error::new(ErrorKind::Stopped, format!("{} was given up after an error", self.name)));
-        }
-        let result = work(self);
-        self.failed = result.is_err();
-        result
-    }
-
     fn add_entry(&mut self, key: &[u8], trailer: Trailer, value: &[u8]) -> Result<()> {
-        let kind = trailer.kind().map_err(|e| self.internal(e))?;
+        let kind = trailer.kind().map_err(|e| self.output.internal(e))?;
         if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX || kind == Kind::RangeDelete {
-            return Err(self.internal("an entry is no point entry or above a limit"));
+            return Err(self.output.internal("an entry is no point entry or above a limit"));
         }
         if kind == Kind::ValuePointer {
-            self.uses.add(&BlobPointer::decode(value).map_err(|e| self.internal(e))?);
+            self.uses.add(&BlobPointer::decode(value).map_err(|e| self.output.internal(e))?);
         }
         if kind == Kind::Delete && !value.is_empty() {
-            return Err(self.internal("a deletion has a value"));
+            return Err(self.output.internal("a deletion has a value"));
         }
         // Shared bytes of neighbours say their order, what the block stores, and if it is a new key.
         let shared = common_prefix(&self.last_key, key);
@@ -203,7 +174,7 @@ impl TableWriter {
         if let Some(last) = self.last {
             let ascends = if same_key { trailer < last } else { self.last_key[shared..] < key[shared..] };
             if !ascends {
-                return Err(self.internal("an entry is out of order"));
+                return Err(self.output.internal("an entry is out of order"));
             }
         } else if self.range.smallest.as_ref().is_none_or(|smallest| key < smallest.as_slice()) {
             self.range.smallest = Some(key.to_vec());
@@ -233,11 +204,11 @@ impl TableWriter {
         let disjoint = self.last_tombstone.as_ref().is_none_or(|last| last.to <= *from);
         let newest_first = seqs.windows(2).all(|pair| pair[0] > pair[1]);
         if from >= to || to.len() > KEY_BYTES_MAX || !disjoint || seqs.is_empty() || !newest_first {
-            return Err(self.internal("a range tombstone is empty or out of order"));
+            return Err(self.output.internal("a range tombstone is empty or out of order"));
         }
         for &seq in seqs {
             if seq.0 > SEQ_MAX {
-                return Err(self.internal("a sequence number is above its limit"));
+                return Err(self.output.internal("a sequence number is above its limit"));
             }
             self.tombstones.add(from, Trailer::new(seq, Kind::RangeDelete), to);
             self.note_seq(seq);
@@ -277,14 +248,8 @@ impl TableWriter {
         };
         let handle = if self.options.compression == Compression::None {
             // What needs no compression is laid out where it is sealed and written from.
-            self.check_block_bytes(BlockKind::Data, self.block.size())?;
-            let (from, codec) = (self.out.len(), Compression::None);
-            self.block.finish_into(&mut self.out);
-            let at = (&mut self.out, self.written);
-            let (handle, _) =
-                seal_payload(&self.sealer, (self.identity.place, BlockKind::Data), codec, from, at);
-            self.write_out_if_full()?;
-            handle
+            self.block.finish_into(self.output.open());
+            self.output.seal(BlockKind::Data, Compression::None)?.0
         } else {
             self.plain.clear();
             let mut plain = std::mem::take(&mut self.plain);
@@ -310,43 +275,7 @@ impl TableWriter {
 
     fn put_block(&mut self, kind: BlockKind, plain: &[u8]) -> Result<(BlockHandle, Tag)> {
         let codec = if kind == BlockKind::Data { self.options.compression } else { Compression::None };
-        self.check_block_bytes(kind, plain.len())?;
-        let at = (&mut self.out, self.written);
-        let sealed = seal_block(&self.sealer, (self.identity.place, kind), plain, codec, at);
-        self.write_out_if_full()?;
-        Ok(sealed)
-    }
-
-    fn check_block_bytes(&self, kind: BlockKind, bytes: usize) -> Result<()> {
-        if bytes <= BLOCK_ON_DISK_BYTES_MAX {
-            return Ok(());
-        }
-        let (kind, name) = (kind.name(), &self.name);
-        let what = format!("a {kind} of {bytes} bytes in {name}: at most {BLOCK_ON_DISK_BYTES_MAX}");
-        Err(Error::new(ErrorKind::Exhausted, what))
-    }
-
-    fn write_out_if_full(&mut self) -> Result<()> {
-        if self.out.len() < WRITE_PIECE_BYTES {
-            return Ok(());
-        }
-        let end = self.written + self.out.len() as u64;
-        if end > self.reserved {
-            let reserve = end + RESERVE_BYTES;
-            self.file.allocate(reserve).map_err(|e| Error::io("reserve space for", &self.name, &e))?;
-            self.reserved = reserve;
-        }
-        let (from, len) = (self.written, self.out.len() as u64);
-        self.write_out()?;
-        self.file.write_back(from, len);
-        Ok(())
-    }
-
-    fn write_out(&mut self) -> Result<()> {
-        self.file.write_at(&self.out, self.written).map_err(|e| Error::io("write", &self.name, &e))?;
-        self.written += self.out.len() as u64;
-        self.out.clear();
-        Ok(())
+        self.output.put_block(kind, codec, plain)
     }
 
     fn finish_file(&mut self) -> Result<TableMeta> {
@@ -356,7 +285,7 @@ impl TableWriter {
             self.note_range(&last_key, &last_key, false);
         }
         let Some(smallest) = self.range.smallest.take() else {
-            return Err(self.internal("a table without entries"));
+            return Err(self.output.internal("a table without entries"));
         };
         let mut plain = Vec::new();
         let tombstones = if self.counts.2 == 0 {
@@ -385,19 +314,14 @@ impl TableWriter {
             range_tombstones,
         };
         let (footer, footer_tag) = self.put_block(BlockKind::Footer, &footer.encode())?;
-        self.write_out()?;
-        if self.reserved > self.written {
-            self.file.truncate(self.written).map_err(|e| Error::io("cut", &self.name, &e))?;
-        }
-        // Never "disk full, try again": what a failed sync lost, nobody knows (R11).
-        let synced = self.file.sync();
-        synced.map_err(|e| Error::io("sync", &self.name, &e).with_kind(ErrorKind::Io))?;
+        let file_bytes = self.output.finish()?;
         let (smallest_seq, largest_seq) = self.seqs.unwrap_or_default();
+        let FileIdentity { place, protection, key, epoch } = self.output.identity();
         Ok(TableMeta {
-            file: self.identity.place.file,
-            file_bytes: self.written,
-            protection: self.identity.protection,
-            key: self.identity.key.clone(),
+            file: place.file,
+            file_bytes,
+            protection: *protection,
+            key: key.clone(),
             footer,
             footer_tag,
             smallest,
@@ -409,13 +333,9 @@ impl TableWriter {
             deletes,
             range_tombstones,
             partitioned,
-            epoch: self.identity.epoch,
+            epoch: *epoch,
             values: self.uses.take(),
             loaded: false,
         })
-    }
-
-    fn internal(&self, why: impl std::fmt::Display) -> Error {
-        Error::new(ErrorKind::Internal, format!("writing {}: {why}", self.name))
     }
 }

@@ -139,7 +139,7 @@ fn my_number() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::lsm::tree::{Mem, Version};
+    use crate::engine::lsm::tree::{Mem, Ranks, Version};
     use ringfort_base::{Error, ErrorKind};
 
     const KEYSPACE: KeyspaceId = KeyspaceId(7);
@@ -150,7 +150,12 @@ mod tests {
 
     fn view() -> Arc<View> {
         let version = Arc::new(Version::new(Default::default(), Arc::default(), 0));
-        Arc::new(View { active: Mem::new(1, 0).unwrap(), frozen: Vec::new(), version, merger: None })
+        Arc::new(View {
+            active: Mem::new(1, 0, Ranks::default()).unwrap(),
+            frozen: Vec::new(),
+            version,
+            merger: None,
+        })
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) use version::{Change, Tables, Version, insert_in_level};
 
 use super::blob::BlobSet;
 use super::key::{Kind, Trailer};
-use super::memtable::Memtable;
+use super::memtable::{Memtable, Ranks};
 use crate::batch::{Op, Span};
 use crate::manifest::state::KeyspaceState;
 use crate::merge::{MergeOperators, Merger};
@@ -25,7 +25,12 @@ use crate::options::KeyspaceOptions;
 use parking_lot::RwLock;
 use ringfort_base::{Error, ErrorKind, EvidenceKind, KeyspaceId, Result, Seq};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+/// A keyspace without tables learns how its keys begin from so many of them, if they take no more
+/// memory than this with their index: copying them is a pause of about a millisecond, once.
+const LEARN_ENTRIES: usize = 512;
+const LEARN_BYTES_MAX: usize = 4 << 20;
 
 /// A memtable with what the log needs to know about it.
 pub(crate) struct Mem {
@@ -37,12 +42,12 @@ pub(crate) struct Mem {
 }
 
 impl Mem {
-    fn new(seed: u64, capacity_bytes: usize) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            table: Arc::new(Memtable::with_capacity(seed, capacity_bytes)?),
-            first: AtomicU64::new(u64::MAX),
-            frozen_at: AtomicU64::new(0),
-        }))
+    fn new(seed: u64, capacity_bytes: usize, ranks: Ranks) -> Result<Arc<Self>> {
+        Ok(Self::of(Memtable::with_capacity(seed, capacity_bytes, ranks)?, u64::MAX))
+    }
+
+    fn of(table: Memtable, first: u64) -> Arc<Self> {
+        Arc::new(Self { table: Arc::new(table), first: AtomicU64::new(first), frozen_at: AtomicU64::new(0) })
     }
 
     /// The first operation that is in no table yet.
@@ -96,6 +101,14 @@ fn open_values(state: &KeyspaceState, tables: &Tables) -> Result<Arc<BlobSet>> {
     Ok(Arc::new(set))
 }
 
+/// Ranks for keys like those at which the keyspace's tables begin and end.
+fn ranks_of(state: &KeyspaceState) -> Ranks {
+    let ends = state.levels.iter().flatten().flat_map(|meta| [&*meta.smallest, &*meta.largest]);
+    let mut ends: Vec<&[u8]> = ends.collect();
+    ends.sort_unstable();
+    Ranks::learn(&ends)
+}
+
 /// A keyspace's tree.
 pub(crate) struct Tree {
     pub(crate) id: KeyspaceId,
@@ -112,6 +125,8 @@ pub(crate) struct Tree {
     flushed: AtomicU64,
     /// The count as of `flushed`.
     flushed_count: AtomicI64,
+    /// The active memtable ranks its keys by others that the keyspace had before.
+    learned: AtomicBool,
 }
 
 impl Tree {
@@ -130,7 +145,9 @@ impl Tree {
         let version = Arc::new(Version::new(state.levels.clone(), values, state.options.prefix_bytes));
         let merger = state.options.merge_operator.as_deref();
         let merger = merger.map(|name| Arc::new(Merger::new(&state.name, name, operators)));
-        let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes)?;
+        let ranks = ranks_of(state);
+        let learned = AtomicBool::new(state.levels.iter().flatten().next().is_some());
+        let active = Mem::new(u64::from(id.0), state.options.write_buffer_bytes, ranks)?;
         Ok(Self {
             id,
             name: state.name.clone(),
@@ -141,6 +158,7 @@ impl Tree {
             counted_at: AtomicU64::new(state.flushed.0),
             flushed: AtomicU64::new(state.flushed.0),
             flushed_count: AtomicI64::new(state.count),
+            learned,
         })
     }
 
@@ -255,7 +273,8 @@ impl Tree {
         frozen.push(Arc::clone(&current.active));
         frozen.extend_from_slice(&current.frozen);
         let capacity_bytes = self.options.write_buffer_bytes;
-        let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes)?;
+        let ranks = current.active.table.learn_ranks();
+        let active = Mem::new(position.0 ^ (u64::from(self.id.0) << 48), capacity_bytes, ranks)?;
         *current = Arc::new(View {
             active,
             frozen,
@@ -263,8 +282,39 @@ impl Tree {
             merger: current.merger.clone(),
         });
         drop(current);
+        self.learned.store(true, Ordering::Relaxed);
         self.handles.forget(self.id);
         Ok(true)
+    }
+
+    /// The first memtable of a keyspace could not know how its keys begin. Once it has some, it is
+    /// replaced by a copy that does; readers that have the old one find in it all that they may see.
+    pub(crate) fn learn_early(&self) -> Result<()> {
+        if self.learned.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut current = self.current.write();
+        let active = &current.active;
+        if active.table.len() < LEARN_ENTRIES {
+            return Ok(());
+        }
+        self.learned.store(true, Ordering::Relaxed);
+        let ranks = active.table.learn_ranks();
+        if ranks == Ranks::default() || active.table.data_bytes() > LEARN_BYTES_MAX {
+            return Ok(());
+        }
+        let capacity_bytes = self.options.write_buffer_bytes;
+        let table = active.table.ranked_by(ranks, u64::from(self.id.0), capacity_bytes)?;
+        let active = Mem::of(table, active.first.load(Ordering::Acquire));
+        *current = Arc::new(View {
+            active,
+            frozen: current.frozen.clone(),
+            version: Arc::clone(&current.version),
+            merger: current.merger.clone(),
+        });
+        drop(current);
+        self.handles.forget(self.id);
+        Ok(())
     }
 
     // --- flush and compaction ---------------------------------------------------------------------

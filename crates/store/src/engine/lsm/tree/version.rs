@@ -33,15 +33,16 @@ pub(crate) struct Tables {
 impl Tables {
     /// `memory_budget` is the store's. The block cache keeps within it together with what open tables
     /// pin and what memtables take ([`BlockCache::set_reserved`]); a part is left for buffers, and for
-    /// what the allocator loses between blocks.
+    /// what the allocator loses between blocks. `direct_reads`: see [`BlockCache::uncached_files`].
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         protection: Protection,
         store: StoreId,
         memory_budget: usize,
+        direct_reads: bool,
     ) -> Self {
         let share = memory_budget - memory_budget / BUFFERS_SHARE;
-        let blocks = Arc::new(BlockCache::new(share));
+        let blocks = Arc::new(BlockCache::new(share).uncached_files(direct_reads));
         let open = Arc::new(TableCache::new(
             store,
             Arc::clone(&disk),

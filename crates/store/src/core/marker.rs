@@ -1,0 +1,80 @@
+//! Markers: positions of the log that change nothing.
+//!
+//! A bulk load takes one, as of which its tables are. A flush that leaves nothing in memory puts one at
+//! the beginning of a new segment, so that it frees the segments before:
+//!
+//! ```text
+//!   3.log [ ops … ops ]   4.log [ marker                    the flush's tables hold everything up to
+//!         └── freed by the flush's edit (R10)               the marker, where replay starts from now on
+//! ```
+//! Without it the flushed end of the log, and the space reserved behind it, would stay until the
+//! segment is full: up to 64 MiB for a store that is no longer written to.
+//!
+//! Crash points: a marker that is not durable was never there; a durable one is replayed as a change of
+//! a count by nothing, or skipped once its keyspace is flushed through it.
+
+use super::Inner;
+use super::commit::{Log, Trees};
+use crate::batch::WriteBatch;
+use crate::engine::lsm::tree::Tree;
+use crate::store::Step;
+use crate::wal::writer::Entry;
+use ringfort_base::{KeyspaceId, Level, Result};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Inner {
+    /// Writes what is queued, and takes the next position if it `may`.
+    pub(super) fn place_marker(
+        &self,
+        log: &mut Log,
+        keyspace: KeyspaceId,
+        may: impl Fn(&Trees<'_>) -> Result<bool>,
+    ) -> Result<Option<Entry>> {
+        loop {
+            let trees = self.trees.read();
+            self.check()?;
+            // With the log held only leading, below, fills memtables: the answer stands if it is idle.
+            if !may(&trees)? {
+                return Ok(None);
+            }
+            if self.lead_group(log, trees)? == Step::Worked {
+                continue;
+            }
+            let mut queue = self.queue.lock();
+            if queue.pending.is_empty() {
+                let mut batch = WriteBatch::new();
+                batch.mark(keyspace);
+                return queue.place(batch).map(Some);
+            }
+        }
+    }
+
+    /// Goes on in a new segment if flushing `all_of` is going to free all that the log holds.
+    pub(super) fn begin_segment_before_flush(&self, all_of: &[Arc<Tree>]) -> Result<()> {
+        let unflushed = |tree: &&Arc<Tree>| tree.first_unflushed(None).is_some();
+        let Some(flushed) = all_of.iter().find(unflushed) else { return Ok(()) };
+        let mut log = self.log.lock();
+        if !log.writer.is_reserved() || self.unreplayed.load(Ordering::Acquire) != u64::MAX {
+            return Ok(());
+        }
+        let is_flushed = |tree: &Arc<Tree>| all_of.iter().any(|flushed| flushed.id == tree.id);
+        let frees_all = |trees: &Trees<'_>| {
+            let mut others = trees.values().filter(|tree| !is_flushed(tree));
+            Ok(trees.contains_key(&flushed.id) && !others.any(|tree| tree.first_unflushed(None).is_some()))
+        };
+        let Some(marker) = self.place_marker(&mut log, flushed.id, frees_all)? else { return Ok(()) };
+        let position = marker.last();
+        let time_ms = self.clock.now().now_ms;
+        // A position is taken (R11).
+        self.or_stop(|| {
+            self.rotate(&mut log)?;
+            log.writer.append_marker(marker, position, time_ms)?;
+            log.note_end(position);
+            Ok(())
+        })?;
+        self.clock.logged(time_ms);
+        self.frontiers.raise(Level::Buffered, position);
+        Ok(())
+    }
+}
