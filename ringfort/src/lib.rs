@@ -42,6 +42,7 @@
 //! | [`db`] | [`Db`]: opening, closing, keyspaces, batches, upkeep |
 //! | [`keyspace`] | [`Keyspace`]: reading and writing one map |
 //! | [`commit`] | [`Commit`]: a written batch that can be awaited for a later level |
+//! | [`transaction`] | [`Transaction`]: reads and writes as one step |
 //! | [`range`] | [`KeyRange`]: what scans take |
 //! | [`checkpoint`] | [`Checkpoint`]: a consistent copy, read-only |
 //! | [`destroy`] | giving a store up |
@@ -59,6 +60,7 @@ pub mod options;
 mod pump;
 pub mod range;
 mod temporary;
+pub mod transaction;
 mod workers;
 
 pub use checkpoint::Checkpoint;
@@ -67,6 +69,7 @@ pub use db::{Db, Snapshot};
 pub use keyspace::{Keyspace, Scan};
 pub use options::{Opened, Options};
 pub use range::KeyRange;
+pub use transaction::{Concurrency, Transaction, TxnOptions};
 pub use ringfort_base::error::{Error, ErrorKind, Evidence, EvidenceKind, Result};
 pub use ringfort_base::{Incarnation, KeyspaceId, Level, Seq, StoreId};
 pub use ringfort_store::merge::{self, CannotMerge, MergeOperator};

@@ -31,6 +31,8 @@ pub mod rng;
 pub mod scratch;
 pub mod settings;
 mod tally;
+pub mod tpcc;
+pub mod transactional;
 pub mod text;
 pub mod values;
 pub mod workload;

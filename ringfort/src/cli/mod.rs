@@ -4,6 +4,7 @@ pub(crate) mod bench;
 mod freshness;
 pub(crate) mod offline;
 mod recovery;
+mod tpcc;
 pub(crate) mod report;
 pub(crate) mod settings;
 pub(crate) mod value;
@@ -64,6 +65,8 @@ pub(crate) struct DemoArgs {
 enum BenchCommand {
     /// Run db_bench's benchmarks, by its names, flags and definitions.
     Db(Box<bench::DbArgs>),
+    /// Run TPC-C's transactions.
+    Tpcc(tpcc::TpccArgs),
     /// Measure what freshness costs with a counter as slow as asked.
     Fresh(freshness::FreshArgs),
     /// Measure how long a store takes to come back after its process died.
@@ -116,6 +119,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(given) => crate::serve::run(&Config::load(&given.0)?),
         Command::Demo(args) => crate::demo::run(&args),
         Command::Bench(BenchCommand::Db(args)) => bench::db(&args),
+        Command::Bench(BenchCommand::Tpcc(args)) => tpcc::tpcc(&args),
         Command::Bench(BenchCommand::Fresh(args)) => freshness::fresh(&args),
         Command::Bench(BenchCommand::Recovery(args)) => recovery::recovery(&args),
         Command::Bench(BenchCommand::RecoveryStep(step)) => recovery::step(&step),
