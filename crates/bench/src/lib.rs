@@ -36,6 +36,7 @@ pub mod transactional;
 pub mod text;
 pub mod values;
 pub mod workload;
+pub mod ycsb;
 
 pub use driver::{Plan, Report, Target, run};
 pub use engine::{Begun, Direction, Engine, Op, Unsupported, Visit};

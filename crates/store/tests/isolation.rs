@@ -2,7 +2,8 @@
 //! checker, which knows nothing of how the store works.
 //!
 //! Keys hold lists of numbers, to which transactions append. Keys rotate, so that lists stay short and new
-//! keys appear under scans; a few are hot.
+//! keys appear under scans; a few are hot. Others hold one number each: those are also written without a
+//! transaction, by batches that know of transactions only what [`Store::hold`] tells them.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
@@ -10,7 +11,7 @@ mod common;
 use common::{MODES, Machine, small};
 use ringfort_base::{ErrorKind, KeyspaceId, Result};
 use ringfort_checker::{Op, Order, Outcome, Report, Txn, check};
-use ringfort_store::Store;
+use ringfort_store::{Store, WriteBatch};
 use ringfort_store::txn::transaction::{Concurrency, Transaction, TxnOptions};
 use ringfort_trust::keyfile::Mode;
 use std::future::Future;
@@ -60,9 +61,14 @@ struct Run {
     history: Mutex<Vec<Txn>>,
     /// How often a transaction was begun again.
     again: AtomicU64,
+    /// Plain writes that went past the lock table, and such that took locks.
+    passed: AtomicU64,
+    locked: AtomicU64,
 }
 
 const CLIENTS: u32 = 6;
+/// The checker's names of registers begin here; lists are below.
+const REGISTERS: u64 = 1 << 40;
 
 fn encode(list: &[u64]) -> Vec<u8> {
     list.iter().flat_map(|value| value.to_be_bytes()).collect()
@@ -76,7 +82,16 @@ impl Run {
     fn new(store: Store) -> Self {
         let ks = store.create_keyspace("lists", small()).unwrap();
         let zero = || AtomicU64::new(0);
-        Self { store, ks, clock: zero(), values: zero(), history: Mutex::default(), again: zero() }
+        Self {
+            store,
+            ks,
+            clock: zero(),
+            values: zero(),
+            history: Mutex::default(),
+            again: zero(),
+            passed: zero(),
+            locked: zero(),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -86,6 +101,10 @@ impl Run {
     fn client(&self, session: u32, seed: u64, txns: u64) {
         let mut rng = Rng(seed.wrapping_mul(97) + u64::from(session));
         for _ in 0..txns {
+            if rng.below(5) == 0 {
+                self.write_plainly(session, &mut rng);
+                continue;
+            }
             let concurrency = match rng.below(5) {
                 0 | 1 => Concurrency::Pessimistic,
                 2 | 3 => Concurrency::Optimistic,
@@ -121,11 +140,49 @@ impl Run {
         }
     }
 
+    /// The name of a register, as the store and as the checker know it.
+    fn register(base: u64, rng: &mut Rng) -> (u64, [u8; 9]) {
+        let key = base + rng.below(3);
+        let mut name = [u8::MAX; 9];
+        name[1..].copy_from_slice(&key.to_be_bytes());
+        (REGISTERS + key, name)
+    }
+
+    fn base(&self) -> u64 {
+        self.values.load(Ordering::Relaxed) / 200 * 4
+    }
+
+    /// One or two registers in a batch, outside of any transaction.
+    fn write_plainly(&self, session: u32, rng: &mut Rng) {
+        let (mut batch, mut ops) = (WriteBatch::new(), Vec::new());
+        let start = self.now();
+        for nth in 0..1 + rng.below(2) {
+            let (key, name) = Self::register(self.base() + 3 * nth, rng);
+            let value = self.values.fetch_add(1, Ordering::Relaxed);
+            batch.put(self.ks, name, value.to_be_bytes());
+            ops.push(Op::Write { key, value });
+        }
+        let hold = block_on(self.store.hold(&batch)).unwrap();
+        if hold.must_apply() {
+            self.locked.fetch_add(1, Ordering::Relaxed);
+            self.store.apply(batch).unwrap();
+        } else {
+            self.passed.fetch_add(1, Ordering::Relaxed);
+            self.store.submit(batch).unwrap();
+            // Whoever begins a transaction makes it visible; for the others' reads it must be before the end.
+            drop(hold);
+            self.store.log_step().unwrap();
+        }
+        let end = self.now();
+        self.history.lock().unwrap().push(Txn { session, start, end, outcome: Outcome::Committed, ops });
+    }
+
     fn work(&self, txn: &mut Transaction, how: Concurrency, rng: &mut Rng, ops: &mut Vec<Op>) -> Result<()> {
-        let base = self.values.load(Ordering::Relaxed) / 200 * 4;
+        let base = self.base();
         for _ in 0..1 + rng.below(5) {
             let key = if rng.below(4) == 0 { base } else { base + rng.below(12) };
-            match rng.below(6) {
+            match rng.below(8) {
+                6 | 7 => self.register_work(txn, how, base, rng, ops)?,
                 0 => ops.push(self.scan(txn, base, rng)?),
                 1 | 2 => {
                     let values = decode(&block_on(txn.get(self.ks, &key.to_be_bytes()))?.unwrap_or_default());
@@ -149,6 +206,26 @@ impl Run {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Reads a register, and mostly replaces it.
+    fn register_work(
+        &self,
+        txn: &mut Transaction,
+        how: Concurrency,
+        base: u64,
+        rng: &mut Rng,
+        ops: &mut Vec<Op>,
+    ) -> Result<()> {
+        let (key, name) = Self::register(base + rng.below(4), rng);
+        let found = block_on(txn.get(self.ks, &name))?;
+        ops.push(Op::Read { key, value: found.map(|bytes| u64::from_be_bytes(bytes[..].try_into().unwrap())) });
+        if how != Concurrency::Snapshot && rng.below(3) > 0 {
+            let value = self.values.fetch_add(1, Ordering::Relaxed);
+            block_on(txn.put(self.ks, &name, &value.to_be_bytes()))?;
+            ops.push(Op::Write { key, value });
         }
         Ok(())
     }
@@ -201,7 +278,7 @@ fn run(mode: Mode, seed: u64, txns: u64) {
         }
         scope.spawn(move || {
             // Flushes and compactions move under the transactions.
-            while Arc::strong_count(&Arc::new(())) == 1 && run.history.lock().unwrap().len() < (txns * u64::from(CLIENTS)) as usize {
+            while run.history.lock().unwrap().len() < (txns * u64::from(CLIENTS)) as usize {
                 run.store.flush(None).unwrap();
                 while run.store.maintenance_step().unwrap() == ringfort_store::Step::Worked {}
                 thread::yield_now();
@@ -212,6 +289,7 @@ fn run(mode: Mode, seed: u64, txns: u64) {
     assert!(report.is_clean(), "{mode:?}, seed {seed}: {report}");
     assert!(report.reads as u64 > txns, "{report}");
     assert!(run.again.load(Ordering::Relaxed) > 0, "nothing ever conflicted: {report}");
+    assert!(run.locked.load(Ordering::Relaxed) > 0, "no plain write ever met a transaction: {report}");
 }
 
 #[test]

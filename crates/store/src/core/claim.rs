@@ -208,6 +208,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         clock: parts.clock,
         latches: Latches::new(LATCH_STRIPES),
         locks: LockTable::new(LOCK_STRIPES, LOCKS_MAX),
+        gate: Arc::default(),
         snapshots: Mutex::default(),
         purge: Mutex::new(parts.purge),
         changing_keyspaces: Mutex::new(()),

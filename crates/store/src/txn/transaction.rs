@@ -15,6 +15,7 @@
 //!
 //! Waiting is pending + waker (R22): dropping a future, or the transaction, gives everything back.
 
+use super::gate::Live;
 use super::locks::{Key, LockError, Mode, Owner, with_keyspace};
 use super::overlay::{Overlay, Pending, split};
 use crate::batch::WriteBatch;
@@ -73,6 +74,10 @@ pub struct Transaction {
     scans: Vec<(Key, Key)>,
     /// The newest position that an answer depended on (R6).
     depends: Seq,
+    /// Writes outside of transactions take locks while this is here.
+    live: Live,
+    /// Those that did not are all visible.
+    is_alone: bool,
 }
 
 /// A transaction that may be written: nothing can come between any more.
@@ -100,7 +105,30 @@ impl Transaction {
             reads: BTreeSet::new(),
             scans: Vec::new(),
             depends: Seq::ZERO,
+            live: inner.gate.live(),
+            is_alone: false,
         }
+    }
+
+    /// Sees to it that no write is under way that knows nothing of transactions, and that all that went
+    /// before is visible: from then on only who has the lock can change a key.
+    async fn be_alone(&mut self) -> Result<()> {
+        if !self.is_alone {
+            self.live.alone().await;
+            self.inner.show_queued()?;
+            self.is_alone = true;
+        }
+        Ok(())
+    }
+
+    async fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Result<()> {
+        self.be_alone().await?;
+        self.owner.lock(keyspace, key, mode).await.map_err(refusal)
+    }
+
+    async fn lock_range(&mut self, keyspace: KeyspaceId, from: &[u8], to: Option<&[u8]>, mode: Mode) -> Result<()> {
+        self.be_alone().await?;
+        self.owner.lock_range(keyspace, from, to, mode).await.map_err(refusal)
     }
 
     /// For the next try of the same work.
@@ -142,7 +170,7 @@ impl Transaction {
             Some(Pending::Merge(_)) | None => {}
         }
         if self.concurrency == Concurrency::Pessimistic {
-            refused(self.owner.lock(keyspace, key, mode).await)?;
+            self.lock(keyspace, key, mode).await?;
         }
         let under = self.look(keyspace, key)?;
         if self.concurrency == Concurrency::Optimistic {
@@ -233,7 +261,7 @@ impl Transaction {
     async fn protect(&mut self, keyspace: KeyspaceId, range: &(Key, Key)) -> Result<()> {
         let (from, to) = keys_of(range);
         match self.concurrency {
-            Concurrency::Pessimistic => refused(self.owner.lock_range(keyspace, from, to, Mode::Shared).await),
+            Concurrency::Pessimistic => self.lock_range(keyspace, from, to, Mode::Shared).await,
             Concurrency::Optimistic => {
                 self.scans.push(range.clone());
                 Ok(())
@@ -325,7 +353,7 @@ impl Transaction {
     pub async fn delete_range(&mut self, keyspace: KeyspaceId, from: &[u8], to: &[u8]) -> Result<()> {
         self.may_write(from.len() + to.len())?;
         if self.concurrency == Concurrency::Pessimistic {
-            refused(self.owner.lock_range(keyspace, from, Some(to), Mode::Exclusive).await)?;
+            self.lock_range(keyspace, from, Some(to), Mode::Exclusive).await?;
         }
         if from < to {
             self.overlay.delete_range(with_keyspace(keyspace, from), with_keyspace(keyspace, to));
@@ -341,7 +369,7 @@ impl Transaction {
     async fn lock_to_write(&mut self, keyspace: KeyspaceId, key: &[u8], bytes: usize) -> Result<Key> {
         self.may_write(key.len() + bytes)?;
         if self.concurrency == Concurrency::Pessimistic {
-            refused(self.owner.lock(keyspace, key, Mode::Exclusive).await)?;
+            self.lock(keyspace, key, Mode::Exclusive).await?;
         }
         Ok(with_keyspace(keyspace, key))
     }
@@ -426,14 +454,14 @@ impl Transaction {
         wanted.sort_by(|a, b| (&a.0, a.2 == Mode::Shared, &a.1).cmp(&(&b.0, b.2 == Mode::Shared, &b.1)));
         for (from, to, mode) in wanted {
             let (keyspace, key) = split(&from);
-            refused(match to {
-                None => self.owner.lock(keyspace, key, mode).await,
+            match to {
+                None => self.lock(keyspace, key, mode).await?,
                 Some(to) => {
                     let range = (from.clone(), to);
                     let (key, to) = keys_of(&range);
-                    self.owner.lock_range(keyspace, key, to, mode).await
+                    self.lock_range(keyspace, key, to, mode).await?;
                 }
-            })?;
+            }
         }
         Ok(())
     }
@@ -515,8 +543,8 @@ fn keys_of(range: &(Key, Key)) -> (&[u8], Option<&[u8]>) {
     (from, (keyspace == end_in).then_some(to))
 }
 
-fn refused(answer: std::result::Result<(), LockError>) -> Result<()> {
-    answer.map_err(|why| match why {
+pub(super) fn refusal(why: LockError) -> Error {
+    match why {
         LockError::Deadlock(deadlock) => {
             Error::new(ErrorKind::Deadlock, format!("{deadlock}: roll back and try again"))
         }
@@ -524,7 +552,7 @@ fn refused(answer: std::result::Result<(), LockError>) -> Result<()> {
             let message = format!("transactions hold {locks_max} locks already: wait, or lock less at once");
             Error::new(ErrorKind::Exhausted, message)
         }
-    })
+    }
 }
 
 fn conflict() -> Error {
