@@ -17,16 +17,16 @@ plan=(
   "cache          2 random reads of data that fit the cache, RocksDB and LMDB"
   "sync           1 every write synced, 1, 8 and 48 threads"
   "fresh          2 every commit anchored"
-  "plain          5 sealing on against off"
-  "memory         2 data four times as large as the memory"
+  "plain          3 sealing on against off"
+  "memory         3 data four times as large as the memory"
   "server         2 redis-benchmark against Redis"
   "blocks         5 readrandomwriterandom 9:1 and 1:1, blocks of 4 to 64 KiB"
   "recovery       1 a log of 800,000 entries"
   "open10g        3 opening a store of 10 GiB"
   "threads2       6 the core table at 2 threads, 1 KiB and 100 B"
-  "peers          7 LMDB, redb, SurrealKV with and without encryption"
-  "twinstore     13 the figures of TWINSTORE's evaluation"
-  "sweep          9 figures: threads, value size, block size, share of reads"
+  "peers          5 LMDB, redb, SurrealKV with and without encryption"
+  "twinstore     11 the figures of TWINSTORE's evaluation"
+  "sweep          8 figures: threads, value size, block size, share of reads"
 )
 
 quick=false list=false json="" dir="${TMPDIR:-/tmp}" profile=release sections=()
@@ -102,7 +102,7 @@ section_sync() {
 section_plain() {
   for value_size in 1024 100; do
     for threads in 1 8; do
-      workloads ringfort,ringfort:plain $threads $value_size "$(n 1 5)" "$(n 50000 500000)" \
+      workloads ringfort,ringfort:plain $threads $value_size "$(n 1 3)" "$(n 50000 500000)" \
         fillrandom,overwrite,readrandom,seekrandom,readseq,readrandomwriterandom
     done
   done
@@ -136,7 +136,7 @@ section_sweep() {
 }
 section_twinstore() {
   try "$peers" twinstore --json "$json" --dir "$dir" --out "$(n "$dir/figures" docs/figures)" --num "$(n 10000 250000)" \
-    --memory_budget 128MiB --page_cache 128MiB --seconds 1 --repeats "$(n 1 3)" > /dev/null
+    --memory_budget 128MiB --page_cache 128MiB --seconds 1 --thread_counts 1,8,64 --repeats "$(n 1 3)" > /dev/null
 }
 section_fresh() {
   try "$ringfort" bench fresh --json "$json" --db "$dir/fresh" --time "$(n 1s 2s)" --repeats "$(n 1 5)"

@@ -9,7 +9,7 @@ use crate::temporary::TempDir;
 use crate::workers::Workers;
 use crate::{
     Commit, Error, ErrorKind, Incarnation, KeyRange, Keyspace, KeyspaceOptions, Level, Mode, Options, Result,
-    Scan, Seq, Statistics, StoreId, Value, WriteBatch,
+    Scan, Seq, Statistics, StoreId, Value, ValueReader, ValueWriter, WriteBatch,
 };
 use ringfort_store::store::Step;
 use std::sync::Arc;
@@ -209,6 +209,22 @@ impl Db {
     /// Sets a key; see [`Keyspace::put`].
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         self.default.put(key, value)
+    }
+
+    /// Sets a key to all that `source` has; see [`Keyspace::put_from`].
+    pub fn put_from(&self, key: impl AsRef<[u8]>, source: impl std::io::Read) -> Result<u64> {
+        self.default.put_from(key, source)
+    }
+
+    /// Reads a key's value by the piece; see [`Keyspace::reader`].
+    pub fn reader(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        self.default.reader(key)
+    }
+
+    /// A writer of a value of any keyspace, by the piece, for a batch; see [`crate::stream`].
+    #[must_use]
+    pub fn value_writer(&self) -> ValueWriter {
+        ValueWriter::new(&self.shared)
     }
 
     /// Changes a key's value by the default keyspace's merge operator; see [`Keyspace::merge`].

@@ -2,7 +2,8 @@
 
 use crate::db::{Shared, Snapshot};
 use crate::range::of_prefix;
-use crate::{Commit, KeyRange, KeyspaceId, Level, Result, Value, WriteBatch};
+use crate::{Commit, KeyRange, KeyspaceId, Level, Result, Value, ValueReader, ValueWriter, WriteBatch};
+use ringfort_base::limits::STORED_VALUE_BYTES_MIN;
 use std::sync::Arc;
 
 /// A handle to a keyspace. Cheap to clone; many threads may use it at once.
@@ -62,11 +63,41 @@ impl Keyspace {
         Ok(answer.value)
     }
 
-    /// Sets a key, at the store's write level.
+    /// Reads a key's value by the piece, at the store's read level.
+    pub fn reader(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        let answer = self.shared.pump.store.value_reader(self.id, key.as_ref(), None)?;
+        self.shared.pump.gate(answer.depends, self.shared.read_level)?;
+        Ok(answer.value.map(|reader| ValueReader::new(reader, &self.shared)))
+    }
+
+    /// Sets a key, at the store's write level. Values may have up to 512 MiB; from 4 MiB on they go to
+    /// files of their own.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        let mut batch = WriteBatch::new();
-        batch.put(self.id, key, value);
+        let batch = self.batch_of(key.as_ref(), value.as_ref())?;
         self.shared.write(batch)
+    }
+
+    /// Sets a key to all that `source` has, which is never held whole, at the store's write level; how many
+    /// bytes that were.
+    pub fn put_from(&self, key: impl AsRef<[u8]>, source: impl std::io::Read) -> Result<u64> {
+        let mut writer = ValueWriter::new(&self.shared);
+        let bytes = writer.write_from(source)?;
+        let mut batch = WriteBatch::new();
+        batch.put_stored(self.id, key, writer.finish()?);
+        self.shared.write(batch).map(|()| bytes)
+    }
+
+    /// A long value goes by the piece.
+    fn batch_of(&self, key: &[u8], value: &[u8]) -> Result<WriteBatch> {
+        let mut batch = WriteBatch::new();
+        if value.len() < STORED_VALUE_BYTES_MIN {
+            batch.put(self.id, key, value);
+        } else {
+            let mut writer = ValueWriter::new(&self.shared);
+            writer.write(value)?;
+            batch.put_stored(self.id, key, writer.finish()?);
+        }
+        Ok(batch)
     }
 
     /// Changes a key's value by the keyspace's merge operator, without reading it, at the store's write
@@ -107,8 +138,7 @@ impl Keyspace {
 
     /// Writes at a level of choice; the handle can be awaited for a higher one.
     pub fn put_with(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, level: Level) -> Result<Commit> {
-        let mut batch = WriteBatch::new();
-        batch.put(self.id, key, value);
+        let batch = self.batch_of(key.as_ref(), value.as_ref())?;
         self.shared.write_with(batch, level)
     }
 

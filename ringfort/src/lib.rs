@@ -41,6 +41,7 @@
 //! | [`options`] | where a store lives and how it is tuned; opening the bare store |
 //! | [`db`] | [`Db`]: opening, closing, keyspaces, batches, upkeep |
 //! | [`keyspace`] | [`Keyspace`]: reading and writing one map |
+//! | [`stream`] | values by the piece: longer than anybody wants to hold |
 //! | [`commit`] | [`Commit`]: a written batch that can be awaited for a later level |
 //! | [`transaction`] | [`Transaction`]: reads and writes as one step |
 //! | [`range`] | [`KeyRange`]: what scans take |
@@ -59,6 +60,7 @@ pub mod keyspace;
 pub mod options;
 mod pump;
 pub mod range;
+pub mod stream;
 mod temporary;
 pub mod transaction;
 mod workers;
@@ -73,8 +75,9 @@ pub use transaction::{Concurrency, Transaction, TxnOptions};
 pub use ringfort_base::error::{Error, ErrorKind, Evidence, EvidenceKind, Result};
 pub use ringfort_base::{Incarnation, KeyspaceId, Level, Seq, StoreId};
 pub use ringfort_store::merge::{self, CannotMerge, MergeOperator};
-pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, Value, WriteBatch};
+pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, StoredValue, Value, WriteBatch};
 pub use ringfort_trust::keyfile::Mode;
+pub use stream::{ValueReader, ValueWriter};
 
 /// The examples of the README are compiled and run as well.
 #[cfg(doctest)]

@@ -258,12 +258,10 @@ fn rounds(pump: &Pump, clock: &OsClock, pace: &mut Pace) -> Result<Option<Durati
         if let Some(rest) = pace.rest(store.frontier(Level::Durable), clock.monotonic()) {
             return Ok(Some(rest));
         }
-        let (began, before) = (clock.monotonic(), store.frontier(Level::Fresh));
-        if store.anchor_step()? == Step::Idle {
-            return Ok(None);
-        }
-        let (after, durable) = (store.frontier(Level::Fresh), store.frontier(Level::Durable));
-        pace.ended(Operation { began, ended: clock.monotonic(), before, after, durable });
+        let began = clock.monotonic();
+        let Some(round) = store.anchor()? else { return Ok(None) };
+        pace.ended(Operation::of(&round, began, clock.monotonic()));
+        round.released.wake();
         if pump.counter_call.is_stopped() {
             return Ok(None);
         }

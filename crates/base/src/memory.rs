@@ -19,6 +19,8 @@ pub struct Advisor {
     pub large_pages: fn(&mut [MaybeUninit<u8>]),
     /// Gives back the pages under a piece of memory, whose contents are lost.
     pub release: fn(&mut [MaybeUninit<u8>]),
+    /// Has the allocator give back what it holds and nobody uses.
+    pub trim: fn(),
 }
 
 static ADVISOR: OnceLock<Advisor> = OnceLock::new();
@@ -40,5 +42,13 @@ pub fn prefer_large_pages(memory: &mut [MaybeUninit<u8>]) {
 pub fn release(memory: &mut [MaybeUninit<u8>]) {
     if let Some(advisor) = ADVISOR.get() {
         (advisor.release)(memory);
+    }
+}
+
+/// Has the allocator give back what it holds and nobody uses, if anybody was named to ask: for after
+/// work that took much memory for a while. It keeps memory for each thread that ever asked for some.
+pub fn trim() {
+    if let Some(advisor) = ADVISOR.get() {
+        (advisor.trim)();
     }
 }

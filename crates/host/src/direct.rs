@@ -17,48 +17,71 @@ use rustix::fd::OwnedFd;
 use rustix::io::{Errno, retry_on_intr};
 use std::cell::RefCell;
 use std::io::Result;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What offset, length and memory are multiples of: all devices and file systems that matter take it.
-const ALIGN: usize = 4096;
+/// What offset and length are multiples of, tried in this order: a sector of most devices, then what all
+/// take. The less is read, the more reads a device does in a second.
+const ALIGN: [usize; 2] = [512, 4096];
+/// Where memory begins that is read into.
+const ALIGN_MEMORY: usize = 4096;
 /// A longer read goes through the page cache, bytes.
 const READ_BYTES_MAX: usize = 80 << 10;
+/// Room for the longest read, its alignment in the file and that in memory.
+const SCRATCH_BYTES: usize = READ_BYTES_MAX + 2 * ALIGN[1] + ALIGN_MEMORY;
 
 /// A file that was opened to be read past the page cache.
 pub(crate) struct Direct {
     fd: OwnedFd,
-    refused: AtomicBool,
+    /// The place in [`ALIGN`] of what the file takes; behind its end: it takes nothing.
+    align: AtomicUsize,
 }
 
 impl Direct {
     pub(crate) const fn new(fd: OwnedFd) -> Self {
-        Self { fd, refused: AtomicBool::new(false) }
+        Self { fd, align: AtomicUsize::new(0) }
     }
 
     /// `len` bytes at `offset`, in `buf`; `None` if they are to be read through the page cache.
     pub(crate) fn read(&self, buf: &mut Vec<u8>, offset: u64, len: usize) -> Option<Result<()>> {
-        if len > READ_BYTES_MAX || self.refused.load(Ordering::Relaxed) {
+        if len > READ_BYTES_MAX {
             return None;
         }
-        let skip = (offset % ALIGN as u64) as usize;
-        let whole = (skip + len).next_multiple_of(ALIGN);
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(READ_BYTES_MAX + 3 * ALIGN, 0);
-            let aligned = scratch.as_ptr().align_offset(ALIGN);
-            let memory = scratch.get_mut(aligned..aligned.checked_add(whole)?)?;
-            let read = match retry_on_intr(|| rustix::io::pread(&self.fd, &mut *memory, offset - skip as u64))
-            {
+        loop {
+            let tried = self.align.load(Ordering::Relaxed);
+            match self.read_aligned(buf, offset, len, *ALIGN.get(tried)?) {
+                Ok(whole) => return whole.then_some(Ok(())),
+                // Another thread may have found out as well.
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => {
-                    self.refused.store(true, Ordering::Relaxed);
-                    return None;
+                    self.align.fetch_max(tried + 1, Ordering::Relaxed);
                 }
                 Err(e) => return Some(Err(e.into())),
-                Ok(read) => read,
+            }
+        }
+    }
+
+    /// Whether `buf` has all that was asked for.
+    fn read_aligned(
+        &self,
+        buf: &mut Vec<u8>,
+        offset: u64,
+        len: usize,
+        align: usize,
+    ) -> std::result::Result<bool, Errno> {
+        let skip = (offset % align as u64) as usize;
+        let all = (skip + len).next_multiple_of(align);
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(SCRATCH_BYTES, 0);
+            let from = scratch.as_ptr().align_offset(ALIGN_MEMORY);
+            let Some(memory) = scratch.get_mut(from..).and_then(|rest| rest.get_mut(..all)) else {
+                return Ok(false);
             };
-            let found = memory.get(..read)?.get(skip..skip + len)?;
+            let read = retry_on_intr(|| rustix::io::pread(&self.fd, &mut *memory, offset - skip as u64))?;
+            let Some(found) = memory.get(..read).and_then(|read| read.get(skip..skip + len)) else {
+                return Ok(false);
+            };
             buf.clear();
             buf.extend_from_slice(found);
-            Some(Ok(()))
+            Ok(true)
         })
     }
 }

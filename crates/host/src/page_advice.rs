@@ -5,7 +5,7 @@
 use ringfort_base::memory::Advisor;
 use std::mem::MaybeUninit;
 
-pub(crate) const ADVISOR: Advisor = Advisor { large_pages, release };
+pub(crate) const ADVISOR: Advisor = Advisor { large_pages, release, trim };
 
 #[cfg(target_os = "linux")]
 fn large_pages(memory: &mut [MaybeUninit<u8>]) {
@@ -30,3 +30,15 @@ fn large_pages(_: &mut [MaybeUninit<u8>]) {}
 
 #[cfg(not(target_os = "linux"))]
 fn release(_: &mut [MaybeUninit<u8>]) {}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    unsafe extern "C" {
+        fn malloc_trim(pad: usize) -> std::ffi::c_int;
+    }
+    // SAFETY: glibc's own, callable at any time from any thread; it touches memory only that is free.
+    let _ = unsafe { malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}

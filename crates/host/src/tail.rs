@@ -10,8 +10,8 @@
 //! a shared map costs a copy, and the page cache has the bytes then exactly as after a `write`: they
 //! survive the end of the process, however it ends. Why not map the log itself: each of its pages would
 //! be touched for the first time once, which costs more than the call does. What is written ends on a
-//! boundary of the tail's size: the page cache then takes large pages for it, in half of the time that a
-//! piece from anywhere to anywhere takes.
+//! boundary of the tail's size: the page cache can take large pages for it then, and it takes half of the
+//! time that a piece from anywhere to anywhere does.
 //!
 //! Whoever opens the file later finds the tail and sees the file with it, without changing anything
 //! ([`Overlay`]). A sync writes the tail's bytes into the file first. So a tail matters only after a

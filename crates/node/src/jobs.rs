@@ -298,10 +298,9 @@ pub fn anchor_worker(server: &Server, signal: &Signal, window: Duration, syncing
         }
         // A round that begins before the sync that its waiters need would release nobody.
         sync(store, syncing)?;
-        let (began, before) = (server.monotonic(), store.frontier(Level::Fresh));
-        if store.anchor_step()? == Step::Worked {
-            let (after, durable) = (store.frontier(Level::Fresh), store.frontier(Level::Durable));
-            pace.ended(Operation { began, ended: server.monotonic(), before, after, durable });
+        let began = server.monotonic();
+        if let Some(round) = store.anchor()? {
+            pace.ended(Operation::of(&round, began, server.monotonic()));
             ends = None;
             continue;
         }

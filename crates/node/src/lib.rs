@@ -29,6 +29,6 @@ pub mod slowlog;
 pub mod stats;
 
 pub use clients::Peer;
-pub use commands::{REPLY_BYTES_MAX, STRING_BYTES_MAX};
+pub use commands::{HELD_BYTES_MAX, REPLY_BYTES_MAX};
 pub use config::ServerConfig;
 pub use server::Server;

@@ -52,6 +52,30 @@ fn incr_from_many_connections_is_exact() {
     });
 }
 
+/// A lane applies what its connections left at the end of their turns. A connection that goes on without
+/// a reply to wait for sees its own writes all the same, and `WAITAOF` waits for no one else to write them.
+#[test]
+fn a_connection_sees_its_own_writes_at_once() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Buffered);
+        let _other = rig.connect();
+        let mut client = rig.connect();
+        client.send(b"CLIENT REPLY OFF\r\n").await;
+        for round in 0..ROUNDS {
+            client.send(format!("SET key {round}\r\n").as_bytes()).await;
+            door::sleep(std::time::Duration::from_micros(200)).await;
+            client.send(b"INCR key\r\n").await;
+        }
+        client.send(b"CLIENT REPLY ON\r\nGET key\r\nSET key last\r\nWAITAOF 1 0 0\r\n").await;
+        assert_eq!(text(&client.reply().await.expect("ON is answered")), "OK");
+        assert_eq!(text(&client.reply().await.expect("GET")), ROUNDS.to_string());
+        assert_eq!(text(&client.reply().await.expect("SET")), "OK");
+        let synced = client.reply().await.expect("WAITAOF");
+        assert_eq!(synced.as_array().map(|of| text(&of[0])).as_deref(), Some("1"), "{synced:?}");
+        rig.jobs.stop();
+    });
+}
+
 /// Two keys that every MSET sets alike are never seen apart, and the key count stays exact while
 /// keys come and go.
 #[test]

@@ -8,7 +8,7 @@ use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::admin::serve_admin;
 use ringfort_node::jobs::{Jobs, Spawner};
 use ringfort_node::{ServerConfig, door};
-use ringfort_protocol::front::resp::client::append_command;
+use ringfort_protocol::front::resp::client::{Value, append_command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -403,10 +403,50 @@ fn long_keys_and_values_are_refused_in_words() {
             let reply = client.call(args).await;
             assert_eq!(text(&reply), "ERR key exceeds maximum allowed size (64 KiB)");
         }
-        let value = vec![b'v'; ringfort_base::limits::VALUE_BYTES_MAX + 1];
-        let reply = client.call(&[b"SET", b"k", &value]).await;
-        assert_eq!(text(&reply), "ERR string exceeds maximum allowed size (64 MiB)");
+        let value = vec![b'v'; ringfort_base::limits::BATCH_VALUE_BYTES_MAX + 1];
+        let reply = client.call(&[b"HSET", b"h", b"f", &value]).await;
+        assert_eq!(text(&reply), "ERR field value exceeds maximum allowed size (64 MiB)");
+        let reply = client.run("SETRANGE k 536870912 v").await;
+        assert_eq!(text(&reply), "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
         assert_eq!(text(&client.run("DBSIZE").await), "0");
+        rig.jobs.stop();
+    });
+}
+
+/// Strings that no batch holds: written by the piece, and whole in every other way.
+#[test]
+fn long_strings_are_strings() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Durable);
+        let mut client = rig.connect();
+        let len = ringfort_base::limits::BATCH_VALUE_BYTES_MAX + 1000;
+        let value: Vec<u8> = (0..len).map(|i| (i ^ i >> 11) as u8).collect();
+        let is = |reply: &Value, expected: &[u8]| reply.as_bytes().is_some_and(|bytes| *bytes == *expected);
+        assert_eq!(text(&client.call(&[b"SET", b"k", &value]).await), "OK");
+        assert!(is(&client.call(&[b"GET", b"k"]).await, &value));
+        assert_eq!(text(&client.run("STRLEN k").await), len.to_string());
+        assert!(is(&client.run("GETRANGE k 67108800 67108900").await, &value[67_108_800..=67_108_900]));
+        assert_eq!(text(&client.run("APPEND k tail").await), (len + 4).to_string());
+        assert_eq!(text(&client.run("EXPIRE k 1000").await), "1");
+        assert_eq!(text(&client.run("RENAME k l").await), "OK");
+        assert_eq!(text(&client.run("TTL l").await), "1000");
+        assert_eq!(common::texts(&client.run("KEYS *").await), ["l"]);
+        assert_eq!(text(&client.run("RANDOMKEY").await), "l");
+        assert_eq!(text(&client.run("PERSIST l").await), "1");
+        assert_eq!(text(&client.run("SETRANGE l 3 new").await), (len + 4).to_string());
+        let mut expected = value.clone();
+        expected[3..6].copy_from_slice(b"new");
+        expected.extend(b"tail");
+        assert!(is(&client.call(&[b"GETDEL", b"l"]).await, &expected));
+        assert_eq!(text(&client.run("DBSIZE").await), "0");
+        let small = ServerConfig { connection_memory_bytes: 64 << 20, ..ServerConfig::default() };
+        let rig = Rig::with(small);
+        let mut client = rig.connect();
+        let most = ringfort_base::limits::BATCH_VALUE_BYTES_MAX - 16;
+        let reply = client.run("CONFIG GET proto-max-bulk-len").await;
+        assert_eq!(common::texts(&reply)[1], most.to_string(), "little memory, shorter strings");
+        let reply = client.call(&[b"SET", b"k", &value]).await;
+        assert_eq!(text(&reply), "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
         rig.jobs.stop();
     });
 }

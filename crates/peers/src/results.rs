@@ -333,7 +333,7 @@ mod tests {
         let len = std::fs::metadata(&file.0).unwrap().len();
         Book::open(Some(&file.0)).unwrap().conclude(&rows).unwrap();
         assert_eq!(std::fs::metadata(&file.0).unwrap().len(), len, "nothing is said twice");
-        assert_eq!(results(&[file.0.clone()]).unwrap(), rows);
+        assert_eq!(results(std::slice::from_ref(&file.0)).unwrap(), rows);
         let text = std::fs::read_to_string(&file.0).unwrap();
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         for key in [
@@ -358,7 +358,7 @@ mod tests {
         book.conclude(&rows).unwrap();
         rows[0].ops_per_sec *= 2.0;
         book.conclude(&rows).unwrap();
-        let found = results(&[file.0.clone()]).unwrap();
+        let found = results(std::slice::from_ref(&file.0)).unwrap();
         assert_eq!(found.len(), rows.len());
         assert!(found.contains(&rows[0]));
         assert!(results(&["/nowhere/at all".into()]).is_err());

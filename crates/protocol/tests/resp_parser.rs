@@ -1,7 +1,7 @@
 //! The parser of requests: any cutting of a stream, bounds, and Redis's refusals.
 
 use proptest::prelude::*;
-use ringfort_base::limits::{RESP_ARGS_MAX, RESP_INLINE_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, RESP_ARGS_MAX, RESP_INLINE_BYTES_MAX};
 use ringfort_protocol::front::resp::client::{append_command, encode_command};
 use ringfort_protocol::front::resp::parser::LARGE_BULK_BYTES;
 use ringfort_protocol::front::resp::{Buffer, Limits, Parser, ProtocolError, ReplyError};
@@ -194,7 +194,7 @@ fn announcements_allocate_nothing() {
     assert!(parser.next(&mut buf).unwrap().is_none());
     assert!(parser.held_bytes() < 4096, "{parser:?}");
     assert!(parser.is_mid_request());
-    buf.extend_from_slice(format!("${VALUE_BYTES_MAX}\r\nabc").as_bytes());
+    buf.extend_from_slice(format!("${BATCH_VALUE_BYTES_MAX}\r\nabc").as_bytes());
     assert!(parser.next(&mut buf).unwrap().is_none());
     assert!(parser.held_bytes() < 4096, "{parser:?}");
     assert!(buf.is_empty(), "a large bulk leaves the buffer as it comes");
@@ -204,9 +204,9 @@ fn announcements_allocate_nothing() {
 fn the_largest_value_arrives_in_pieces_in_linear_memory() {
     let mut parser = parser();
     let mut buf = Buffer::new();
-    buf.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${VALUE_BYTES_MAX}\r\n").as_bytes());
+    buf.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${BATCH_VALUE_BYTES_MAX}\r\n").as_bytes());
     let piece = vec![b'v'; 16 * 1024];
-    for round in 1..=VALUE_BYTES_MAX / piece.len() {
+    for round in 1..=BATCH_VALUE_BYTES_MAX / piece.len() {
         buf.extend_from_slice(&piece);
         assert!(parser.next(&mut buf).unwrap().is_none());
         assert!(parser.held_bytes() <= 2 * round * piece.len() + 4096);
@@ -217,8 +217,8 @@ fn the_largest_value_arrives_in_pieces_in_linear_memory() {
     assert_eq!(parser.held_bytes(), 0);
     let at = request.arg(2).unwrap().as_ptr();
     let value = request.take_arg(2);
-    assert_eq!(value.len(), VALUE_BYTES_MAX);
-    assert_eq!(value.capacity(), VALUE_BYTES_MAX, "no slack behind the value");
+    assert_eq!(value.len(), BATCH_VALUE_BYTES_MAX);
+    assert_eq!(value.capacity(), BATCH_VALUE_BYTES_MAX, "no slack behind the value");
     assert_eq!(value.as_ptr(), at, "taken, not copied");
     assert!(request.take_arg(2).is_empty() && request.take_arg(9).is_empty());
 }

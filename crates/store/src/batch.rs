@@ -12,15 +12,19 @@
 //! Buffers go back to their thread when a batch is dropped, and the next batch takes them from there:
 //! a thread that writes small batches allocates nothing.
 
+use crate::engine::lsm::blob::stored::{Place, Stored};
+use crate::engine::lsm::blob::{LoneValue, StoredValue};
 use ringfort_base::codec::{DecodeError, Reader, Write};
-use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringfort_base::{Error, KeyspaceId, Result};
 use std::cell::Cell;
+use std::sync::Arc;
 
 const DELETE: u8 = 0;
 const PUT: u8 = 1;
 const RANGE_DELETE: u8 = 2;
 const MERGE: u8 = 3;
+const PUT_STORED: u8 = 5;
 const COUNT: u8 = 16;
 
 /// Larger buffers are freed rather than kept for the next batch.
@@ -36,6 +40,8 @@ thread_local! {
 pub(crate) enum Op<'a> {
     /// Sets a key.
     Put { key: &'a [u8], value: &'a [u8] },
+    /// Sets a key to a value that lies in a file of its own; `lone` is a [`LoneValue`].
+    PutStored { key: &'a [u8], lone: &'a [u8] },
     /// Removes a key.
     Delete { key: &'a [u8] },
     /// Removes all keys in `from..to`.
@@ -52,6 +58,7 @@ impl<'a> Op<'a> {
         match self {
             Self::Put { key, value } => encode_pair(out, PUT, key, value),
             Self::Merge { key, operand } => encode_pair(out, MERGE, key, operand),
+            Self::PutStored { key, lone } => encode_pair(out, PUT_STORED, key, lone),
             Self::Delete { key } => {
                 out.put_u8(DELETE);
                 out.put_bytes(key);
@@ -72,8 +79,13 @@ impl<'a> Op<'a> {
     #[inline]
     pub(crate) fn decode(kind: u8, r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         Ok(match kind {
-            PUT => Self::Put { key: r.bytes(KEY_BYTES_MAX)?, value: r.bytes(VALUE_BYTES_MAX)? },
-            MERGE => Self::Merge { key: r.bytes(KEY_BYTES_MAX)?, operand: r.bytes(VALUE_BYTES_MAX)? },
+            PUT => Self::Put { key: r.bytes(KEY_BYTES_MAX)?, value: r.bytes(BATCH_VALUE_BYTES_MAX)? },
+            MERGE => Self::Merge { key: r.bytes(KEY_BYTES_MAX)?, operand: r.bytes(BATCH_VALUE_BYTES_MAX)? },
+            PUT_STORED => {
+                let (key, lone) = (r.bytes(KEY_BYTES_MAX)?, r.bytes(LoneValue::ENCODED_BYTES_MAX)?);
+                LoneValue::decode(lone)?;
+                Self::PutStored { key, lone }
+            }
             DELETE => Self::Delete { key: r.bytes(KEY_BYTES_MAX)? },
             RANGE_DELETE => Self::DeleteRange { from: r.bytes(KEY_BYTES_MAX)?, to: r.bytes(KEY_BYTES_MAX)? },
             COUNT => {
@@ -136,6 +148,8 @@ pub struct WriteBatch {
     key_len_max: usize,
     value_len_max: usize,
     merges: bool,
+    /// The values that lie in files of their own.
+    stored: Vec<Arc<Stored>>,
 }
 
 impl WriteBatch {
@@ -151,6 +165,7 @@ impl WriteBatch {
             key_len_max: 0,
             value_len_max: 0,
             merges: false,
+            stored: Vec::new(),
         }
     }
 
@@ -159,6 +174,21 @@ impl WriteBatch {
         let (key, value) = (key.as_ref(), value.as_ref());
         self.note(key.len(), value.len());
         self.push(keyspace, Op::Put { key, value });
+    }
+
+    /// Sets a key to a value that was written by the piece
+    /// ([`Store::value_writer`](crate::Store::value_writer)). Of a batch and its copies only one can be
+    /// submitted then.
+    pub fn put_stored(&mut self, keyspace: KeyspaceId, key: impl AsRef<[u8]>, value: StoredValue) {
+        let stored = match value.0 {
+            Place::Memory(bytes) => return self.put(keyspace, key, bytes),
+            Place::File(stored) => stored,
+        };
+        let (key, mut lone) = (key.as_ref(), Vec::new());
+        stored.value().encode(&mut lone);
+        self.note(key.len(), lone.len());
+        self.push(keyspace, Op::PutStored { key, lone: &lone });
+        self.stored.push(stored);
     }
 
     /// Changes a key's value by the keyspace's merge operator.
@@ -211,6 +241,7 @@ impl WriteBatch {
         self.key_len_max = self.key_len_max.max(other.key_len_max);
         self.value_len_max = self.value_len_max.max(other.value_len_max);
         self.merges |= other.merges;
+        self.stored.extend(other.stored.iter().cloned());
     }
 
     fn note(&mut self, key_len: usize, value_len: usize) {
@@ -266,6 +297,11 @@ impl WriteBatch {
         spans.into_iter().flatten().filter(move |span| span.iter().any(is_merge))
     }
 
+    /// The values that lie in files of their own.
+    pub(crate) fn stored(&self) -> &[Arc<Stored>] {
+        &self.stored
+    }
+
     /// How many operations.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -295,9 +331,10 @@ pub(crate) fn check_lengths(key: usize, value: usize) -> Result<()> {
     if key > KEY_BYTES_MAX {
         return Err(Error::invalid(format!("a key of {key} bytes: at most {KEY_BYTES_MAX} are allowed")));
     }
-    if value > VALUE_BYTES_MAX {
+    if value > BATCH_VALUE_BYTES_MAX {
         return Err(Error::invalid(format!(
-            "a value of {value} bytes: at most {VALUE_BYTES_MAX} are allowed"
+            "a value of {value} bytes: at most {BATCH_VALUE_BYTES_MAX} are allowed in a batch; longer ones, up to \
+             {VALUE_BYTES_MAX}, are written by the piece (value_writer, put_from)"
         )));
     }
     Ok(())
@@ -411,7 +448,7 @@ mod tests {
         batch.delete_range(KeyspaceId(1), "a", vec![0; KEY_BYTES_MAX + 1]);
         assert!(batch.check_lengths().is_err());
         let mut batch = WriteBatch::new();
-        batch.put(KeyspaceId(1), "k", vec![0; VALUE_BYTES_MAX + 1]);
+        batch.put(KeyspaceId(1), "k", vec![0; BATCH_VALUE_BYTES_MAX + 1]);
         assert!(batch.check_lengths().is_err());
     }
 }

@@ -8,7 +8,7 @@
 use crate::core::Inner;
 use crate::core::read::{merged, sources, values_of};
 use crate::engine::lsm::blob::{BlobMeta, blob_path};
-use crate::engine::lsm::iter::{Entries, VisibleIter};
+use crate::engine::lsm::iter::{Entries, Shown, VisibleIter};
 use crate::engine::lsm::key::Trailer;
 use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::writer::TableOptions;
@@ -128,10 +128,7 @@ impl Inner {
             return Ok(Arc::clone(meta));
         }
         let mut writer = self.blob_writer(&**to, SEALED, meta.file, Compression::None)?;
-        self.tables
-            .values
-            .get(meta)?
-            .for_each(|pointer, payload| writer.add_payload(&payload, pointer.codec).map(drop))?;
+        self.tables.values.get(meta)?.copy_to(&mut writer)?;
         writer.finish().map(Arc::new)
     }
 }
@@ -207,7 +204,7 @@ impl Checkpoint {
         let sources = sources(&view, from, to, &self.tables)?;
         let iter = VisibleIter::new(sources, Seq(SEQ_MAX), from, to)?
             .with_merger(view.merger.as_ref(), values_of(&view, &self.tables));
-        Entries::new(iter, (false, false), values_of(&view, &self.tables)).map(CheckpointIter)
+        Entries::new(iter, (false, Shown::Values), values_of(&view, &self.tables)).map(CheckpointIter)
     }
 
     fn tree(&self, keyspace: KeyspaceId) -> Result<&Arc<Tree>> {

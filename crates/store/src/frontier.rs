@@ -37,6 +37,23 @@ struct Waiters {
     fresh: BTreeMap<Place, (u64, Waker)>,
 }
 
+/// Those whom a counter operation released, to be woken: by [`Released::wake`], or when this is dropped.
+///
+/// Handed to whoever ran it, because waking many takes time in which the first of them write again:
+/// when the operation ended, and what was under way by then, must be noted before.
+pub struct Released(Vec<Waker>);
+
+impl Released {
+    /// Wakes them all.
+    pub fn wake(self) {}
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
+}
+
 /// The frontiers of one store.
 #[derive(Default)]
 pub(crate) struct Frontiers {
@@ -99,8 +116,8 @@ impl Frontiers {
         self.rounds_begun.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// The counter operation of `round` confirmed this incarnation.
-    pub(crate) fn end_round(&self, round: u64) {
+    /// The counter operation of `round` confirmed this incarnation; whom that releases.
+    pub(crate) fn end_round(&self, round: u64) -> Released {
         self.rounds_done.fetch_max(round, Ordering::AcqRel);
         let anchored = self.anchored.load(Ordering::Acquire);
         let mut released = Vec::new();
@@ -116,7 +133,7 @@ impl Frontiers {
                 }
             }
         }
-        released.into_iter().for_each(Waker::wake);
+        Released(released)
     }
 
     /// Stops for good: nothing above the frontiers is released any more (R11).
@@ -390,6 +407,32 @@ mod tests {
             f.raise(Level::Fresh, Seq(12));
             f.end_round(round);
             assert!(poll(&mut second).0.is_ready() && !f.round_wanted());
+        });
+    }
+
+    /// Whoever ran the operation wakes those whom it released when he likes; nobody is forgotten by that.
+    #[test]
+    fn the_released_are_awake_when_they_were_let_go_at_the_latest() {
+        crate::sync::check(|| {
+            for by_name in [true, false] {
+                let f = Arc::new(Frontiers::default());
+                let mut wait = f.wait_commit(Seq(1), Level::Fresh);
+                let (state, woken) = poll(&mut wait);
+                assert!(state.is_pending());
+                let round = f.begin_round();
+                for level in Level::ALL {
+                    f.raise(level, Seq(1));
+                }
+                let released = f.end_round(round);
+                assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+                if by_name {
+                    released.wake()
+                } else {
+                    drop(released)
+                }
+                assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+                assert!(poll(&mut wait).0.is_ready());
+            }
         });
     }
 

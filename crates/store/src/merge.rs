@@ -14,7 +14,8 @@
 //! An operator must be *deterministic*, and a partial merge must not change what a full merge over it
 //! gives: merging happens whenever a compaction or a read gets to it.
 
-use ringfort_base::limits::VALUE_BYTES_MAX;
+use crate::engine::lsm::blob::BlobPointer;
+use ringfort_base::limits::BATCH_VALUE_BYTES_MAX;
 use ringfort_base::{Error, ErrorKind, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -245,6 +246,21 @@ impl Merger {
         })
     }
 
+    /// Refuses to merge with the value behind `pointer` if that is longer than a batch may hold: it would
+    /// have to be held whole, and the result could not be stored.
+    pub(crate) fn check_base(&self, pointer: &[u8]) -> Result<()> {
+        match BlobPointer::decode(pointer) {
+            Ok(pointer) if pointer.is_long() => {
+                let message = format!(
+                    "keyspace '{}': a value of {} bytes is too long to be merged with: at most {BATCH_VALUE_BYTES_MAX}",
+                    self.keyspace, pointer.payload_len
+                );
+                Err(Error::invalid(message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What `operands`, oldest first, make of `existing`.
     pub(crate) fn full(&self, key: &[u8], existing: Option<&[u8]>, operands: &[&[u8]]) -> Result<Vec<u8>> {
         let failed = |why: &str| {
@@ -253,7 +269,7 @@ impl Merger {
         };
         let merged = self.operator()?.full_merge(key, existing, operands);
         let merged = merged.map_err(|CannotMerge(why)| failed(why))?;
-        if merged.len() > VALUE_BYTES_MAX {
+        if merged.len() > BATCH_VALUE_BYTES_MAX {
             return Err(failed("its value is longer than a value may be"));
         }
         Ok(merged)
@@ -262,7 +278,7 @@ impl Merger {
     /// One operand in place of `operands`, oldest first.
     pub(crate) fn partial(&self, key: &[u8], operands: &[&[u8]]) -> Option<Vec<u8>> {
         let merged = self.operator.as_ref()?.partial_merge(key, operands)?;
-        (operands.len() > 1 && merged.len() <= VALUE_BYTES_MAX).then_some(merged)
+        (operands.len() > 1 && merged.len() <= BATCH_VALUE_BYTES_MAX).then_some(merged)
     }
 }
 

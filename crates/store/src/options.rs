@@ -44,6 +44,9 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Beyond this much log, the keyspace that pins the oldest segment is flushed, bytes.
     pub max_total_wal_size: u64,
+    /// A value that is written by the piece gets a file of its own from this length on, bytes; a shorter
+    /// one is held in memory until it is complete, and goes the way of all values.
+    pub stored_values_from_bytes: usize,
     /// Un-anchored commits are anchored in the background within this time (R7).
     pub anchor_window: Duration,
     /// The furthest that the host clock may jump ahead of what the log knows, per commit (R20).
@@ -63,6 +66,7 @@ impl Default for StoreOptions {
             direct_reads: false,
             segment_bytes: 64 << 20,
             max_total_wal_size: 512 << 20,
+            stored_values_from_bytes: ringfort_base::limits::STORED_VALUE_BYTES_MIN,
             anchor_window: Duration::from_millis(ringfort_base::limits::ANCHOR_WINDOW_MS),
             clock_step_max: Duration::from_secs(24 * 3600),
             merge_operators: MergeOperators::default(),

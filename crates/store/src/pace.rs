@@ -10,14 +10,19 @@
 //!   gathered    ──[ A+B ]─·─[ A+B ]─·─[ A+B ]──     N commits in one advance and a sync
 //! ```
 //!
-//! So after an operation the next one is held back until as much is durable again as the last one
-//! released, but for half of an operation's duration at the most: with that, a commit takes no
+//! So after an operation the next one is held back until all is durable that was submitted when it
+//! ended, and as much again as it released, but for half of an operation's duration at the most: with that, a commit takes no
 //! longer than a sync and one and a half operations, what a random arrival takes on average. Where
 //! the released do not come back (commits that arrive whatever was answered), holding back only
 //! costs: it is given up, and tried again a while later.
 //!
+//! The end of the operation is the moment before those whom it releases are woken. Waking 32 threads takes
+//! as long as two syncs, and by the end of it the first of them have written again: counted from there,
+//! they would be waited for twice, and each rest would last its full time.
+//!
 //! Pure: times and positions are handed in.
 
+use crate::store::Round;
 use ringfort_base::Seq;
 use std::time::Duration;
 
@@ -35,14 +40,21 @@ const AT_ONCE: u32 = 16;
 pub struct Operation {
     /// When it began (a monotonic clock).
     pub began: Duration,
-    /// When it ended.
+    /// When it ended, before anybody was woken.
     pub ended: Duration,
-    /// The frontier `fresh` before it.
-    pub before: Seq,
-    /// The frontier `fresh` after it.
-    pub after: Seq,
-    /// The frontier `durable` when it ended.
-    pub durable: Seq,
+    /// How much it released.
+    pub released: u64,
+    /// What was submitted when it ended, before anybody was released.
+    pub submitted: Seq,
+}
+
+impl Operation {
+    /// What a round was, that began and ended then.
+    #[must_use]
+    pub fn of(round: &Round, began: Duration, ended: Duration) -> Self {
+        let released = round.after.0.saturating_sub(round.before.0);
+        Self { began, ended, released, submitted: round.submitted }
+    }
 }
 
 /// See the module.
@@ -65,7 +77,7 @@ struct Gathering {
 impl Pace {
     /// An operation ended.
     pub fn ended(&mut self, operation: Operation) {
-        let released = operation.after.0.saturating_sub(operation.before.0);
+        let (released, submitted) = (operation.released, operation.submitted.0);
         let rest = operation.ended.saturating_sub(operation.began) / 2;
         self.gathering = None;
         if released == 0 || rest < REST_MIN {
@@ -76,8 +88,8 @@ impl Pace {
             return;
         }
         self.gathering = Some(Gathering {
-            half: Seq(operation.durable.0 + released.div_ceil(2)),
-            all: Seq(operation.durable.0 + released),
+            half: Seq(submitted + released.div_ceil(2)),
+            all: Seq(submitted + released),
             until: operation.ended + rest.min(REST_MAX),
         });
     }
@@ -112,13 +124,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn operation(ended: u32, before: u64, after: u64, durable: u64) -> Operation {
+    fn operation(ended: u32, before: u64, after: u64, submitted: u64) -> Operation {
         Operation {
             began: MS * (ended - 1),
             ended: MS * ended,
-            before: Seq(before),
-            after: Seq(after),
-            durable: Seq(durable),
+            released: after - before,
+            submitted: Seq(submitted),
         }
     }
 

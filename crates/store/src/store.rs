@@ -3,11 +3,12 @@
 use crate::batch::WriteBatch;
 use crate::clock::Time;
 use crate::core::open::Recovery;
+use crate::core::stream::{ValueReader, ValueWriter};
 use crate::core::{Inner, open};
 use crate::engine::lsm::compaction::Filter;
-use crate::engine::lsm::iter::Entries;
+use crate::engine::lsm::iter::{Entries, Shown};
 use crate::engine::lsm::tree::Reads;
-use crate::frontier::Wait;
+use crate::frontier::{Released, Wait};
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::Hold;
@@ -59,6 +60,18 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         self.inner.release_snapshot(self.position);
     }
+}
+
+/// What a counter operation did.
+pub struct Round {
+    /// The frontier `fresh` before it.
+    pub before: Seq,
+    /// The frontier `fresh` after it.
+    pub after: Seq,
+    /// What was submitted when it ended, before anybody was released.
+    pub submitted: Seq,
+    /// Who is released by it.
+    pub released: Released,
 }
 
 /// What one step of background work did.
@@ -159,6 +172,14 @@ impl Store {
         self.inner.apply(batch)
     }
 
+    /// Writes a value by the piece, of up to 512 MiB, for
+    /// [`WriteBatch::put_stored`](crate::WriteBatch::put_stored). What it writes goes past the log and the
+    /// memory budget; it is durable before the batch is submitted.
+    #[must_use]
+    pub fn value_writer(&self) -> ValueWriter {
+        ValueWriter::new(Arc::clone(&self.inner))
+    }
+
     /// Seals, writes and applies the queued batches as one group. `Idle` if nothing is queued.
     pub fn log_step(&self) -> Result<Step> {
         self.inner.log_step()
@@ -172,7 +193,13 @@ impl Store {
     /// Anchors what is durable, or confirms by a read of the counter for those who wait for
     /// `fresh` (R5). `Idle` if nobody asks.
     pub fn anchor_step(&self) -> Result<Step> {
-        self.inner.anchor_step()
+        Ok(self.anchor()?.map_or(Step::Idle, |_round| Step::Worked))
+    }
+
+    /// As [`Store::anchor_step`], for who keeps a [`Pace`](crate::pace::Pace): what the operation did, and
+    /// whom it releases, who are not awake yet. `None` if nobody asks.
+    pub fn anchor(&self) -> Result<Option<Round>> {
+        self.inner.round_wanted()
     }
 
     /// Asks for everything written so far to be anchored, waiting for nothing: what a worker does
@@ -309,6 +336,17 @@ impl Store {
         })
     }
 
+    /// Reads a key's value by the piece: one that lies in a value file uncompressed, as long ones do, is
+    /// never held whole.
+    pub fn value_reader(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: Option<&Snapshot>,
+    ) -> Result<Answer<Option<ValueReader>>> {
+        self.inner.value_reader(keyspace, key, at.map(Snapshot::position))
+    }
+
     /// Reads many keys, all as of one position: `at`, or the newest visible state. The values in the
     /// order of the keys. Keys that lie together cost less than as many [`Store::get`]; keys in any
     /// order about as much.
@@ -340,7 +378,7 @@ impl Store {
         reverse: bool,
         at: &Snapshot,
     ) -> Result<Iter> {
-        self.entries(keyspace, (from, to), (reverse, false), at)
+        self.entries(keyspace, (from, to), (reverse, Shown::Values), at)
     }
 
     /// As [`Store::iter`], for the keys alone: values are empty, and those that lie in value files are
@@ -353,14 +391,27 @@ impl Store {
         reverse: bool,
         at: &Snapshot,
     ) -> Result<Iter> {
-        self.entries(keyspace, (from, to), (reverse, true), at)
+        self.entries(keyspace, (from, to), (reverse, Shown::Keys), at)
+    }
+
+    /// As [`Store::iter`], for who looks at the beginning of values only: of a value by the piece the first
+    /// piece is read and shown, 1 MiB.
+    pub fn iter_heads(
+        &self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        reverse: bool,
+        at: &Snapshot,
+    ) -> Result<Iter> {
+        self.entries(keyspace, (from, to), (reverse, Shown::Heads), at)
     }
 
     fn entries(
         &self,
         keyspace: KeyspaceId,
         (from, to): (&[u8], Option<&[u8]>),
-        how: (bool, bool),
+        how: (bool, Shown),
         at: &Snapshot,
     ) -> Result<Iter> {
         let entries = self.inner.iter(keyspace, from, to, how, at.position())?;

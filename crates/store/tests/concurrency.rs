@@ -208,7 +208,7 @@ fn a_memtable_that_learns_hides_nothing() {
     let ks = store.create_keyspace("a", KeyspaceOptions::default()).unwrap();
     let key = |n: u64| format!("key:{n:012}").into_bytes();
     let mut batch = WriteBatch::new();
-    batch.put(ks, key(ENTRIES + 7), b"gone".to_vec());
+    batch.put(ks, key(ENTRIES + 7), b"gone");
     batch.delete_range(ks, key(ENTRIES + 5), key(ENTRIES + 10));
     store.apply(batch).unwrap();
     let look = |from: u64| {
@@ -227,8 +227,8 @@ fn a_memtable_that_learns_hides_nothing() {
         scope.spawn(|| {
             for n in 0..ENTRIES {
                 let mut batch = WriteBatch::new();
-                batch.put(ks, key(n), b"value".to_vec());
-                batch.put(ks, b"last".to_vec(), (n + 1).to_be_bytes().to_vec());
+                batch.put(ks, key(n), b"value");
+                batch.put(ks, b"last", (n + 1).to_be_bytes());
                 batch.count(ks, 1);
                 store.apply(batch).unwrap();
             }

@@ -157,6 +157,43 @@ fn every_cut_of_a_collection() {
     }
 }
 
+/// A value that was written by the piece is whole or not there, and its file goes if nothing names it:
+/// cut while pieces are written, between the file's sync and its directory's, before and behind the log's
+/// record, in the flush that adopts it; and again in the recovery from that.
+#[test]
+fn every_cut_of_a_value_by_the_piece() {
+    let stored = Step::Stored;
+    let workloads: [&[Step]; 10] = [
+        &[stored(Level::Buffered)],
+        &[stored(Level::Durable)],
+        &[stored(Level::Fresh), stored(Level::Durable)],
+        &[Step::Put(Level::Durable), Step::GiveUp],
+        &[stored(Level::Durable), Step::FlushA],
+        &[stored(Level::Durable), stored(Level::Buffered), Step::Settle],
+        &[stored(Level::Fresh), Step::FlushA, Step::Rotate(Level::Durable), Step::Settle],
+        &[stored(Level::Durable), Step::DeleteRange, Step::Settle],
+        &[stored(Level::Durable), Step::GiveUp, Step::Reopen],
+        // The anchored MANIFEST is from before the flush that adopts: the log names the file again.
+        &[stored(Level::Fresh), stored(Level::Durable), Step::FlushA, Step::Put(Level::Durable)],
+    ];
+    for mode in MODES {
+        let (masks, depth) = if long() { (64, 1) } else { (16, 0) };
+        let mut explorer = Explorer::new(Effort { masks, seeds: 3, depth });
+        for steps in workloads {
+            explorer.explore(&pictures(mode, steps), &format!("{mode}, {steps:?}")).unwrap();
+        }
+        let states = explorer.states;
+        explorer.effort = Effort { masks: 4, seeds: 1, depth: 1 };
+        for steps in [workloads[1], workloads[4]] {
+            let cuts = pictures(mode, steps);
+            let every = if long() { 1 } else { 3 };
+            let some: Vec<_> = cuts.into_iter().step_by(every).collect();
+            explorer.explore(&some, &format!("{mode}, {steps:?}")).unwrap();
+        }
+        println!("{mode}: values by the piece, {states} states, {} with recovery", explorer.states);
+    }
+}
+
 /// A log that the memory budget does not hold: tables and value files are written while it is replayed.
 /// Dying there, and dying again in the replay after that, leaves the same content.
 #[test]
@@ -164,7 +201,8 @@ fn every_cut_of_a_replay_beyond_the_memory_budget() {
     let tight = |mode| StoreOptions { memory_budget: 12 << 10, ..driver::options(mode) };
     let (rotate, put) = (Step::Rotate(Level::Buffered), Step::Put(Level::Buffered));
     // Enough for several rounds of flushes, each with operations on both keyspaces behind it.
-    let round = [Step::Both, rotate, Step::Many, rotate, Step::Both, Step::DeleteRange, Step::Both];
+    let stored = Step::Stored(Level::Buffered);
+    let round = [Step::Both, rotate, stored, Step::Many, rotate, Step::Both, Step::DeleteRange, Step::Both];
     let log = round.repeat(3);
     for (end, all_durable) in [(&[Step::Put(Level::Durable)][..], true), (&[Step::Anchor, put, put], false)] {
         for mode in MODES {

@@ -18,6 +18,7 @@ use serde_json::json;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -146,6 +147,16 @@ fn directory(args: &DbArgs) -> Result<(PathBuf, Option<TempDir>), Failure> {
     Ok((temporary.path().to_owned(), Some(temporary)))
 }
 
+/// An interrupt is removing the directory: what fails now, fails for that.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Does not return if the process is about to end for an interrupt: its exit status is the interrupt's.
+pub(super) fn give_way_to_an_interrupt() {
+    while INTERRUPTED.load(Ordering::Acquire) {
+        door::sleep(Duration::from_secs(1));
+    }
+}
+
 /// An interrupted process drops nothing: a thread waits for the signals and removes the directory.
 pub(super) fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
     const ATTEMPTS: usize = 10;
@@ -160,6 +171,7 @@ pub(super) fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        INTERRUPTED.store(true, Ordering::Release);
         // The store goes on until the process ends, and may make a file meanwhile.
         for _ in 0..ATTEMPTS {
             let _ = std::fs::remove_dir_all(&dir);

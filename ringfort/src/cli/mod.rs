@@ -110,7 +110,10 @@ pub(crate) fn main() -> ExitCode {
     }
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report::report(&failure),
+        Err(failure) => {
+            bench::give_way_to_an_interrupt();
+            report::report(&failure)
+        }
     }
 }
 

@@ -54,7 +54,7 @@ fn value_of(server: &Server, name: &str) -> String {
         "maxmemory" => "0".to_owned(),
         "maxmemory-policy" => "noeviction".to_owned(),
         "port" => config.port.to_string(),
-        "proto-max-bulk-len" => ringfort_base::limits::VALUE_BYTES_MAX.to_string(),
+        "proto-max-bulk-len" => server.string_bytes_max().to_string(),
         "ringfort-connection-memory" => config.connection_memory_bytes.to_string(),
         "ringfort-default-level" => config.default_level.max(config.minimum_level).to_string(),
         "ringfort-minimum-level" => config.minimum_level.to_string(),

@@ -17,9 +17,11 @@ use crate::server::turn::{Shows, Turn};
 use crate::server::views::OpenView;
 use crate::session::Session;
 use crate::stats::add;
-use ringfort_base::limits::VALUE_BYTES_MAX;
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, STORED_VALUE_BYTES_MIN};
 use ringfort_base::{Error, KeyspaceId, Result as StoreResult, Seq};
-use ringfort_protocol::front::resp::error::{KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE};
+use ringfort_protocol::front::resp::error::{
+    FIELD_VALUE_TOO_LONG, KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE,
+};
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
 use ringfort_store::txn::latch::{Acquire, LatchGuard};
 use ringfort_store::{Value, WriteBatch};
@@ -30,8 +32,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Longest string, bytes: with the head of its record it is a value of the store.
-pub const STRING_BYTES_MAX: usize = VALUE_BYTES_MAX - 16;
+/// Longest value of a field, bytes: with its key a batch holds it. Strings may be longer
+/// ([`Server::string_bytes_max`]), since long ones are written by the piece.
+pub const HELD_BYTES_MAX: usize = BATCH_VALUE_BYTES_MAX - 16;
+/// A long string is written in goes of this size, so that other connections have their turns, bytes.
+const STORED_AT_ONCE_BYTES: usize = 1 << 20;
 /// Longest reply, bytes: a reply is held whole until it may be shown, so it is bounded.
 pub const REPLY_BYTES_MAX: usize = 512 << 20;
 /// Hashes of up to this many fields are scanned inline; everything else that is scanned, in the pool.
@@ -99,6 +104,8 @@ pub struct Span {
     /// entries a scan is to *visit* says nothing of that: it may pass over any number of tombstones, and
     /// each seek may read the disk.
     pub is_small: bool,
+    /// The visitor wants the beginning of values only, which holds the head of a record.
+    pub heads: bool,
 }
 
 impl Span {
@@ -106,7 +113,7 @@ impl Span {
     pub(crate) fn of_fields(key: &[u8], meta: HashMeta) -> Self {
         let from = field_prefix(key, meta.generation);
         let to = next_prefix(from.clone());
-        Self { from, to, reverse: false, is_small: meta.count <= INLINE_FIELDS_MAX }
+        Self { from, to, reverse: false, is_small: meta.count <= INLINE_FIELDS_MAX, heads: false }
     }
 }
 
@@ -437,6 +444,56 @@ impl Ctx<'_> {
         latches.await
     }
 
+    /// Refuses a string that is longer than the server takes.
+    pub(crate) fn check_string(&self, bytes: usize) -> Done {
+        if bytes > self.server.string_bytes_max() { Err(STRING_TOO_LONG.into()) } else { Ok(()) }
+    }
+
+    /// Puts a string, which is `parts` one after the other, in the place of `old`.
+    pub(crate) async fn put_string(
+        &mut self,
+        changes: &mut Changes,
+        key: &[u8],
+        old: Option<&Record>,
+        expiry_ms: u64,
+        parts: &[&[u8]],
+    ) -> Done {
+        if parts.iter().map(|part| part.len()).sum::<usize>() < STORED_VALUE_BYTES_MIN {
+            changes.put_string(key, old, expiry_ms, parts);
+            return Ok(());
+        }
+        let head = Record::encode_string(expiry_ms, &[]);
+        let mut writer = self.server.store().value_writer();
+        // Nobody waits for this turn's writes while this one goes to the disk.
+        self.pending.flush();
+        for part in std::iter::once(&&head[..]).chain(parts) {
+            for piece in part.chunks(STORED_AT_ONCE_BYTES) {
+                writer.write(piece).map_err(Fail::Write)?;
+                tokio::task::yield_now().await;
+            }
+        }
+        let stored = door::blocking(move || writer.finish()).await.map_err(Fail::Write)?;
+        changes.put_stored_string(key, old, expiry_ms, stored);
+        Ok(())
+    }
+
+    /// Puts a record again, with another expiry.
+    pub(crate) async fn put_expiry(
+        &mut self,
+        changes: &mut Changes,
+        key: &[u8],
+        record: &Record,
+        expiry_ms: u64,
+    ) -> Done {
+        match record.kind() {
+            Kind::String => {
+                self.put_string(changes, key, Some(record), expiry_ms, &[record.value()]).await?;
+            }
+            Kind::Hash => changes.put_hash(key, Some(record), expiry_ms, record.hash()),
+        }
+        Ok(())
+    }
+
     /// An empty set of changes to the selected database.
     pub(crate) fn changes(&self) -> Changes {
         Changes::new(self.keyspace())
@@ -521,7 +578,12 @@ fn slice(
         return Ok(Visited { entries, ended: true });
     }
     let enough = found.held_bytes.saturating_add(SLICE_BYTES);
-    for entry in store.iter(keyspace, &span.from, Some(&span.to), span.reverse, at)? {
+    let (from, to) = (span.from.as_slice(), Some(span.to.as_slice()));
+    let entries_of_span = match span.heads {
+        true => store.iter_heads(keyspace, from, to, span.reverse, at)?,
+        false => store.iter(keyspace, from, to, span.reverse, at)?,
+    };
+    for entry in entries_of_span {
         let (key, value) = entry?;
         entries += 1;
         match &mut found.last {
@@ -550,8 +612,8 @@ pub(crate) fn check_field(key: &[u8], field: &[u8]) -> Done {
 }
 
 /// Refuses strings that are too long.
-pub(crate) fn check_string(bytes: usize) -> Done {
-    if bytes > STRING_BYTES_MAX { Err(STRING_TOO_LONG.into()) } else { Ok(()) }
+pub(crate) fn check_field_value(bytes: usize) -> Done {
+    if bytes > HELD_BYTES_MAX { Err(FIELD_VALUE_TOO_LONG.into()) } else { Ok(()) }
 }
 
 /// Refuses a record of another type.

@@ -1,6 +1,6 @@
 //! Commands on hashes: a record and one entry per field.
 
-use super::ctx::{Ctx, Done, Found, Span, View, check_field, check_string, live_of_kind};
+use super::ctx::{Ctx, Done, Found, Span, View, check_field, check_field_value, live_of_kind};
 use super::{arg, distinct, last_of_each};
 use crate::model::{Changes, HashMeta, Kind, Record, Slot, field_key};
 use ringfort_protocol::front::resp::Request;
@@ -91,7 +91,7 @@ async fn set_fields(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<i64> {
     let pairs = last_of_each(req, 2, name)?;
     for (field, value) in &pairs {
         check_field(key, field)?;
-        check_string(value.len())?;
+        check_field_value(value.len())?;
     }
     let latch = ctx.latch(ctx.keyspace(), [key]).await;
     let mut edit = Edit::begin(ctx, key).await?;
@@ -108,7 +108,7 @@ async fn set_fields(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<i64> {
 /// `HSETNX key field value`.
 pub(super) async fn hsetnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, field, value) = (arg(req, 1), arg(req, 2), arg(req, 3));
-    check_string(value.len())?;
+    check_field_value(value.len())?;
     let latch = ctx.latch(ctx.keyspace(), [key]).await;
     let mut edit = Edit::begin(ctx, key).await?;
     let is_new = edit.read(ctx, field).await?.is_none();

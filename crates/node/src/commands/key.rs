@@ -86,7 +86,7 @@ pub(super) async fn persist(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let volatile = slot.live().filter(|record| record.expiry_ms() != 0);
     if let Some(record) = volatile {
         let mut changes = ctx.changes();
-        changes.put_record(key, Some(record), 0, record.encode_with_expiry(0));
+        ctx.put_expiry(&mut changes, key, record, 0).await?;
         ctx.commit(changes, latch)?;
     }
     ctx.reply().integer(i64::from(volatile.is_some()));
@@ -140,7 +140,7 @@ async fn copy_record(
         if !ctx.try_charge(2 * record.stored_len()) {
             return Err(OVER_BUDGET.into());
         }
-        changes.put_string(to, target.stored(), record.expiry_ms(), &[record.value()]);
+        ctx.put_string(changes, to, target.stored(), record.expiry_ms(), &[record.value()]).await?;
         return Ok(());
     }
     let mut meta = record.hash();
@@ -218,7 +218,7 @@ pub(super) async fn expire(
         let mut changes = ctx.changes();
         match u64::try_from(at_ms) {
             Ok(at) if at_ms > now_ms => {
-                changes.put_record(key, Some(record), at, record.encode_with_expiry(at))
+                ctx.put_expiry(&mut changes, key, record, at).await?;
             }
             _ => {
                 changes.remove(key, record);

@@ -17,7 +17,7 @@ mod server;
 mod string;
 
 pub(crate) use ctx::{Ctx, Fail};
-pub use ctx::{REPLY_BYTES_MAX, STRING_BYTES_MAX};
+pub use ctx::{HELD_BYTES_MAX, REPLY_BYTES_MAX};
 
 use crate::server::turn::{Shows, store_error};
 use crate::session::Replies;

@@ -35,11 +35,11 @@ impl Filter {
     /// The part of `base..end` (all of whose keys begin with `base`) where matches can be.
     fn span(&self, base: Vec<u8>, end: Vec<u8>) -> Span {
         let Some(pattern) = self.pattern.as_deref() else {
-            return Span { from: base, to: end, reverse: false, is_small: false };
+            return Span { from: base, to: end, reverse: false, is_small: false, heads: true };
         };
         let literal = glob::literal_prefix(pattern);
         if literal.bytes.is_empty() && !literal.is_whole {
-            return Span { from: base, to: end, reverse: false, is_small: false };
+            return Span { from: base, to: end, reverse: false, is_small: false, heads: true };
         }
         let mut from = base;
         from.extend_from_slice(&literal.bytes);
@@ -50,7 +50,7 @@ impl Filter {
         } else {
             next_prefix(from.clone())
         };
-        Span { from, to: to.min(end), reverse: false, is_small: false }
+        Span { from, to: to.min(end), reverse: false, is_small: false, heads: true }
     }
 }
 
@@ -162,7 +162,7 @@ pub(super) async fn hscan(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         let whole = Span::of_fields(key, meta);
         let prefix_len = whole.from.len();
         let scanned = Scanned::Fields(ctx.keyspace(), key.to_vec(), meta.generation);
-        let mut span = Span { is_small: whole.is_small, ..filter.span(whole.from, whole.to) };
+        let mut span = Span { is_small: whole.is_small, heads: false, ..filter.span(whole.from, whole.to) };
         resume(ctx, cursor, &scanned, &mut span);
         let count = if meta.count <= WHOLE_HASH_FIELDS_MAX { usize::MAX } else { count };
         let visit = visit_counted(count, move |stored, value, found: &mut Found| {
@@ -196,7 +196,7 @@ pub(super) async fn range(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (start, end, reverse) = (arg(req, 1), arg(req, 2), options.reverse);
     let limit = options.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let to = if end.is_empty() { META_END.to_vec() } else { meta_key(end) };
-    let span = Span { from: meta_key(start), to, reverse, is_small: false };
+    let span = Span { from: meta_key(start), to, reverse, is_small: false, heads: false };
     let (at, now_ms) = (ctx.snapshot(), ctx.now_ms());
     let visit = move |stored: Vec<u8>, value: Vec<u8>, found: &mut Found| {
         if found.items.len() >= limit {
@@ -227,7 +227,13 @@ pub(super) async fn randomkey(ctx: &mut Ctx<'_>) -> Done {
     let (at, now_ms, keyspace) = (ctx.snapshot(), ctx.now_ms(), ctx.keyspace());
     let count = ctx.server.store().count(keyspace)?;
     ctx.shows.read(count.depends);
-    let whole = Span { from: META_START.to_vec(), to: META_END.to_vec(), reverse: false, is_small: false };
+    let whole = Span {
+        from: META_START.to_vec(),
+        to: META_END.to_vec(),
+        reverse: false,
+        is_small: false,
+        heads: true,
+    };
     let count = u64::try_from(count.value).unwrap_or(0);
     let name = if count <= UNIFORM_KEYS_MAX {
         let all = Filter { pattern: None, kind: None };
@@ -259,8 +265,13 @@ pub(super) async fn randomkey(ctx: &mut Ctx<'_>) -> Done {
 async fn random_stored_key(ctx: &mut Ctx<'_>, at: &View, keyspace: KeyspaceId) -> Done<Vec<u8>> {
     let mut prefix = META_START.to_vec();
     for _ in 0..RANDOM_BYTES_MAX {
-        let span =
-            |from: Vec<u8>, reverse| Span { from, to: next_prefix(prefix.clone()), reverse, is_small: false };
+        let span = |from: Vec<u8>, reverse| Span {
+            from,
+            to: next_prefix(prefix.clone()),
+            reverse,
+            is_small: false,
+            heads: true,
+        };
         let first = edge(ctx, at, keyspace, span(prefix.clone(), false)).await?;
         let last = edge(ctx, at, keyspace, span(prefix.clone(), true)).await?;
         let (Some(first), Some(last)) = (first, last) else { break };

@@ -1,11 +1,11 @@
 //! Commands on strings.
 
-use super::ctx::{Ctx, Done, check_key, check_string, live_of_kind};
+use super::ctx::{Ctx, Done, check_key, live_of_kind};
 use super::key::as_i64;
 use super::{arg, last_of_each};
 use crate::model::{Changes, Kind, Record, Slot};
 use crate::stats::add;
-use ringfort_protocol::front::resp::error::OFFSET_OUT_OF_RANGE;
+use ringfort_protocol::front::resp::error::{OFFSET_OUT_OF_RANGE, OVER_BUDGET};
 use ringfort_protocol::front::resp::number::{add_floats, add_integers, integer, negate, write_i64};
 use ringfort_protocol::front::resp::options::{Deadline, GetExExpiry, SetExpiry, TimeUnit};
 use ringfort_protocol::front::resp::{Request, options};
@@ -21,7 +21,7 @@ pub(super) async fn get(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let options = options::set(req.args_from(3))?;
     let (key, value) = (arg(req, 1), arg(req, 2));
-    check_string(value.len())?;
+    ctx.check_string(value.len())?;
     // Before the key is looked at: a time that is none is refused even if NX or XX would decide.
     let until = match options.expiry {
         SetExpiry::Set(deadline) => deadline_ms(ctx, deadline, "set")?,
@@ -37,12 +37,13 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if allowed {
         let mut changes = ctx.changes();
         match options.expiry {
-            SetExpiry::Clear => changes.put_string(key, slot.stored(), 0, &[value]),
+            SetExpiry::Clear => ctx.put_string(&mut changes, key, slot.stored(), 0, &[value]).await?,
             SetExpiry::Keep => {
-                changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[value]);
+                ctx.put_string(&mut changes, key, slot.stored(), old.map_or(0, Record::expiry_ms), &[value])
+                    .await?;
             }
             SetExpiry::Set(_) => match until {
-                Some(at_ms) => changes.put_string(key, slot.stored(), at_ms, &[value]),
+                Some(at_ms) => ctx.put_string(&mut changes, key, slot.stored(), at_ms, &[value]).await?,
                 None => remove(ctx, &mut changes, key, &slot),
             },
         }
@@ -76,11 +77,11 @@ pub(super) async fn setex(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> D
     let deadline = options::set_ex(arg(req, 2), unit)?;
     let command = if unit == TimeUnit::Seconds { "setex" } else { "psetex" };
     let (key, value) = (arg(req, 1), arg(req, 3));
-    check_string(value.len())?;
+    ctx.check_string(value.len())?;
     let (latch, slot) = ctx.latch_and_load(key).await?;
     let mut changes = ctx.changes();
     match deadline_ms(ctx, deadline, command)? {
-        Some(at_ms) => changes.put_string(key, slot.stored(), at_ms, &[value]),
+        Some(at_ms) => ctx.put_string(&mut changes, key, slot.stored(), at_ms, &[value]).await?,
         None => remove(ctx, &mut changes, key, &slot),
     }
     ctx.commit(changes, latch)?;
@@ -110,7 +111,7 @@ pub(super) async fn getex(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         None => remove(ctx, &mut changes, key, &slot),
         // PERSIST of what does not expire changes nothing.
         Some(at_ms) if at_ms == old.expiry_ms() => {}
-        Some(at_ms) => changes.put_record(key, Some(old), at_ms, old.encode_with_expiry(at_ms)),
+        Some(at_ms) => ctx.put_expiry(&mut changes, key, old, at_ms).await?,
     }
     ctx.commit(changes, latch)?;
     ctx.reply().bulk(old.value());
@@ -163,12 +164,12 @@ pub(super) async fn mget(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `GETSET key value`.
 pub(super) async fn getset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
-    check_string(value.len())?;
+    ctx.check_string(value.len())?;
     let (latch, slot) = ctx.latch_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     ctx.check_reply(old.map_or(0, |r| r.value().len()))?;
     let mut changes = ctx.changes();
-    changes.put_string(key, slot.stored(), 0, &[value]);
+    ctx.put_string(&mut changes, key, slot.stored(), 0, &[value]).await?;
     ctx.commit(changes, latch)?;
     ctx.reply().bulk_or_null(old.map(Record::value));
     Ok(())
@@ -192,12 +193,12 @@ pub(super) async fn getdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `SETNX key value`.
 pub(super) async fn setnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
-    check_string(value.len())?;
+    ctx.check_string(value.len())?;
     let (latch, slot) = ctx.latch_and_load(key).await?;
     let absent = slot.live().is_none();
     if absent {
         let mut changes = ctx.changes();
-        changes.put_string(key, slot.stored(), 0, &[value]);
+        ctx.put_string(&mut changes, key, slot.stored(), 0, &[value]).await?;
         ctx.commit(changes, latch)?;
     }
     ctx.reply().integer(i64::from(absent));
@@ -223,7 +224,7 @@ async fn set_many(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<bool> {
     let pairs = last_of_each(req, 1, name)?;
     for (key, value) in &pairs {
         check_key(key)?;
-        check_string(value.len())?;
+        ctx.check_string(value.len())?;
     }
     let latch = ctx.latch(ctx.keyspace(), pairs.iter().map(|(key, _)| *key)).await;
     let mut changes = ctx.changes();
@@ -232,7 +233,7 @@ async fn set_many(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<bool> {
         if only_if_absent && slot.live().is_some() {
             return Ok(false);
         }
-        changes.put_string(key, slot.stored(), 0, &[*value]);
+        ctx.put_string(&mut changes, key, slot.stored(), 0, &[*value]).await?;
     }
     ctx.commit(changes, latch)?;
     Ok(true)
@@ -245,9 +246,10 @@ pub(super) async fn append(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(&b""[..], Record::value);
     let len = before.len() + value.len();
-    check_string(len)?;
+    ctx.check_string(len)?;
     let mut changes = ctx.changes();
-    changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[before, value]);
+    ctx.put_string(&mut changes, key, slot.stored(), old.map_or(0, Record::expiry_ms), &[before, value])
+        .await?;
     ctx.commit(changes, latch)?;
     ctx.reply().count(len);
     Ok(())
@@ -264,12 +266,24 @@ pub(super) async fn setrange(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         ctx.reply().count(before.len());
         return Ok(());
     }
-    check_string(offset.saturating_add(value.len()))?;
+    ctx.check_string(offset.saturating_add(value.len()))?;
     let head = before.get(..offset.min(before.len())).unwrap_or_default();
-    let gap = vec![0; offset - head.len()];
+    let gap = offset - head.len();
+    // The one command that asks for more than it brings.
+    if !ctx.try_charge(2 * slot.stored().map_or(0, Record::stored_len) + gap) {
+        return Err(OVER_BUDGET.into());
+    }
+    let gap = vec![0; gap];
     let tail = before.get(offset + value.len()..).unwrap_or_default();
     let mut changes = ctx.changes();
-    changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[head, &gap, value, tail]);
+    ctx.put_string(
+        &mut changes,
+        key,
+        slot.stored(),
+        old.map_or(0, Record::expiry_ms),
+        &[head, &gap, value, tail],
+    )
+    .await?;
     ctx.commit(changes, latch)?;
     ctx.reply().count(head.len() + gap.len() + value.len() + tail.len());
     Ok(())
@@ -305,7 +319,7 @@ async fn add_to(ctx: &mut Ctx<'_>, key: &[u8], step: i64) -> Done {
     let mut text = Vec::with_capacity(20);
     write_i64(&mut text, after);
     let mut changes = ctx.changes();
-    changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&text]);
+    ctx.put_string(&mut changes, key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&text]).await?;
     ctx.commit(changes, latch)?;
     ctx.reply().integer(after);
     Ok(())
@@ -320,7 +334,7 @@ pub(super) async fn incrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let not_a_float = ringfort_protocol::front::resp::error::NOT_A_FLOAT;
     let after = add_floats(before, arg(req, 2), not_a_float)?;
     let mut changes = ctx.changes();
-    changes.put_string(key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&after]);
+    ctx.put_string(&mut changes, key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&after]).await?;
     ctx.commit(changes, latch)?;
     ctx.reply().bulk(&after);
     Ok(())

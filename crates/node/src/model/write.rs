@@ -3,7 +3,7 @@
 use super::keys::{DB_END, META_START, expiry_key, field_key, meta_key};
 use super::record::{HashMeta, Record};
 use ringfort_base::KeyspaceId;
-use ringfort_store::WriteBatch;
+use ringfort_store::{StoredValue, WriteBatch};
 
 /// Collects the writes of a command. Each method takes what is stored under the key now (read under
 /// its latch), so that the count and the expiry index change with the record.
@@ -36,6 +36,24 @@ impl Changes {
 
     /// Puts a record in the place of `old`.
     pub fn put_record(&mut self, key: &[u8], old: Option<&Record>, expiry_ms: u64, record: Vec<u8>) {
+        self.replace(key, old, expiry_ms);
+        self.batch.put(self.keyspace, meta_key(key), record);
+    }
+
+    /// Puts a string whose record was written by the piece in the place of `old`.
+    pub fn put_stored_string(
+        &mut self,
+        key: &[u8],
+        old: Option<&Record>,
+        expiry_ms: u64,
+        record: StoredValue,
+    ) {
+        self.replace(key, old, expiry_ms);
+        self.batch.put_stored(self.keyspace, meta_key(key), record);
+    }
+
+    /// What a record in the place of `old` means for the count and the expiry index.
+    fn replace(&mut self, key: &[u8], old: Option<&Record>, expiry_ms: u64) {
         let old_expiry_ms = old.map_or(0, Record::expiry_ms);
         if old_expiry_ms != expiry_ms {
             if old_expiry_ms != 0 {
@@ -52,7 +70,6 @@ impl Changes {
         if old.is_none() {
             self.count += 1;
         }
-        self.batch.put(self.keyspace, meta_key(key), record);
     }
 
     /// Puts a string in the place of `old`.

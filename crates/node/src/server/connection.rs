@@ -19,6 +19,7 @@ use crate::commands::{self, Ctx, Flow};
 use crate::door;
 use crate::session::Session;
 use crate::stats::add;
+use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_protocol::front::resp::error::TOO_MANY_CLIENTS;
 use ringfort_protocol::front::resp::{Buffer, Limits, Parser, ReplyError, ReplyWriter, Request, Version};
 use std::io;
@@ -39,8 +40,8 @@ const READ_BYTES_LARGE: usize = 256 * 1024;
 const WRITE_BYTES_PER_S: usize = 64 * 1024;
 /// How long a connection that was asked to close may still wait for the gate and for its client.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// Longest request: the largest batch with its keys and the protocol's own bytes.
-const REQUEST_BYTES_MAX: usize = ringfort_base::limits::BATCH_BYTES_MAX + (16 << 20);
+/// What a request may have beyond its values: keys, and the protocol's own bytes.
+const REQUEST_SLACK_BYTES: usize = 16 << 20;
 
 /// Serves `stream` until it ends.
 pub(super) async fn serve<S>(server: &Arc<Server>, lane: &Arc<Lane>, mut stream: S, peer: Peer)
@@ -62,7 +63,7 @@ where
     let session = Session::new(server.config());
     client.authenticated.store(session.authenticated, Ordering::Relaxed);
     let mut connection = Connection {
-        parser: Parser::new(limits(session.authenticated)),
+        parser: Parser::new(limits(server, session.authenticated)),
         charge: server.budget().charge(),
         pending: Pending::new(server),
         bell: Bell::new(lane),
@@ -84,8 +85,13 @@ where
     drop(registration);
 }
 
-fn limits(authenticated: bool) -> Limits {
-    if authenticated { Limits::authenticated(REQUEST_BYTES_MAX) } else { Limits::unauthenticated() }
+/// The longest request is the largest batch, or the longest string.
+fn limits(server: &Server, authenticated: bool) -> Limits {
+    if !authenticated {
+        return Limits::unauthenticated();
+    }
+    let string = server.string_bytes_max();
+    Limits::authenticated(string.max(BATCH_BYTES_MAX) + REQUEST_SLACK_BYTES).with_bulk_bytes_max(string)
 }
 
 /// Resolves when the connection was asked to close and had its time to.
@@ -195,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             last_command = ctx.name.or(last_command);
             self.parser.recycle(request);
             if self.session.authenticated != was_authenticated {
-                self.parser.set_limits(limits(self.session.authenticated));
+                self.parser.set_limits(limits(&self.server, self.session.authenticated));
             }
             if flow == Flow::Close {
                 ended = Ended::Close;

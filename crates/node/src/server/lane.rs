@@ -191,3 +191,81 @@ impl Wake for Bell {
         self.lane.desk.call(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::pending::tests::server;
+    use ringfort_base::Level;
+    use ringfort_store::WriteBatch;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    fn write(server: &Arc<Server>, key: &'static [u8]) -> Pending {
+        let (store, keyspace) = (server.store(), server.databases()[0]);
+        let latch = door::block_on(store.latches().acquire([(keyspace, key)]));
+        let mut batch = WriteBatch::new();
+        batch.put(keyspace, key, b"v".as_slice());
+        let ticket = store.submit(batch).expect("submits");
+        let mut writes = Pending::new(server);
+        writes.add(latch, ticket.position, 2, None);
+        writes
+    }
+
+    fn is_seen(server: &Arc<Server>, key: &[u8]) -> bool {
+        server.store().get(server.databases()[0], key, None).expect("reads").value.is_some()
+    }
+
+    /// R23: what several connections wrote in one turn of the loop is one group.
+    #[test]
+    fn what_was_left_becomes_one_group() {
+        let server = server();
+        let groups = server.store().statistics().groups;
+        runtime().block_on(async {
+            let lane = server.lane();
+            let _present = [lane.enter(), lane.enter()];
+            let mut first = write(&server, b"a");
+            lane.leave(&mut first);
+            let mut second = write(&server, b"b");
+            let position = second.position();
+            lane.leave(&mut second);
+            assert!(first.is_empty() && second.is_empty() && !is_seen(&server, b"a"));
+            let bell = Bell::new(&lane);
+            bell.wait(server.store().wait(position, Level::Buffered)).await.expect("applied");
+            assert!(is_seen(&server, b"a") && is_seen(&server, b"b"));
+            let latched = server.store().latches().acquire([(server.databases()[0], b"a".as_slice())]);
+            drop(latched.await);
+        });
+        assert_eq!(server.store().statistics().groups, groups + 1);
+    }
+
+    #[test]
+    fn who_is_alone_does_not_wait_for_the_clerk() {
+        let server = server();
+        runtime().block_on(async {
+            let lane = server.lane();
+            let _present = lane.enter();
+            lane.leave(&mut write(&server, b"a"));
+            assert!(is_seen(&server, b"a"));
+        });
+    }
+
+    /// Whoever is left over when the runtime has ended is neither forgotten nor kept waiting.
+    #[test]
+    fn nothing_is_left_behind_by_a_runtime_that_ends() {
+        let server = server();
+        let runtime = runtime();
+        let lane = runtime.block_on(async { server.lane() });
+        let _present = [lane.enter(), lane.enter()];
+        lane.leave(&mut write(&server, b"a"));
+        assert!(!is_seen(&server, b"a"));
+        drop(runtime);
+        assert!(is_seen(&server, b"a"));
+        lane.leave(&mut write(&server, b"b"));
+        assert!(is_seen(&server, b"b"));
+        let wait = server.store().wait(server.store().frontier(Level::Buffered), Level::Buffered);
+        door::block_on(Bell::new(&lane).wait(wait)).expect("is ready");
+    }
+}

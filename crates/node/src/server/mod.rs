@@ -24,6 +24,7 @@ use crate::slowlog::SlowLog;
 use crate::stats::Stats;
 pub use lane::Lane;
 use parking_lot::Mutex;
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, VALUE_BYTES_MAX};
 use ringfort_base::world::{Clock, Entropy};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result};
 use ringfort_protocol::front::resp::command::COMMANDS;
@@ -168,6 +169,15 @@ impl Server {
     #[must_use]
     pub fn databases(&self) -> &[KeyspaceId] {
         &self.databases
+    }
+
+    /// Longest string, bytes: with the head of its record a value of the store. A reply or a change holds
+    /// it twice, so that half of the connections' memory bounds it as well, down to what was always
+    /// taken.
+    #[must_use]
+    pub fn string_bytes_max(&self) -> usize {
+        let half = self.config.connection_memory_bytes / 2;
+        half.clamp(BATCH_VALUE_BYTES_MAX, VALUE_BYTES_MAX) - 16
     }
 
     /// The settings that it started with.

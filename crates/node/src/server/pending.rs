@@ -1,12 +1,13 @@
 //! # The writes of a turn go to the log as one group
 //!
 //! A pipeline of writes is submitted command by command and applied together (R23: one turn, one
-//! group): one seal and one write to the log instead of one each.
+//! group): one seal and one write to the log instead of one each. At the end of the turn the group is left
+//! with the [`lane`](super::lane), which makes one of what all its connections left.
 //!
 //! ```text
 //! SET a ─ latch a, read, submit ┐
 //! SET b ─ latch b, read, submit ├─ flush: apply all, release a, b, c
-//! INCR c ─ latch c, read, submit ┘
+//! INCR c ─ latch c, read, submit ┘        (within the turn, or by the lane's clerk)
 //! ```
 //!
 //! Invariants:
@@ -14,7 +15,8 @@
 //!   neither does this connection: whatever is no latched write of other keys flushes first.
 //! - **No deadlock.** A connection that holds pending latches never *waits* for a latch (or for
 //!   memory): if one is not free at once, it flushes, which releases all, and waits then. So
-//!   latches are still waited for in the one global order.
+//!   latches are still waited for in the one global order. What was left with the lane is released by
+//!   its clerk, who waits for nobody.
 //! - Dropped with pending writes (a connection that is cancelled), it flushes.
 
 use super::Server;

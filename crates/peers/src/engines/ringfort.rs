@@ -29,7 +29,7 @@ use std::time::Duration;
 
 /// Its budget covers all its memory; the rest is the process and pages on their way to the disk. At such a
 /// share tables are read past the page cache.
-const CACHE_SHARE: f64 = 0.8;
+const CACHE_SHARE: f64 = 0.85;
 
 /// As a user gets it.
 pub const SOFTWARE: Kind = Kind {

@@ -323,7 +323,7 @@ fn chart(level: Level, rows: &[&Row]) -> Chart {
         }
     }
     let subtitle = rows.first().map_or_else(String::new, |row| {
-        format!("{} clients, values of {} B, medians of {} runs", row.clients, row.value_size, row.repeats)
+        format!("{} clients, values of {} B, repeats: {}", row.clients, row.value_size, row.repeats)
     });
     Chart {
         title: format!("redis-benchmark, level {}", level.name()),

@@ -352,12 +352,19 @@ fn sealing(points: &Points) -> Vec<Goal> {
 
 fn twin(all: &[Series]) -> Vec<Goal> {
     let figures = twinstore::in_series(all);
-    let at = |pair, bound| -> Vec<Checked> {
-        let points = figures.iter().flat_map(|(figure, points)| {
-            let name = move |value: u64| format!("{} {value}", figure.varied.short());
-            twinstore::ratios(pair, points).into_iter().map(move |(value, ratio)| (name(value), ratio))
-        });
-        points.map(|(what, value)| Checked { what, value, bound }).collect()
+    let at = |pair: &twinstore::Pair, bound| -> Vec<Checked> {
+        let (mut found, mut seen) = (Vec::new(), Vec::new());
+        for (figure, points) in &figures {
+            for point in points.iter().filter(|point| twinstore::is_first(&mut seen, point)) {
+                let Some(value) = pair.at(&point.runs) else { continue };
+                found.push(Checked {
+                    what: format!("{} {}", figure.varied.short(), point.value),
+                    value,
+                    bound,
+                });
+            }
+        }
+        found
     };
     let mean = |checked: &[Checked], least| -> Vec<Checked> {
         let medians: Vec<f64> = checked.iter().map(|checked| checked.value.median).collect();

@@ -1,3 +1,5 @@
+//! The tables over results that are made up.
+
 use super::*;
 use crate::report::tests::{measured, setup};
 use crate::results::Outcome;

@@ -232,7 +232,7 @@ const PAIRS: [&Pair; 4] = [&BY_SECTOR, &BY_INTEGRITY, &BY_PAPER, &SOFTWARE_BY_TW
 
 impl Pair {
     /// The ratio over the repeats of one point.
-    fn at(&self, runs: &[Runs]) -> Option<Spread> {
+    pub fn at(&self, runs: &[Runs]) -> Option<Spread> {
         let rates = |name: &str| -> Option<Vec<f64>> {
             let of = runs.iter().find(|runs| runs.setup.engine == name)?;
             let rate = |run: &Vec<Outcome>| Some(run.get(LOOKED_AT)?.measured()?.ops_per_sec);
@@ -265,9 +265,12 @@ pub fn in_series(all: &[Series]) -> Vec<(&'static Figure, Vec<Point>)> {
     found.filter(|(_, points)| !points.is_empty()).collect()
 }
 
-/// The ratios of one pair at all points.
-pub fn ratios(pair: &Pair, points: &[Point]) -> Vec<(u64, Spread)> {
-    points.iter().filter_map(|point| Some((point.value, pair.at(&point.runs)?))).collect()
+/// Each point once: figures have the one in common that varies nothing.
+pub fn is_first(seen: &mut Vec<Setup>, point: &Point) -> bool {
+    let Some(setup) = point.runs.first().map(|runs| runs.setup.clone()) else { return false };
+    let first = !seen.contains(&setup);
+    seen.extend(first.then_some(setup));
+    first
 }
 
 /// One figure's ratios beside the paper's.
@@ -290,6 +293,8 @@ pub fn table(figure: &Figure, points: &[Point]) -> String {
 
 /// All points together.
 pub fn averages(points: &[Point]) -> String {
+    let mut seen = Vec::new();
+    let points: Vec<&Point> = points.iter().filter(|point| is_first(&mut seen, point)).collect();
     let (hardware, software) = paper::AVERAGE;
     let mut out = String::from("Over all points (mean of the medians, least):\n\n");
     for pair in PAIRS {

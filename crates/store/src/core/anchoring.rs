@@ -2,7 +2,7 @@
 //! who waits (R1, R4, R5, R7).
 
 use super::Inner;
-use crate::store::Step;
+use crate::store::Round;
 use parking_lot::MutexGuard;
 use ringfort_base::{Error, ErrorKind, EvidenceKind, Level, Result, Seq};
 use ringfort_trust::Anchor;
@@ -23,16 +23,14 @@ pub(crate) struct AnchorState {
 }
 
 impl Inner {
-    /// Anchors what is durable, or confirms by a read for those who wait.
-    pub(crate) fn anchor_step(&self) -> Result<Step> {
+    /// Anchors what is durable, or confirms by a read for those who wait. `None` if there was nothing
+    /// to do.
+    pub(crate) fn round_wanted(&self) -> Result<Option<Round>> {
         self.check()?;
         if !self.frontiers.round_wanted() {
-            return Ok(Step::Idle);
+            return Ok(None);
         }
-        match self.anchor.try_lock() {
-            Some(state) => self.anchor_round(state, false),
-            None => Ok(Step::Idle),
-        }
+        self.anchor.try_lock().map(|state| self.anchor_round(state, false)).transpose()
     }
 
     /// Anchors now, synced by the platform: for what must not be lost with the power (R8, R19).
@@ -40,13 +38,14 @@ impl Inner {
         self.anchor_round(self.anchor.lock(), true).map(drop)
     }
 
-    pub(crate) fn anchor_round(&self, mut state: MutexGuard<'_, AnchorState>, synced: bool) -> Result<Step> {
+    pub(crate) fn anchor_round(&self, mut state: MutexGuard<'_, AnchorState>, synced: bool) -> Result<Round> {
         self.check()?;
         let round = self.frontiers.begin_round();
         // The MANIFEST's head first: its edits never need more of the log than is durable now (R9).
         let manifest = *self.manifest_head.lock();
         let wal = *self.durable_head.lock();
         let needs_sync = synced && manifest.position > state.synced_manifest;
+        let before = Seq(state.current.wal.position);
         let moved = wal != state.current.wal || manifest != state.current.manifest;
         if moved || needs_sync {
             let to = Anchor { wal, manifest, ..state.current.clone() };
@@ -63,10 +62,11 @@ impl Inner {
             self.stats.counter_reads.fetch_add(1, Ordering::Relaxed);
         }
         drop(state);
+        let submitted = self.queue.lock().newest().position;
         self.frontiers.raise(Level::Fresh, Seq(wal.position));
-        self.frontiers.end_round(round);
+        let released = self.frontiers.end_round(round);
         self.wake_if_wanted();
-        Ok(Step::Worked)
+        Ok(Round { before, after: Seq(wal.position), submitted, released })
     }
 
     /// Reads the counter; a reply that is lost is asked for again. A counter that stays silent stops

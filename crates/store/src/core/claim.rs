@@ -35,7 +35,7 @@ use ringfort_trust::counter::advance_confirmed;
 use ringfort_trust::defence::{self, Defence};
 use ringfort_trust::volume::{Class, Volumes};
 use ringfort_trust::{Anchor, Head};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
@@ -55,13 +55,13 @@ pub(super) fn claim(
     start: Start,
     tables: Option<Arc<Tables>>,
 ) -> Result<Arc<Inner>> {
-    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built } = start;
+    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built, unnamed } = start;
     let incarnation = previous.as_ref().map_or(Incarnation(1), |anchor| anchor.incarnation.next());
     let continues = previous.as_ref().map(|anchor| anchor.wal).unwrap_or_default();
     let context = basis.context(incarnation, epoch, &state);
     let clock = StoreClock::new(Arc::clone(&basis.world.clock), time_ms, basis.options.clock_step_max);
     let listing = Listing::read(&basis.volumes)?;
-    let segment = state.next_file.max(listing.highest()).next();
+    let segment = state.next_file.max(listing.highest(&unnamed)).next();
     let manifest_number = segment.next();
     let next_file = manifest_number.next();
 
@@ -99,7 +99,7 @@ pub(super) fn claim(
     };
     clock.logged(claim.time_ms);
     let tables = tables.unwrap_or_else(|| Arc::new(open_tables(&basis)));
-    let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, &segments) };
+    let purge = PurgeList { files: listing.garbage(&basis.volumes, &manifest, (&segments, &unnamed)) };
     Ok(Arc::new(assemble(
         basis,
         Parts {
@@ -221,6 +221,7 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         stats: Counters::default(),
         closed: Mutex::new(None),
         memtables_full: AtomicBool::new(false),
+        maintained: AtomicBool::new(false),
         context: parts.context,
         minimum_level: key_file.settings.minimum_level,
         options,
@@ -259,17 +260,19 @@ impl Listing {
         })
     }
 
-    fn highest(&self) -> FileNo {
-        let all = self.wal.iter().chain(&self.manifests).chain(&self.tables).chain(&self.values);
+    /// Of all files, those included that the log names, whatever the host shows of them.
+    fn highest(&self, unnamed: &BTreeSet<FileNo>) -> FileNo {
+        let all =
+            self.wal.iter().chain(&self.manifests).chain(&self.tables).chain(&self.values).chain(unnamed);
         all.max().copied().unwrap_or_default()
     }
 
-    /// Files that the claimed state does not need.
+    /// Files that the claimed state does not need; `unnamed` value files are needed by the log alone.
     fn garbage(
         &self,
         volumes: &Volumes,
         manifest: &ManifestWriter,
-        segments: &VecDeque<Segment>,
+        (segments, unnamed): (&VecDeque<Segment>, &BTreeSet<FileNo>),
     ) -> Vec<Freed> {
         let edit = manifest.head().position;
         let freed = |class, dir, path| {
@@ -287,7 +290,7 @@ impl Listing {
         let manifests = manifests.map(|n| freed(Class::Manifest, "", manifest::path(*n)));
         let tables = self.tables.iter().filter(|n| !tables.contains(n));
         let tables = tables.map(|n| freed(Class::Table, table::TABLE_DIR, table::table_path(*n)));
-        let values = self.values.iter().filter(|n| !named.contains(n));
+        let values = self.values.iter().filter(|n| !named.contains(n) && !unnamed.contains(n));
         let values = values.map(|n| freed(Class::Table, table::TABLE_DIR, blob_path(*n)));
         let asides = self.asides.iter().map(|name| freed(Class::Manifest, "", name.clone()));
         wal.chain(manifests).chain(tables).chain(values).chain(asides).collect()

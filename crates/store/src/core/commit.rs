@@ -2,6 +2,7 @@
 
 use super::Inner;
 use crate::batch::WriteBatch;
+use crate::engine::lsm::blob::Stored;
 use crate::engine::lsm::tree::Tree;
 use crate::store::{Step, Ticket};
 use crate::wal::writer::{Entry, WalWriter};
@@ -31,12 +32,13 @@ impl Queue {
         if next > SEQ_MAX {
             return Err(Error::new(ErrorKind::Exhausted, "the sequence numbers of this store are used up"));
         }
+        Stored::keep_all(batch.stored())?;
         self.next_seq = Seq(next);
         Ok(Entry { first, batch })
     }
 
     /// As old as everything submitted so far.
-    fn newest(&self) -> Ticket {
+    pub(crate) fn newest(&self) -> Ticket {
         Ticket { position: Seq(self.next_seq.0 - 1) }
     }
 }
@@ -110,6 +112,11 @@ impl Inner {
         if let Some(span) = batch.spans().find(|span| !trees.contains_key(&span.keyspace)) {
             let message = format!("keyspace {} does not exist", span.keyspace);
             return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        if batch.stored().iter().any(|value| !value.is_of(&self.tables.values)) {
+            return Err(Error::invalid(
+                "a stored value is of another store, or of an earlier life of this one",
+            ));
         }
         // Only a batch that holds a merge is looked through.
         for span in batch.merge_spans() {
@@ -270,9 +277,13 @@ impl Inner {
     /// Starts a new segment. The old one and the directory are synced before a record of the new
     /// one is anchored (R8): the sync step does both.
     pub(crate) fn rotate(&self, log: &mut Log) -> Result<()> {
+        self.rotate_to(log, self.new_file())
+    }
+
+    /// As [`Inner::rotate`], to a number that was just drawn.
+    pub(crate) fn rotate_to(&self, log: &mut Log, number: FileNo) -> Result<()> {
         let continues = log.writer.head();
-        let writer = WalWriter::create(Arc::clone(&self.context), self.new_file(), continues)?;
-        let number = writer.number();
+        let writer = WalWriter::create(Arc::clone(&self.context), number, continues)?;
         let old = std::mem::replace(&mut log.writer, writer);
         log.unsynced.push(Arc::clone(old.file()));
         log.dir_unsynced = true;
@@ -354,11 +365,11 @@ fn insert(trees: &Trees<'_>, group: &[Entry], touched: &mut Vec<Arc<Tree>>) -> R
 }
 
 fn check_batch(batch: &WriteBatch) -> Result<()> {
+    batch.check_lengths()?;
     if batch.bytes() > BATCH_BYTES_MAX || batch.len() > BATCH_OPS_MAX {
         let message = format!("a batch holds at most {BATCH_BYTES_MAX} bytes and {BATCH_OPS_MAX} operations");
         return Err(Error::invalid(message));
     }
-    batch.check_lengths()?;
     if batch.spans().any(|span| span.keyspace == KeyspaceId::SYSTEM) {
         return Err(Error::invalid("keyspace 0 is the store itself"));
     }

@@ -69,7 +69,8 @@ impl Inner {
             let head = self.edit_manifest(&mut manifest, vec![Entry::DropKeyspace { id: tree.id, at }])?;
             let view = tree.view();
             let tables = view.version.levels.iter().flatten().map(|table| self.freed_table(table, head));
-            let values = view.version.blobs.files().map(|live| self.freed_values(&live.meta, head));
+            let named = view.value_files();
+            let values = named.files().map(|live| self.freed_values(&live.meta, head));
             let files: Vec<_> = tables.chain(values).collect();
             self.purge.lock().files.extend(files);
         }

@@ -81,6 +81,12 @@ impl Inner {
         if full && self.check().is_ok() {
             self.purge_step()?; // what may go makes room for the next try
         }
+        match &done {
+            Ok(Step::Worked) => self.maintained.store(true, Ordering::Relaxed),
+            // Memtables and a compaction's buffers are gone now; their memory is the cache's again.
+            Ok(Step::Idle) if self.maintained.swap(false, Ordering::Relaxed) => ringfort_base::memory::trim(),
+            Ok(Step::Idle) | Err(_) => {}
+        }
         done
     }
 
@@ -242,7 +248,7 @@ impl Inner {
         let rules = self.rules(tree, false, u64::MAX);
         let sources = vec![Source::Memtable(mem.table.cursor())];
         let tombstones = (*mem.table.range_tombstones()).clone();
-        let separator = self.separator(tree, &tree.view().version, u64::MAX);
+        let separator = self.flush_separator(tree, &tree.view(), mem);
         let mut writing = Writing::new(Merge::new(sources, tombstones, rules, separator));
         // One slice: nothing is more urgent.
         let new = self.write_tables(tree.options(), &mut writing, usize::MAX)?.unwrap_or_default();
@@ -266,6 +272,7 @@ impl Inner {
         drop(manifest);
         self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
         let (disk, _) = self.volumes.place(Class::Wal);
+        let values = self.left_over(mem, &change, head);
         let freed = freed.into_iter().map(|segment| Freed {
             disk: Arc::clone(disk),
             dir: wal::DIR,
@@ -273,7 +280,7 @@ impl Inner {
             edit: head.position,
             readers: Readers::None,
         });
-        self.purge.lock().files.extend(freed);
+        self.purge.lock().files.extend(freed.chain(values));
         self.update_write_delay();
         self.stats.flushes.fetch_add(1, Ordering::Relaxed);
         self.stats.flush_bytes.fetch_add(written, Ordering::Relaxed);
@@ -479,7 +486,8 @@ impl Inner {
                     .map_err(|error| self.refuse(error))?;
                 bytes += table.file_bytes;
             }
-            for live in view.version.blobs.files() {
+            // Those as well that only the log names yet.
+            for live in view.value_files().files() {
                 let verified = self.tables.values.reopen(&live.meta).and_then(|file| file.verify());
                 verified.map_err(|error| self.refuse(error))?;
                 bytes += live.meta.file_bytes;

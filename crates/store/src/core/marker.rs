@@ -18,8 +18,9 @@ use super::commit::{Log, Trees};
 use crate::batch::WriteBatch;
 use crate::engine::lsm::tree::Tree;
 use crate::store::Step;
+use crate::wal;
 use crate::wal::writer::Entry;
-use ringfort_base::{KeyspaceId, Level, Result};
+use ringfort_base::{ErrorKind, KeyspaceId, Level, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -63,18 +64,35 @@ impl Inner {
             let mut others = trees.values().filter(|tree| !is_flushed(tree));
             Ok(trees.contains_key(&flushed.id) && !others.any(|tree| tree.first_unflushed(None).is_some()))
         };
+        if !frees_all(&self.trees.read())? || !self.rotate_if_there_is_space(&mut log)? {
+            return Ok(());
+        }
         let Some(marker) = self.place_marker(&mut log, flushed.id, frees_all)? else { return Ok(()) };
         let position = marker.last();
         let time_ms = self.clock.now().now_ms;
         // A position is taken (R11).
-        self.or_stop(|| {
-            self.rotate(&mut log)?;
-            log.writer.append_marker(marker, position, time_ms)?;
-            log.note_end(position);
-            Ok(())
-        })?;
+        self.or_stop(|| log.writer.append_marker(marker, position, time_ms))?;
+        log.note_end(position);
         self.clock.logged(time_ms);
         self.frontiers.raise(Level::Buffered, position);
         Ok(())
+    }
+    /// A full disk stops nothing here: the log goes on where it is, and the flush may make room.
+    fn rotate_if_there_is_space(&self, log: &mut Log) -> Result<bool> {
+        let number = self.new_file();
+        let error = match self.rotate_to(log, number) {
+            Ok(()) => return Ok(true),
+            Err(error) => error,
+        };
+        let removed = || match self.context.disk.remove(&wal::path(number)) {
+            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+            Ok(()) => true,
+        };
+        if error.kind() != ErrorKind::Exhausted || !removed() {
+            return Err(self.stop(error));
+        }
+        // Half a header must not come back between two segments.
+        log.dir_unsynced = true;
+        Ok(false)
     }
 }

@@ -1,5 +1,5 @@
 //! The inside of an open store, by job: [`commit`] (submit, log, sync), [`anchoring`] (counter),
-//! [`maintain`] (flush), [`compact`], [`purge`], [`load`] (bulk load), [`read`], [`keyspaces`], [`open`] (create, recover,
+//! [`maintain`] (flush), [`compact`], [`purge`], [`load`] (bulk load), [`read`], [`stream`] (values by the piece), [`keyspaces`], [`open`] (create, recover,
 //! claim), [`rebuild`] (memtables from the log).
 //!
 //! Locks, outermost first:
@@ -23,6 +23,7 @@ pub(crate) mod open;
 pub(crate) mod purge;
 pub(crate) mod read;
 mod rebuild;
+pub(crate) mod stream;
 pub(crate) mod values;
 
 use crate::clock::StoreClock;
@@ -79,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) compacting: Mutex<Option<compact::Job>>,
     /// Memtables take more than the whole memory budget: writes are refused until flushes catch up.
     pub(crate) memtables_full: AtomicBool,
+    /// Whether maintenance worked since it had nothing to do.
+    pub(crate) maintained: AtomicBool,
     /// How long writers should pause for each write, nanoseconds.
     pub(crate) delay_ns: AtomicU64,
     /// The pauses that nobody made yet, nanoseconds.

@@ -28,7 +28,7 @@ use ringfort_trust::keyfile::{KeyFile, Mode, Settings};
 use ringfort_trust::platform::Known;
 use ringfort_trust::volume::{Class, Volumes, init_trusted_volume, trusted_volume_id};
 use ringfort_trust::{Anchor, Head, Verified};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// The advisory lock against mistakes.
@@ -310,6 +310,7 @@ fn create(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>) ->
         time_ms: 0,
         recovery: Recovery::default(),
         built: None,
+        unnamed: BTreeSet::new(),
     };
     let inner = claim(basis, None, epoch, start, None)?;
     platform.commit(&name, id)?;

@@ -2,14 +2,14 @@
 
 use super::Inner;
 use crate::engine::lsm::blob::{BlobFiles, BlobSet};
-use crate::engine::lsm::iter::{Entries, LevelCursor, Source, VisibleIter};
+use crate::engine::lsm::iter::{Entries, LevelCursor, Shown, Source, VisibleIter};
 use crate::engine::lsm::table::{TableCursor, TableMeta};
 use crate::engine::lsm::table_cache::TableSlot;
 use crate::engine::lsm::tree::{GetOutcome, Handle, Reads, Tables, View};
 use crate::store::{Answer, Snapshot};
 use crate::value::Value;
 use ringfort_base::limits::LEVELS;
-use ringfort_base::{KeyspaceId, Level, Result, Seq};
+use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
 use std::sync::Arc;
 
 impl Inner {
@@ -61,6 +61,23 @@ impl Inner {
         // The view first: a version that a later view lacks may be the one that an earlier position needs.
         let view = self.view(keyspace, |reads| reads.gets += 1)?;
         let at = at.unwrap_or_else(|| self.visible());
+        self.answer(&view, key, at, resident_only)
+    }
+
+    /// [`Inner::get`] from a view that is at hand, with I/O.
+    pub(crate) fn get_from(&self, view: &View, key: &[u8], at: Seq) -> Result<Answer<Option<Value>>> {
+        let answer = self.answer(view, key, at, false)?;
+        answer.ok_or_else(|| Error::new(ErrorKind::Internal, "a read was not finished"))
+    }
+
+    #[inline]
+    fn answer(
+        &self,
+        view: &View,
+        key: &[u8],
+        at: Seq,
+        resident_only: bool,
+    ) -> Result<Option<Answer<Option<Value>>>> {
         let outcome = view.get(key, at, &self.tables, resident_only).map_err(|error| self.refuse(error))?;
         Ok(match outcome {
             GetOutcome::Found(value, depends) => Some(Answer { value: Some(value), depends }),
@@ -68,7 +85,7 @@ impl Inner {
             GetOutcome::NeedsIo => None,
             GetOutcome::Merge if resident_only => None, // its older entries may be anywhere
             GetOutcome::Merge => {
-                let merged = merged(&view, key, at, &self.tables);
+                let merged = merged(view, key, at, &self.tables);
                 Some(merged.map_err(|error| self.refuse(error))?)
             }
         })
@@ -118,7 +135,7 @@ impl Inner {
         keyspace: KeyspaceId,
         from: &[u8],
         to: Option<&[u8]>,
-        (reverse, keys_only): (bool, bool),
+        (reverse, shown): (bool, Shown),
         at: Seq,
     ) -> Result<Entries> {
         self.check()?;
@@ -127,7 +144,7 @@ impl Inner {
             let sources = sources(&view, from, to, &self.tables)?;
             let iter = VisibleIter::new(sources, at, from, to)?
                 .with_merger(view.merger.as_ref(), values_of(&view, &self.tables));
-            Entries::new(iter, (reverse, keys_only), values_of(&view, &self.tables))
+            Entries::new(iter, (reverse, shown), values_of(&view, &self.tables))
         };
         open().map_err(|error| self.refuse(error))
     }
@@ -170,7 +187,7 @@ pub(crate) fn sources(view: &View, from: &[u8], to: Option<&[u8]>, tables: &Tabl
 
 /// Where the pointers of a view lead.
 pub(crate) fn values_of(view: &View, tables: &Tables) -> (Arc<BlobFiles>, Arc<BlobSet>) {
-    (Arc::clone(&tables.values), Arc::clone(&view.version.blobs))
+    (Arc::clone(&tables.values), view.value_files())
 }
 
 /// The first `prefix_bytes` bytes that all keys of a range have in common, if they have; none for 0.

@@ -15,6 +15,7 @@ use super::Inner;
 use super::commit::Segment;
 use super::open::{Recovery, compares_lives};
 use crate::batch::Op;
+use crate::engine::lsm::blob::LoneValue;
 use crate::engine::lsm::key::{Kind, Trailer, key_prefix};
 use crate::engine::lsm::tree::{Tables, Tree};
 use crate::manifest::state::State;
@@ -25,7 +26,7 @@ use crate::wal::replay::{Group, Runs, Sink, replay};
 use crate::wal::writer::LogContext;
 use ringfort_base::{Error, ErrorKind, EvidenceKind, FileNo, KeyspaceId, Result, Seq};
 use ringfort_trust::{Anchor, Head};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -50,6 +51,8 @@ pub(super) struct Start {
     pub(super) recovery: Recovery,
     /// The memtables hold the log up to here only: the rest did not fit.
     pub(super) built: Option<Seq>,
+    /// Value files that only the log names.
+    pub(super) unnamed: BTreeSet<FileNo>,
 }
 
 /// Verifies the log and replays it into fresh memtables, as far as the memory budget reaches.
@@ -66,7 +69,7 @@ pub(super) fn rebuild(
         trees.insert(id, Arc::new(Tree::open(id, keyspace, tables, &options.merge_operators)?));
     }
     let mut rebuild = Rebuild {
-        inserts: Inserts::new(trees.values().cloned().collect(), memory_budget),
+        inserts: Inserts::new(trees.values().cloned().collect(), Arc::clone(tables), memory_budget),
         anchor,
         memory_budget,
         built: None,
@@ -78,9 +81,10 @@ pub(super) fn rebuild(
     };
     let replayed = replay(context, state.log_start, &state.lives, anchor, &mut rebuild)?;
     rebuild.inserts.drain()?;
-    let Rebuild { tail, segments, time_ms, built, .. } = rebuild;
+    let Rebuild { tail, segments, time_ms, built, inserts, .. } = rebuild;
+    let unnamed = inserts.unnamed;
     let recovery = Recovery { tail_groups: tail.len(), torn: replayed.torn };
-    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms, recovery, built })
+    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms, recovery, built, unnamed })
 }
 
 struct Rebuild<'a> {
@@ -145,12 +149,15 @@ impl Sink for Rebuild<'_> {
 struct Inserts {
     /// By id.
     trees: Vec<Arc<Tree>>,
+    tables: Arc<Tables>,
     /// The runs that `entries` point into.
     bytes: Vec<u8>,
     entries: Vec<Pending>,
     /// The trees that the last group touched, by index.
     touched: Vec<u32>,
     batch_bytes: usize,
+    /// The value files that entries which are in no table yet point into.
+    unnamed: BTreeSet<FileNo>,
 }
 
 /// An entry that waits for its batch: where its key and value are.
@@ -164,9 +171,10 @@ struct Pending {
 }
 
 impl Inserts {
-    fn new(trees: Vec<Arc<Tree>>, memory_budget: usize) -> Self {
+    fn new(trees: Vec<Arc<Tree>>, tables: Arc<Tables>, memory_budget: usize) -> Self {
         let batch_bytes = BATCH_BYTES.min(memory_budget / BATCH_SHARE);
-        Self { trees, bytes: Vec::new(), entries: Vec::new(), touched: Vec::new(), batch_bytes }
+        let (bytes, entries, touched) = (Vec::new(), Vec::new(), Vec::new());
+        Self { trees, tables, bytes, entries, touched, batch_bytes, unnamed: BTreeSet::new() }
     }
 
     /// Takes a group's operations that are in no table yet; `keep`: else they are only checked.
@@ -175,16 +183,17 @@ impl Inserts {
         self.touched.clear();
         let mut time_ms = 0;
         for (keyspace, run) in runs.iter() {
-            let tree = self.trees.binary_search_by_key(&keyspace, |tree| tree.id).ok().filter(|_| keep);
-            if let Some(tree) = tree {
+            let tree = self.trees.binary_search_by_key(&keyspace, |tree| tree.id).ok();
+            if let Some(tree) = tree.filter(|_| keep) {
                 self.touched.push(tree as u32);
             }
-            time_ms = time_ms.max(self.run(run, head, tree)?);
+            time_ms = time_ms.max(self.run(run, head, tree, keep)?);
         }
         Ok(time_ms)
     }
 
-    fn run(&mut self, run: &[u8], head: Head, tree: Option<usize>) -> Result<u64> {
+    /// `keep`: else its operations are only checked.
+    fn run(&mut self, run: &[u8], head: Head, tree: Option<usize>, keep: bool) -> Result<u64> {
         let mut reader = RunReader::new(run).map_err(|e| inconsistent(head.position, &e))?;
         // What is pending stays below the limits of `u32`: a batch, and a group.
         let base = self.bytes.len();
@@ -199,11 +208,17 @@ impl Inserts {
                 return Err(inconsistent(head.position, &"an operation lies behind its group's end"));
             }
             let Some(at) = tree.filter(|_| seq > flushed) else { continue };
+            if let Op::PutStored { lone, .. } = op {
+                self.open_value(lone).map_err(|e| e.context("the log commits a value of this file"))?;
+            }
+            if !keep {
+                continue;
+            }
             let (kind, key, value) = match op {
                 Op::Put { key, value } => (Kind::Put, key, value),
                 Op::Merge { key, operand } => (Kind::Merge, key, operand),
                 Op::Delete { key } => (Kind::Delete, key, &key[..0]),
-                Op::DeleteRange { .. } | Op::Count { .. } => {
+                Op::DeleteRange { .. } | Op::Count { .. } | Op::PutStored { .. } => {
                     self.trees[at].apply(seq, op)?;
                     continue;
                 }
@@ -221,6 +236,14 @@ impl Inserts {
             self.bytes.extend_from_slice(run);
         }
         Ok(reader.time_ms)
+    }
+
+    /// The file of a value that the log commits was whole and synced before the record was written: one
+    /// that is missing, cut or another is as bad as a table that is.
+    fn open_value(&mut self, lone: &[u8]) -> Result<()> {
+        let lone = LoneValue::decode(lone).map_err(|e| inconsistent(0, &e))?;
+        self.unnamed.insert(lone.meta.file);
+        self.tables.values.get(&Arc::new(lone.meta)).map(drop)
     }
 
     /// Between two groups, the last of which ended at `position`: inserts what is pending, if that is
@@ -282,7 +305,7 @@ impl Inner {
         };
         let anchor = self.anchor.lock().current.clone();
         let trees = self.trees.read().values().cloned().collect();
-        let inserts = Inserts::new(trees, self.options.memory_budget);
+        let inserts = Inserts::new(trees, Arc::clone(&self.tables), self.options.memory_budget);
         let mut sink = CatchUp { inner: self, inserts, built };
         replay(&self.context, start, &lives, &anchor, &mut sink)?;
         sink.inserts.drain()?;

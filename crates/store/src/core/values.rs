@@ -8,12 +8,13 @@ use crate::engine::lsm::blob::{BlobMeta, BlobWriter, Separator, blob_path, gc};
 use crate::engine::lsm::compaction::merge::{Merged, OpenFiles};
 use crate::engine::lsm::table::writer::{TableOptions, TableWriter};
 use crate::engine::lsm::table::{self, TableMeta};
-use crate::engine::lsm::tree::{Change, Tree, Version};
+use crate::engine::lsm::tree::{Change, Mem, Tree, Version, View};
 use crate::manifest::edit::Entry;
 use crate::options::{Compression, KeyspaceOptions};
 use ringfort_base::world::Disk;
 use ringfort_base::{Error, ErrorKind, FileNo, KeyspaceId, Result};
 use ringfort_trust::{Head, Protection};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a flush or compaction wrote; nothing names it yet.
@@ -21,19 +22,21 @@ use std::sync::Arc;
 pub(crate) struct Written {
     pub(crate) tables: Vec<Arc<TableMeta>>,
     values: Vec<Arc<BlobMeta>>,
+    /// Not written, but to be named from now on.
+    adopted: Vec<Arc<BlobMeta>>,
     pub(crate) moved_bytes: u64,
 }
 
 impl From<Merged> for Written {
     fn from(merged: Merged) -> Self {
-        let Merged { tables, values, moved_bytes } = merged;
+        let Merged { tables, values, adopted, moved_bytes } = merged;
         let tables = tables.into_iter().map(Arc::new).collect();
-        Self { tables, values: values.into_iter().map(Arc::new).collect(), moved_bytes }
+        Self { tables, values: values.into_iter().map(Arc::new).collect(), adopted, moved_bytes }
     }
 }
 
 impl Written {
-    /// Bytes of all files.
+    /// Bytes of all files that were written.
     pub(crate) fn bytes(&self) -> u64 {
         let tables: u64 = self.tables.iter().map(|meta| meta.file_bytes).sum();
         tables + self.values.iter().map(|meta| meta.file_bytes).sum::<u64>()
@@ -42,7 +45,8 @@ impl Written {
     /// The change by which it joins a level.
     pub(crate) fn joining(self, level: usize) -> Change {
         let added = self.tables.into_iter().map(|table| (level, table)).collect();
-        Change { removed: Vec::new(), added, values: self.values }
+        let values = self.values.into_iter().chain(self.adopted).collect();
+        Change { removed: Vec::new(), added, values }
     }
 }
 
@@ -74,13 +78,34 @@ impl OpenFiles for Opening<'_> {
 impl Inner {
     /// Where a flush or compaction of the tree puts values.
     pub(crate) fn separator(&self, tree: &Tree, version: &Version, file_bytes: u64) -> Separator {
-        Separator::new(Placing {
+        Separator::new(self.placing(tree, version, file_bytes))
+    }
+
+    /// As [`Inner::separator`], for the flush of a memtable: the value files that only the log names
+    /// are adopted, or left over.
+    pub(crate) fn flush_separator(&self, tree: &Tree, view: &View, mem: &Mem) -> Separator {
+        let unnamed = mem.table.value_files().into_iter().map(|meta| (meta.file, meta)).collect();
+        let placing = self.placing(tree, &view.version, u64::MAX);
+        Separator::new(Placing { set: view.value_files(), unnamed, ..placing })
+    }
+
+    fn placing(&self, tree: &Tree, version: &Version, file_bytes: u64) -> Placing {
+        Placing {
             from_bytes: tree.options().separate_values_from_bytes,
             file_bytes,
             victims: gc::victims(&version.blobs),
             files: Arc::clone(&self.tables.values),
             set: Arc::clone(&version.blobs),
-        })
+            unnamed: BTreeMap::new(),
+        }
+    }
+
+    /// The files that only the log named, and that nothing points into once `change` has flushed the
+    /// memtable.
+    pub(crate) fn left_over(&self, mem: &Mem, change: &Change, head: Head) -> Vec<Freed> {
+        let mut files = mem.table.value_files();
+        files.retain(|meta| !change.values.iter().any(|adopted| adopted.file == meta.file));
+        files.iter().map(|meta| self.freed_values(meta, head)).collect()
     }
 
     /// A new value file.

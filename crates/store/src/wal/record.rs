@@ -10,14 +10,16 @@
 //!            | key bytes | value bytes       kind 1 put
 //!            | from bytes | to bytes         kind 2 range delete
 //!            | key bytes | operand bytes     kind 3 merge
+//!            | key bytes | lone bytes        kind 5 put of a value in a file of its own: `lone` is the
+//!                                            length of the value varint and the file's record, as the
+//!                                            MANIFEST would have it (blob/format.rs)
 //!            | delta zigzag varint           kind 16 count
 //! claim     := time_ms varint | incarnation u64 | claim id 16 | continues: position u64, tag 16
 //! bytes     := length varint | that many bytes
 //! ```
 //! A run's first operation has `first_seq`, each further one the next number; `skip` (at least 1) is
 //! how many numbers operations of other keyspaces took in between. So the operations of a batch are
-//! copied into a run as they stand, but for the first. Kinds 4 (single delete) and 5 (value pointer)
-//! are reserved, as in tables.
+//! copied into a run as they stand, but for the first. Kind 4 (single delete) is reserved, as in tables.
 
 use crate::batch::{Op, Span};
 use ringfort_base::codec::{DecodeError, Reader, Write};
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn reserved_kinds_are_refused() {
-        for kind in [4, 5, 6, 17, 127] {
+        for kind in [4, 6, 17, 127] {
             assert_eq!(only_op(1, &[kind, 0, 0]), Err(DecodeError::Variant(kind)));
             assert_eq!(only_op(1, &[kind | SKIPS, 1, 0, 0]), Err(DecodeError::Variant(kind)));
         }

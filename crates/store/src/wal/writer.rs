@@ -134,9 +134,13 @@ impl WalWriter {
     /// and the segment's key is never used again (R13).
     pub(crate) fn append(&mut self, entries: &[Entry], position: Seq, time_ms: u64) -> Result<Head> {
         if !self.reserved {
-            let reserved = self.file.allocate_for_appends(self.context.segment_bytes);
-            reserved.map_err(|e| Error::io("reserve space for", &super::path(self.number()), &e))?;
-            self.reserved = true;
+            match self.file.allocate_for_appends(self.context.segment_bytes) {
+                // It is a help: what is left of a nearly full disk may do for the group.
+                Err(e) if e.kind() != std::io::ErrorKind::StorageFull => {
+                    return Err(Error::io("reserve space for", &super::path(self.number()), &e));
+                }
+                _ => self.reserved = true,
+            }
         }
         self.append_group(entries, position, time_ms)
     }

@@ -16,6 +16,7 @@ use ringfort_store::engine::lsm::table::{TableMeta, table_path};
 use ringfort_trust::chain::{ChainReader, LogKind, SegmentHeader};
 use ringfort_trust::counter::{Counter, slot::VolumeCounter};
 use ringfort_trust::keyfile::{KeyFile, Mode};
+use ringfort_trust::keys::{KeyRing, Secret};
 use ringfort_trust::platform::Known;
 use ringfort_trust::{Anchor, Protection, Sealer, Suite};
 use std::collections::BTreeMap;
@@ -80,12 +81,14 @@ impl TableAt {
     }
 }
 
-/// A value file that the anchored MANIFEST names.
+/// A value file that the anchored MANIFEST names, or the log alone.
 #[derive(Clone)]
 pub struct ValuesAt {
     pub keyspace: KeyspaceId,
     pub path: String,
     pub meta: BlobMeta,
+    /// Only the log names it.
+    pub unnamed: bool,
     /// Its values (a piece each), its index and its footer.
     pub blocks: Vec<BlockAt>,
 }
@@ -219,11 +222,15 @@ pub fn dissect(machine: &Machine) -> Anatomy {
         TableAt { keyspace: *keyspace, level: *level, path, meta: meta.clone(), blocks }
     });
     let tables: Vec<TableAt> = tables.collect();
-    let values = edits.values.values().map(|(keyspace, meta)| {
+    let named = edits.values.values().cloned();
+    let unnamed = wal.iter().flat_map(|file| stored_values(file, &keys.ring, protection, &edits.domains));
+    let unnamed: Vec<_> = unnamed.filter(|(_, meta)| !edits.values.contains_key(&meta.file.0)).collect();
+    let values = named.chain(unnamed).map(|(keyspace, meta)| {
         let path = blob_path(meta.file);
         let bytes = machine.table_disk().bytes_of(&path).unwrap();
-        let blocks = value_blocks(&bytes, anchor.store, meta);
-        ValuesAt { keyspace: *keyspace, path, meta: meta.clone(), blocks }
+        let blocks = value_blocks(&bytes, anchor.store, &meta);
+        let unnamed = !edits.values.contains_key(&meta.file.0);
+        ValuesAt { keyspace, path, meta, unnamed, blocks }
     });
     let values: Vec<ValuesAt> = values.collect();
     let mut secrets = edits.keys;
@@ -233,6 +240,54 @@ pub fn dissect(machine: &Machine) -> Anatomy {
     Anatomy { anchor, wal, head, manifest, manifest_head, tables, values, secrets }
 }
 
+/// The value files that a segment commits, as `wal::record` documents it.
+fn stored_values(
+    file: &LogFile,
+    ring: &KeyRing,
+    protection: Protection,
+    domains: &BTreeMap<u32, [u8; 32]>,
+) -> Vec<(KeyspaceId, BlobMeta)> {
+    let sealer = |domain: u32| {
+        let key = domains.get(&domain).map(|key| Secret::from_verified(*key));
+        ring.log_sealer(protection, &file.header, LogKind::Wal, key.as_ref()).unwrap()
+    };
+    let sealers: BTreeMap<u32, Sealer> =
+        file.records.iter().map(|record| (record.domain, sealer(record.domain))).collect();
+    let mut reader = ChainReader::new(Untrusted::new(file.bytes.clone()), &file.header);
+    let mut found = Vec::new();
+    while let Ok(record) = reader.next(&mut |domain| sealers.get(&domain.0)) {
+        let mut r = Reader::new(&record.payload);
+        match r.u8().unwrap() {
+            1 => {}
+            3 => continue,
+            other => panic!("a record of kind {other}: a scene's runs are one record each"),
+        }
+        let (_time_ms, _first) = (r.varint().unwrap(), r.varint().unwrap());
+        while !r.is_empty() {
+            let kind = r.u8().unwrap();
+            if kind & 0x80 != 0 {
+                r.varint().unwrap();
+            }
+            match kind & 0x7f {
+                0 => drop(r.bytes(1 << 20).unwrap()),
+                1..=3 => drop((r.bytes(1 << 20).unwrap(), r.bytes(1 << 20).unwrap())),
+                5 => {
+                    let (_key, lone) = (r.bytes(1 << 20).unwrap(), r.bytes(1 << 10).unwrap());
+                    let mut lone = Reader::new(lone);
+                    let len = lone.varint().unwrap();
+                    let meta = BlobMeta::decode(&mut lone).unwrap();
+                    assert_eq!((meta.values, meta.data_bytes), (1, len + TAG_BYTES as u64));
+                    assert!(lone.is_empty());
+                    found.push((record.domain, meta));
+                }
+                16 => drop(r.varint().unwrap()),
+                other => panic!("an operation of kind {other}, which its documentation does not know"),
+            }
+        }
+    }
+    found
+}
+
 /// What the edits of a MANIFEST add up to, as far as an attacker cares.
 #[derive(Default)]
 struct Edits {
@@ -240,6 +295,8 @@ struct Edits {
     tables: BTreeMap<u64, (KeyspaceId, u8, TableMeta)>,
     values: BTreeMap<u64, (KeyspaceId, BlobMeta)>,
     keys: Vec<[u8; 32]>,
+    /// The keys of the keyspaces.
+    domains: BTreeMap<u32, [u8; 32]>,
     log_start: u64,
 }
 
@@ -250,10 +307,12 @@ impl Edits {
         while !r.is_empty() {
             match r.u8().unwrap() {
                 1 => {
-                    r.u32().unwrap();
+                    let id = r.u32().unwrap();
                     r.bytes(255).unwrap();
                     Self::options(&mut r);
-                    self.keys.push(r.array().unwrap());
+                    let key = r.array().unwrap();
+                    self.keys.push(key);
+                    self.domains.insert(id, key);
                     r.varint().unwrap();
                     r.u64().unwrap();
                 }

@@ -58,6 +58,8 @@ fn the_scene_has_everything_that_the_rows_aim_at() {
                 kind.name()
             );
         }
+        let named_by = |unnamed| anatomy.values.iter().any(move |file| file.unnamed == unnamed);
+        assert!(named_by(true) && named_by(false), "{mode}: value files of the log and of the MANIFEST");
         assert!(anatomy.head.0 >= 3, "{mode}: anchored segments: {:?}", anatomy.head);
         assert!(
             anatomy.wal.len() > anatomy.head.0 + 1

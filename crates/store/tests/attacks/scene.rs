@@ -105,6 +105,12 @@ impl<'m> Author<'m> {
                     batch.put(self.keyspaces[*k], key.clone(), value.clone());
                     self.view[*k].insert(key.clone(), value.clone());
                 }
+                Change::PutStored(k, key, value) => {
+                    let mut writer = self.store.value_writer();
+                    writer.write(value)?;
+                    batch.put_stored(self.keyspaces[*k], key, writer.finish()?);
+                    self.view[*k].insert(key.clone(), value.clone());
+                }
                 Change::Delete(k, key) => {
                     batch.delete(self.keyspaces[*k], key.clone());
                     self.view[*k].remove(key);
@@ -158,6 +164,8 @@ pub fn is_values(path: &str) -> bool {
 
 pub enum Change {
     Put(usize, Vec<u8>, Vec<u8>),
+    /// A put whose value was written by the piece, to a file of its own.
+    PutStored(usize, Vec<u8>, Vec<u8>),
     Delete(usize, Vec<u8>),
     DeleteRange(usize, Vec<u8>, Vec<u8>),
 }
@@ -328,6 +336,10 @@ fn write_log_only(author: &mut Author<'_>, moments: &mut Vec<(String, Moment)>) 
     for n in 0..60 {
         let changes = [put(0, 400 + n, 3), put(1, 400 + n, 3)];
         author.commit(if n % 5 == 0 { &changes } else { &changes[..1] }, Level::Fresh).unwrap();
+        if n % 20 == 5 {
+            // A value file that the log names and no MANIFEST does.
+            author.commit(&[Change::PutStored(3, key(2000 + n), value(2000 + n, 3))], Level::Fresh).unwrap();
+        }
         if n % 20 == 10 {
             moments.push((format!("{n} commits before the end"), Moment::of(author.machine)));
         }

@@ -69,6 +69,7 @@ impl Machine {
             mode: Some(self.mode),
             segment_bytes: 64 << 10,
             memory_budget: 8 << 20,
+            stored_values_from_bytes: 50,
             ..StoreOptions::default()
         }
     }

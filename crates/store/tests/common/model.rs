@@ -11,7 +11,7 @@
 
 use crate::common::dump;
 use ringfort_base::KeyspaceId;
-use ringfort_store::{CannotMerge, MergeOperator, Store, WriteBatch};
+use ringfort_store::{CannotMerge, MergeOperator, Store, StoredValue, WriteBatch};
 use std::collections::BTreeMap;
 
 /// A keyspace's content.
@@ -59,6 +59,8 @@ impl MergeOperator for Prepend {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     Put(usize, Vec<u8>, Vec<u8>),
+    /// A put whose value was written by the piece, before the batch.
+    PutStored(usize, Vec<u8>, Vec<u8>),
     Merge(usize, Vec<u8>, Vec<u8>, Operator),
     Delete(usize, Vec<u8>),
     DeleteRange(usize, Vec<u8>, Vec<u8>),
@@ -69,7 +71,7 @@ pub enum Change {
 pub fn apply(state: &mut State, commit: &[Change]) {
     for change in commit {
         match change {
-            Change::Put(ks, key, value) => {
+            Change::Put(ks, key, value) | Change::PutStored(ks, key, value) => {
                 state[*ks].entries.insert(key.clone(), value.clone());
             }
             Change::Merge(ks, key, operand, operator) => {
@@ -92,19 +94,30 @@ pub fn apply(state: &mut State, commit: &[Change]) {
     }
 }
 
+/// A value that is written by the piece, in pieces that are none of the store's.
+pub fn stored(store: &Store, value: &[u8]) -> ringfort_base::Result<StoredValue> {
+    let mut writer = store.value_writer();
+    value.chunks((value.len() / 3).max(7)).try_for_each(|piece| writer.write(piece))?;
+    assert_eq!(writer.len(), value.len());
+    writer.finish()
+}
+
 /// The batch that the store is given.
-pub fn batch(ids: &[KeyspaceId], commit: &[Change]) -> WriteBatch {
+pub fn batch(store: &Store, ids: &[KeyspaceId], commit: &[Change]) -> ringfort_base::Result<WriteBatch> {
     let mut batch = WriteBatch::new();
     for change in commit {
         match change {
             Change::Put(ks, key, value) => batch.put(ids[*ks], key.clone(), value.clone()),
+            Change::PutStored(ks, key, value) => {
+                batch.put_stored(ids[*ks], key, stored(store, value)?);
+            }
             Change::Merge(ks, key, operand, _) => batch.merge(ids[*ks], key, operand),
             Change::Delete(ks, key) => batch.delete(ids[*ks], key.clone()),
             Change::DeleteRange(ks, from, to) => batch.delete_range(ids[*ks], from.clone(), to.clone()),
             Change::Count(ks, delta) => batch.count(ids[*ks], *delta),
         }
     }
-    batch
+    Ok(batch)
 }
 
 /// How the store's process ended.
@@ -203,7 +216,10 @@ impl History {
             let entries: BTreeMap<_, _> = dump(store, id).map_err(failed)?.into_iter().collect();
             let count = store.count(id).map_err(failed)?.value;
             let touched = self.commits.iter().flatten().filter_map(|change| match change {
-                Change::Put(ks, key, _) | Change::Merge(ks, key, ..) | Change::Delete(ks, key)
+                Change::Put(ks, key, _)
+                | Change::PutStored(ks, key, _)
+                | Change::Merge(ks, key, ..)
+                | Change::Delete(ks, key)
                     if *ks == index =>
                 {
                     Some(key)

@@ -47,6 +47,7 @@ fn change() -> impl Strategy<Value = Change> {
     let ks = 0..KEYSPACES;
     prop_oneof![
         10 => (ks.clone(), key(), value()).prop_map(|(ks, key, value)| Change::Put(ks, key, value)),
+        3 => (ks.clone(), key(), value()).prop_map(|(ks, key, value)| Change::PutStored(ks, key, value)),
         6 => (ks.clone(), key(), value())
             .prop_map(|(ks, key, operand)| Change::Merge(ks, key, operand, operator(ks))),
         4 => (ks.clone(), key()).prop_map(|(ks, key)| Change::Delete(ks, key)),
@@ -148,7 +149,9 @@ impl Mirror {
         match op {
             Op::Commit(changes, level) => {
                 self.history.commits.push(changes.clone());
-                common::commit(&self.store, batch(&self.ids, changes), *level).map_err(failed)?;
+                batch(&self.store, &self.ids, changes)
+                    .and_then(|batch| common::commit(&self.store, batch, *level))
+                    .map_err(failed)?;
                 self.history.applied = self.history.commits.len();
                 if *level > Level::Buffered {
                     self.history.durable = self.history.applied;

@@ -1,8 +1,8 @@
 //! The suite: each check gets a store of its own.
 
 use crate::common::{Machine, dump, get, put, settle};
-use crate::model::Prepend;
-use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::model::{Prepend, stored};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, KEY_BYTES_MAX};
 use ringfort_base::{ErrorKind, KeyspaceId, Level};
 use ringfort_store::{KeyspaceOptions, Snapshot, Store, WriteBatch};
 use ringfort_trust::keyfile::Mode;
@@ -30,7 +30,7 @@ impl Setup {
 /// Runs every check.
 pub fn conformance(setup: &Setup) {
     type Check = fn(&Setup);
-    let checks: [(&str, Check); 18] = [
+    let checks: [(&str, Check); 19] = [
         ("points", points),
         ("range deletes", range_deletes),
         ("batches are atomic over keyspaces", batches),
@@ -38,6 +38,7 @@ pub fn conformance(setup: &Setup) {
         ("iterators", iterators),
         ("iterators stand still", iterators_stand_still),
         ("empty keys and values", empty),
+        ("values by the piece", stored_values),
         ("counts", counts),
         ("merges", merges),
         ("merges that cannot be carried out", failing_merges),
@@ -322,18 +323,69 @@ fn empty(setup: &Setup) {
     at_every_depth(&store, ks, |place| assert_eq!(get(&store, ks, b"").unwrap(), None, "{place}"));
 }
 
-/// Once, with the largest that is allowed; and one byte more is refused.
+/// Values that are written by the piece, short ones and ones with files of their own, are values.
+fn stored_values(setup: &Setup) {
+    let (machine, store, ks) = setup.open();
+    let value = |len: usize| (0..len).map(|i| (i % 253) as u8).collect::<Vec<u8>>();
+    let lens = [0, 1, 49, 50, 51, 400, 3000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 19];
+    let rows: Entries = lens.iter().map(|len| (format!("key {len:08}").into_bytes(), value(*len))).collect();
+    set(&store, ks, b"key", b"before");
+    for (key, value) in &rows {
+        write(&store, |batch| batch.put_stored(ks, key, stored(&store, value).unwrap()));
+    }
+    let at_first = store.snapshot();
+    // Overwritten by an ordinary value, by another of its kind, removed.
+    write(&store, |batch| batch.put(ks, &rows[4].0, b"new"));
+    write(&store, |batch| batch.put_stored(ks, &rows[5].0, stored(&store, &value(700)).unwrap()));
+    delete(&store, ks, &rows[6].0);
+    let mut expected = rows.clone();
+    expected[4].1 = b"new".to_vec();
+    expected[5].1 = value(700);
+    expected.remove(6);
+    expected.insert(0, (b"key".to_vec(), b"before".to_vec()));
+    let check = |store: &Store, place: &str| {
+        assert!(dump(store, ks).unwrap() == expected, "{place}");
+        let keys: Vec<&[u8]> = expected.iter().map(|(key, _)| key.as_slice()).collect();
+        let answer = store.multi_get(ks, &keys, None).unwrap();
+        for ((key, value), many) in expected.iter().zip(answer.value) {
+            assert!(get(store, ks, key).unwrap().as_ref() == Some(value), "{place}: {} bytes", value.len());
+            assert!(many.unwrap() == *value, "{place}");
+            let mut reader = store.value_reader(ks, key, None).unwrap().value.unwrap();
+            assert_eq!((reader.len(), reader.is_empty()), (value.len(), value.is_empty()));
+            for at in [0, 1, value.len() / 2, value.len().saturating_sub(1)] {
+                let bytes = reader.read_at(at).unwrap();
+                assert!(!bytes.is_empty() || at >= value.len());
+                assert!(*bytes == value[at.min(value.len())..][..bytes.len()], "{place}: from {at}");
+            }
+            assert_eq!(reader.read_at(value.len()).unwrap(), b"");
+            assert!(reader.into_value().unwrap() == *value, "{place}");
+        }
+        assert!(store.value_reader(ks, b"none", None).unwrap().value.is_none());
+    };
+    check(&store, "before anything");
+    assert!(range(&store, ks, b"key 0", None, false, &at_first) == rows, "a snapshot");
+    assert!(range(&store, ks, b"key 0", None, true, &at_first).into_iter().rev().eq(rows.iter().cloned()));
+    drop(store);
+    let store = machine.after_kill().open().unwrap();
+    check(&store, "recovered from the log");
+    at_every_depth(&store, ks, |place| check(&store, place));
+    store.verify_checksums().unwrap();
+}
+
+/// Once, with the largest that a batch may hold; and one byte more is refused.
 pub fn the_largest_key_and_value(setup: &Setup) {
     let (machine, store, ks) = setup.open();
     let key = vec![b'k'; KEY_BYTES_MAX];
-    let value: Vec<u8> = (0..VALUE_BYTES_MAX).map(|i| (i % 251) as u8).collect();
+    let value: Vec<u8> = (0..BATCH_VALUE_BYTES_MAX).map(|i| (i % 251) as u8).collect();
     put(&store, ks, &key, &value, Level::Durable).unwrap();
     assert!(get(&store, ks, &key).unwrap() == Some(value.clone()), "in the memtable");
-    for (key, value) in [(vec![0; KEY_BYTES_MAX + 1], Vec::new()), (Vec::new(), vec![0; VALUE_BYTES_MAX + 1])]
+    for (key, value) in
+        [(vec![0; KEY_BYTES_MAX + 1], Vec::new()), (Vec::new(), vec![0; BATCH_VALUE_BYTES_MAX + 1])]
     {
         let mut batch = WriteBatch::new();
         batch.put(ks, key, value);
-        assert_eq!(store.submit(batch).unwrap_err().kind(), ErrorKind::Invalid);
+        let error = store.submit(batch).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains("at most"), "{error}");
     }
     drop(store);
     let store = machine.after_kill().open().unwrap();
@@ -341,7 +393,7 @@ pub fn the_largest_key_and_value(setup: &Setup) {
     store.flush(None).unwrap();
     assert!(get(&store, ks, &key).unwrap() == Some(value.clone()), "in a table");
     assert!(dump(&store, ks).unwrap() == [(key, value)], "by an iterator");
-    assert!(store.verify_checksums().unwrap() > VALUE_BYTES_MAX as u64);
+    assert!(store.verify_checksums().unwrap() > BATCH_VALUE_BYTES_MAX as u64);
 }
 
 fn counts(setup: &Setup) {

@@ -20,6 +20,10 @@ pub enum Step {
     Put(Level),
     /// A batch over both keyspaces, with merges, a delete and a count.
     Both,
+    /// A batch over both keyspaces with values that were written by the piece, to files of their own.
+    Stored(Level),
+    /// Such a value, which nobody commits.
+    GiveUp,
     /// Every key of keyspace b, in one batch: one value file.
     Many,
     /// A range delete over what keyspace a holds.
@@ -58,7 +62,7 @@ pub const ALPHABET: [Step; 9] = [
 /// Any step, for long runs: the ordinary ones more often.
 pub fn any_step(rng: &mut SplitMix64) -> Step {
     let level = Level::ALL[rng.below(3) as usize];
-    match rng.below(21) {
+    match rng.below(25) {
         0..=5 => Step::Put(level),
         6 => Step::Many,
         7..=9 => Step::Both,
@@ -70,6 +74,8 @@ pub fn any_step(rng: &mut SplitMix64) -> Step {
         17 => Step::Anchor,
         18 => Step::Create,
         19 => Step::Load,
+        20..=22 => Step::Stored(level),
+        23 => Step::GiveUp,
         _ => Step::Reopen,
     }
 }
@@ -105,7 +111,13 @@ pub struct Run {
 }
 
 pub fn options(mode: Mode) -> StoreOptions {
-    StoreOptions { mode: Some(mode), segment_bytes: 4096, memory_budget: 1 << 20, ..StoreOptions::default() }
+    StoreOptions {
+        mode: Some(mode),
+        segment_bytes: 4096,
+        memory_budget: 1 << 20,
+        stored_values_from_bytes: 100,
+        ..StoreOptions::default()
+    }
 }
 
 impl Run {
@@ -177,13 +189,12 @@ impl Run {
     }
 
     fn commit(&mut self, commit: Vec<Change>, level: Level) -> Result<()> {
-        let batch = model::batch(&self.ids, &commit);
         let submitted = {
             let mut history = self.history.lock();
-            history.commits.push(commit);
+            history.commits.push(commit.clone());
             history.commits.len()
         };
-        let ticket = self.store().apply(batch)?;
+        let ticket = self.store().apply(model::batch(self.store(), &self.ids, &commit)?)?;
         self.history.lock().applied = submitted;
         if level > Level::Buffered {
             self.wait(ticket.position, level)?;
@@ -241,6 +252,17 @@ impl Run {
                 ];
                 self.commit(batch, Level::Buffered)
             }
+            Step::Stored(level) => {
+                let other = format!("key {}", (n + 1) % 7).into_bytes();
+                let batch = vec![
+                    Change::PutStored(0, key.clone(), value(300)),
+                    Change::Put(1, other.clone(), value(20)),
+                    Change::PutStored(1, key, value(400)),
+                    Change::Merge(1, other, value(10), Operator::Append),
+                ];
+                self.commit(batch, level)
+            }
+            Step::GiveUp => model::stored(self.store(), &value(300)).map(drop),
             Step::Many => {
                 let put = |key| Change::Put(1, format!("key {key}").into_bytes(), value(40));
                 self.commit((0..7).map(put).collect(), Level::Buffered)

@@ -170,6 +170,14 @@ fn fingerprint(machine: &Machine, history: &History, end: End, depth: usize) -> 
     hasher.finish()
 }
 
+/// A value file that nothing names is not there any more.
+fn no_value_file_is_left_over(machine: &Machine, store: &Store) -> Result<(), String> {
+    let there = machine.table_disk().files().into_keys().filter(|path| path.ends_with(".blob")).count();
+    let files = |(_, id): (String, _)| store.value_files(id).map_or(0, |files| files.0);
+    let named: usize = store.keyspaces().into_iter().map(files).sum();
+    if there == named { Ok(()) } else { Err(format!("{there} value files for {named} that are named")) }
+}
+
 /// Opens the store, compares it with its history, goes on with it, and opens it once more.
 pub fn examine(machine: &Machine, history: &History, end: End, settle: bool) -> Result<(), String> {
     examine_with(options, machine, history, end, settle)
@@ -198,7 +206,8 @@ fn examine_with(
     if !ids.is_empty() {
         let changes: Vec<Change> =
             (0..ids.len()).map(|ks| Change::Put(ks, b"after".to_vec(), b"the crash".to_vec())).collect();
-        common::commit(&store, batch(&ids, &changes), Level::Fresh)
+        batch(&store, &ids, &changes)
+            .and_then(|batch| common::commit(&store, batch, Level::Fresh))
             .map_err(|e| format!("cannot go on: {e}"))?;
         history.commits.push(changes);
         (history.applied, history.durable) = (1, 1);
@@ -207,6 +216,7 @@ fn examine_with(
         let settled = store.flush(None).and_then(|()| common::settle(&store));
         settled.map_err(|e| format!("background work fails: {e}"))?;
         store.verify_checksums().map_err(|e| format!("the tables do not verify: {e}"))?;
+        no_value_file_is_left_over(machine, &store)?;
     }
     let life = store.incarnation();
     store.close().map_err(|e| format!("cannot close: {e}"))?;

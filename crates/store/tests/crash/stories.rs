@@ -63,6 +63,21 @@ fn control_a_lying_sync_behind_the_anchor_is_refused_as_a_rollback() {
     }
 }
 
+/// The file of a value by the piece, or its name, that was not synced before the log names it: refused, as
+/// it would be if the host had taken it.
+#[test]
+fn control_a_lying_sync_of_a_value_by_the_piece_is_noticed() {
+    for mode in MODES {
+        let steps = [Step::Stored(Level::Durable)];
+        let (file, dir) = ((Op::Sync, ".blob"), (Op::SyncDir, "tables"));
+        for (op, name) in [file, dir] {
+            let why = with_lies(mode, &steps, move |called, path| called == op && path.ends_with(name));
+            let why = why.expect_err("a value that was acknowledged is gone");
+            assert!(why.contains("an honest crash is refused") && why.contains("tables/"), "{mode}: {why}");
+        }
+    }
+}
+
 /// A directory sync that is left out loses the name of a rotated segment, or of a table.
 #[test]
 fn control_a_missing_directory_sync_is_noticed() {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("hostile_directory", |data| {
         let _ = body::hostile(data);
     }),
@@ -28,6 +28,7 @@ const TARGETS: [Target; 8] = [
     ("sst_filter", fuzzing::filter),
     ("sst_footer", fuzzing::footer),
     ("value_file", fuzzing::value_file),
+    ("merge", fuzzing::merge),
 ];
 
 fn dir(target: &str) -> PathBuf {
@@ -129,6 +130,12 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
         ("remove-values", &[14, 1, 0, 0, 0, 9]),
     ] {
         seeds.push(("manifest", name.to_owned(), edit.to_vec()));
+    }
+    for name in ["add_u64", "max", "min", "append", "append:2c"] {
+        let mut merge = vec![name.len() as u8];
+        merge.extend(name.as_bytes());
+        merge.extend([&[1][..], &[8, 1, 0, 0, 0, 0, 0, 0, 0].repeat(3), &[0]].concat());
+        seeds.push(("merge", name.replace(':', "-"), merge));
     }
     for what in 0..14u8 {
         seeds.push((

@@ -402,6 +402,33 @@ fn r6_a_waiting_reader_is_enough() {
     assert!(store.frontier(Level::Fresh) >= position);
 }
 
+/// What the pace of the operations is taken from: what an operation released, and what was submitted by
+/// its end, before any of the released could write again.
+#[test]
+fn a_round_says_what_it_released_and_what_was_under_way() {
+    let machine = Machine::new(MODES[0], 12);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let submit = || {
+        let mut batch = WriteBatch::new();
+        batch.put(ks, b"k", b"v");
+        store.submit(batch).unwrap()
+    };
+    let before = store.frontier(Level::Fresh);
+    let (_, second) = (submit(), submit());
+    let wait = store.wait_commit(second, Level::Fresh);
+    store.log_step().unwrap();
+    store.sync_step().unwrap();
+    let third = submit();
+    let round = store.anchor().unwrap().expect("somebody waits");
+    let fourth = submit();
+    assert_eq!((round.before, round.after), (before, second.position));
+    assert_eq!(round.submitted, third.position);
+    assert!(round.submitted < fourth.position);
+    assert!(wait.is_ready() && store.frontier(Level::Fresh) == second.position);
+    assert!(store.anchor().unwrap().is_none(), "nobody asks for more");
+}
+
 #[test]
 fn r7_a_request_or_a_clean_stop_anchors_everything() {
     for mode in MODES {

@@ -119,7 +119,9 @@ texts! {
     /// `SETRANGE` before the beginning.
     OFFSET_OUT_OF_RANGE = "ERR offset is out of range";
     /// A value would exceed the largest size.
-    STRING_TOO_LONG = "ERR string exceeds maximum allowed size (64 MiB)";
+    STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    /// A value of a hash exceeds the largest size.
+    FIELD_VALUE_TOO_LONG = "ERR field value exceeds maximum allowed size (64 MiB)";
     /// A key exceeds the largest size.
     KEY_TOO_LONG = "ERR key exceeds maximum allowed size (64 KiB)";
     /// `RENAME`, `OBJECT`, ... of an absent key.

@@ -21,7 +21,7 @@
 //! CR LF. Redis skips both unseen, which lets two parsers in a row disagree about a stream.
 
 use ringfort_base::limits::{
-    RESP_ARGS_MAX, RESP_INLINE_BYTES_MAX, UNAUTHENTICATED_BYTES_MAX, VALUE_BYTES_MAX,
+    BATCH_VALUE_BYTES_MAX, RESP_ARGS_MAX, RESP_INLINE_BYTES_MAX, UNAUTHENTICATED_BYTES_MAX,
 };
 use thiserror::Error;
 
@@ -93,9 +93,15 @@ impl Limits {
             // Positions within a request are 32 bits wide.
             request_bytes_max: request_bytes_max.min(u32::MAX as usize),
             args_max: RESP_ARGS_MAX,
-            bulk_bytes_max: VALUE_BYTES_MAX + BULK_SLACK_BYTES,
+            bulk_bytes_max: BATCH_VALUE_BYTES_MAX + BULK_SLACK_BYTES,
             authenticated: true,
         }
+    }
+
+    /// With another bound on one argument; a little more is read, for its command to refuse.
+    #[must_use]
+    pub const fn with_bulk_bytes_max(self, bytes: usize) -> Self {
+        Self { bulk_bytes_max: bytes + BULK_SLACK_BYTES, ..self }
     }
 
     /// The bound on a whole request, bytes.

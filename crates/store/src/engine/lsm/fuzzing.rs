@@ -1,8 +1,9 @@
 //! Bodies of fuzz targets: arbitrary bytes as the *plaintext* of a block, as if its seal had
-//! verified. Each must end in a typed error or a bounded walk; fuzz targets and a replay test call them.
+//! verified, and as operands of merges. Each must end in a typed error or a bounded walk; fuzz targets
+//! and a replay test call them.
 
 use super::blob::format::{BlobFooter, decode_index};
-use super::blob::{BlobMeta, BlobPointer};
+use super::blob::{BlobMeta, BlobPointer, LoneValue};
 use super::filter::{Filter, hash_key};
 use super::key::{Trailer, cmp_internal};
 use super::table::block::{Block, BlockCursor, Content};
@@ -11,6 +12,7 @@ use super::table::index::Index;
 use super::table::meta::TableMeta;
 use super::table::properties::Properties;
 use super::table::reader::{collect_tombstones, decode_handle};
+use crate::merge::MergeOperators;
 use ringfort_base::codec::Reader;
 use ringfort_base::{FileNo, Seq};
 use std::sync::Arc;
@@ -98,11 +100,19 @@ pub fn footer(data: &[u8]) {
     }
 }
 
-/// A value pointer, value index, footer or the MANIFEST's record of a value file, by the first byte:
+/// A value pointer, value index, footer, the MANIFEST's record of a value file or the log's, by the first byte:
 /// what decodes encodes to the same bytes, and its extents are sound.
 pub fn value_file(data: &[u8]) {
     let Some((which, data)) = data.split_first() else { return };
-    match which % 4 {
+    match which % 5 {
+        4 => {
+            if let Ok(lone) = LoneValue::decode(data) {
+                let mut again = Vec::new();
+                lone.encode(&mut again);
+                assert_eq!(again, data, "values of the log are canonical");
+                assert_eq!(lone.pointer().end(), lone.meta.data_bytes, "it fills its file");
+            }
+        }
         0 => {
             if let Ok(pointer) = BlobPointer::decode(data) {
                 let mut again = Vec::new();
@@ -136,6 +146,28 @@ pub fn value_file(data: &[u8]) {
                 meta.encode(&mut again);
                 assert_eq!(again, data[..data.len() - reader.remaining()], "records are canonical");
             }
+        }
+    }
+}
+
+/// A merge: the operator's name, whether there is a value, and it and the operands, each behind its
+/// length. A name has one spelling; merging a part first changes nothing, wherever the part is.
+pub fn merge(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    let Ok(name) = reader.str(255) else { return };
+    let Some(operator) = MergeOperators::default().find(name) else { return };
+    assert_eq!(operator.name(), name, "an operator has one name");
+    let Ok(exists) = reader.bool() else { return };
+    let parts: Vec<&[u8]> = std::iter::from_fn(|| reader.bytes(255).ok()).take(12).collect();
+    let (existing, operands) = if exists { parts.split_at(1.min(parts.len())) } else { parts.split_at(0) };
+    let existing = existing.first().copied();
+    let whole = operator.full_merge(b"key", existing, operands);
+    for from in 0..operands.len() {
+        for to in from + 2..=operands.len() {
+            let Some(part) = operator.partial_merge(b"key", &operands[from..to]) else { continue };
+            let (before, after) = (&operands[..from], &operands[to..]);
+            let merged: Vec<&[u8]> = [before, &[part.as_slice()], after].concat();
+            assert_eq!(operator.full_merge(b"key", existing, &merged), whole, "{name}: {from}..{to}");
         }
     }
 }
@@ -206,6 +238,7 @@ mod tests {
                 filter(data);
                 footer(data);
                 value_file(data);
+                merge(data);
             }
         }
     }
@@ -226,6 +259,28 @@ mod tests {
             range_tombstones: 3,
         }
         .encode();
+        let meta = BlobMeta {
+            file: FileNo(300),
+            file_bytes: 3_000_100,
+            protection: ringfort_trust::Protection::Checksummed,
+            key: ringfort_trust::keys::Secret::from_verified([7; 32]),
+            footer: BlockHandle { offset: 3_000_060, sealed_len: 40, codec: Compression::None },
+            footer_tag: ringfort_trust::Tag([3; 16]),
+            values: 1,
+            data_bytes: 3_000_048,
+            epoch: ringfort_base::Epoch(1),
+        };
+        let mut lone = vec![4];
+        LoneValue { meta, payload_len: 3_000_000 }.encode(&mut lone);
+        assert!(LoneValue::decode(&lone[1..]).is_ok() && lone.len() <= LoneValue::ENCODED_BYTES_MAX);
+        for at in 1..lone.len() {
+            for byte in 0..=255 {
+                let mut bytes = lone.clone();
+                bytes[at] = byte;
+                value_file(&bytes);
+            }
+            value_file(&lone[..at]);
+        }
         let filter_bytes = crate::engine::lsm::filter::build(&[1, 2, 3], 10);
         for at in 0..sound.len() {
             for byte in 0..=255 {

@@ -33,7 +33,8 @@ pub enum Kind {
     /// The key's value is what the keyspace's merge operator makes of the older one and this operand.
     Merge = 3,
     /// The key has a value that lies in a value file; the entry holds its
-    /// [pointer](super::blob::BlobPointer). Only in tables: memtables and the log hold values.
+    /// [pointer](super::blob::BlobPointer). In tables, and in a memtable for a value that was written
+    /// to its file before it was named.
     ValuePointer = 5,
 }
 

@@ -8,9 +8,13 @@
 //! footer  := version u8 (1) | index handle | values varint                            kind 10
 //! pointer := file varint | offset varint | payload length varint | codec u8           in a table
 //! use     := file varint | values varint | bytes on disk varint            in a table's record
+//! lone    := payload length varint | meta                                   in the log: kind 5
 //! meta    := version u8 (1) | file varint | file bytes varint | protection u8 | key 32
 //!          | footer handle | footer tag 16 | values varint | data bytes varint | epoch u32
 //! ```
+//!
+//! The value of a file that holds nothing else, written before anything named it, is named by the log
+//! alone until a flush: the log's entry has the file's record in it, and so all that reading takes.
 //!
 //! Values fill the file from its beginning without gaps, so the lengths in the index say where each
 //! one lies. A pointer needs neither index nor footer: it says all that reading its value takes.
@@ -18,7 +22,7 @@
 use crate::engine::lsm::table::format::BlockHandle;
 use crate::options::Compression;
 use ringfort_base::codec::{DecodeError, Reader, Write};
-use ringfort_base::limits::{RECORD_BYTES_MAX, TAG_BYTES, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, RECORD_BYTES_MAX, TAG_BYTES, VALUE_BYTES_MAX};
 use ringfort_base::{Epoch, FileNo};
 use ringfort_trust::keys::Secret;
 use ringfort_trust::{Protection, Tag};
@@ -76,6 +80,13 @@ impl BlobPointer {
     pub const fn sealed_len(&self) -> u64 {
         let pieces = (self.payload_len as u64).div_ceil(PIECE_BYTES_MAX as u64);
         self.payload_len as u64 + pieces * TAG_BYTES as u64
+    }
+
+    /// Whether the value is longer than a batch may hold: nothing but a reader by the piece, and who
+    /// asks for it whole, holds it.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        self.payload_len as usize > BATCH_VALUE_BYTES_MAX
     }
 
     /// The first byte behind the value.
@@ -163,6 +174,48 @@ impl BlobFooter {
         }
         let footer = Self { index: BlockHandle::decode(&mut r)?, values: r.varint()? };
         r.finish().map(|()| footer)
+    }
+}
+
+/// A value that has a file to itself, as the log names it before the MANIFEST does.
+pub struct LoneValue {
+    /// The file.
+    pub meta: BlobMeta,
+    /// Bytes of the value, which is not compressed.
+    pub payload_len: u32,
+}
+
+impl LoneValue {
+    /// No encoded one is longer, bytes.
+    pub(crate) const ENCODED_BYTES_MAX: usize = 1 << 8;
+
+    /// Appends it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_varint(u64::from(self.payload_len));
+        self.meta.encode(out);
+    }
+
+    /// Reads it; nothing may follow.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is none, or the file is not of this one value.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let lone = Self { payload_len: r.varint32()?, meta: BlobMeta::decode(&mut r)? };
+        r.finish()?;
+        let length_is_right = (1..=VALUE_BYTES_MAX).contains(&(lone.payload_len as usize))
+            && lone.pointer().end() == lone.meta.data_bytes;
+        if lone.meta.values != 1 || !length_is_right {
+            return Err(DecodeError::Meaning("a value is not the only one of its file"));
+        }
+        Ok(lone)
+    }
+
+    /// Where the value lies.
+    #[must_use]
+    pub const fn pointer(&self) -> BlobPointer {
+        let Self { meta, payload_len } = self;
+        BlobPointer { file: meta.file, offset: 0, payload_len: *payload_len, codec: Compression::None }
     }
 }
 

@@ -27,6 +27,13 @@
 //!   moves what lives there to a new file. A file to which no table points any more leaves the
 //!   version in the same edit; it is deleted by the rule of tables (R8), when nobody reads it.
 //!
+//! - *Values longer than a batch may hold* come by the piece ([`StoredValue`]). Such a value has a file to
+//!   itself, synced with its directory before its batch is submitted. The record of the log that
+//!   commits it carries the file's whole record ([`LoneValue`]): it is all that names the file until a
+//!   flush *adopts* it, by an edit that names it in the MANIFEST with the table that points to it. So there is
+//!   no moment at which something names a file that is not whole; and a file that nothing names, whose
+//!   writer never committed, is removed by whoever gives it up, or by the next open.
+//!
 //! [`separate_values_from_bytes`]: crate::KeyspaceOptions::separate_values_from_bytes
 
 mod cache;
@@ -35,14 +42,17 @@ pub(crate) mod gc;
 mod reader;
 pub(crate) mod separate;
 mod set;
+pub(crate) mod stored;
 mod writer;
 
 pub use cache::ApartValue;
-pub use format::{BlobMeta, BlobPointer, BlobUse};
+pub use format::{BlobMeta, BlobPointer, BlobUse, LoneValue};
 pub(crate) use reader::Cursors;
 pub use reader::{BlobFile, BlobFiles};
 pub(crate) use separate::Separator;
 pub(crate) use set::{BlobSet, Uses};
+pub(crate) use stored::Stored;
+pub use stored::StoredValue;
 pub use writer::BlobWriter;
 
 use super::table::TABLE_DIR;

@@ -1,11 +1,13 @@
 //! Reading values: an open value file, and all of a store's, through the block cache.
 
 use super::cache::{ApartValue, ValueCache};
-use super::format::{BlobFooter, BlobMeta, BlobPointer, decode_index};
-use super::{BlobSet, blob_path};
+use super::format::{BlobFooter, BlobMeta, BlobPointer, PIECE_BYTES_MAX, decode_index};
+use super::{BlobSet, BlobWriter, blob_path};
 use crate::engine::lsm::cache::BlockCache;
+use crate::engine::lsm::sealed_output::Sealing;
 use crate::engine::lsm::table::format::{BlockHandle, BlockKind, Place, Plain, SealedFile, decompress};
 use crate::engine::lsm::table_cache::FixedHash;
+use crate::options::Compression;
 use crate::value::Value;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, UnitWeighter};
@@ -77,19 +79,8 @@ impl BlobFile {
 
     /// The payload of a value, verified.
     pub(crate) fn payload(&self, pointer: &BlobPointer, mut window: Option<&mut Window>) -> Result<Vec<u8>> {
-        if pointer.end() > self.meta.data_bytes {
-            return Err(self.inconsistent(pointer, "a pointer reaches behind the values"));
-        }
-        let mut open = |piece: &BlockHandle| {
-            let sealed = match window.as_deref_mut() {
-                Some(window) => window.read(&self.file, piece)?,
-                None => {
-                    let len = piece.sealed_len as usize;
-                    self.file.read(self.file.buffers.take(len), piece.offset, len)?
-                }
-            };
-            Ok(self.file.open_sealed(BlockKind::Value, piece, sealed)?.into_inner())
-        };
+        self.check_extent(pointer)?;
+        let mut open = |piece: &BlockHandle| self.open_piece(piece, window.as_deref_mut());
         let mut pieces = pointer.pieces();
         let mut payload = pieces.next().map_or_else(|| Ok(Vec::new()), |first| open(&first))?;
         for piece in pieces {
@@ -97,6 +88,24 @@ impl BlobFile {
             payload.extend_from_slice(&open(&piece)?);
         }
         Ok(payload)
+    }
+
+    fn check_extent(&self, pointer: &BlobPointer) -> Result<()> {
+        if pointer.end() > self.meta.data_bytes {
+            return Err(self.inconsistent(pointer, "a pointer reaches behind the values"));
+        }
+        Ok(())
+    }
+
+    fn open_piece(&self, piece: &BlockHandle, window: Option<&mut Window>) -> Result<Vec<u8>> {
+        let sealed = match window {
+            Some(window) => window.read(&self.file, piece)?,
+            None => {
+                let len = piece.sealed_len as usize;
+                self.file.read(self.file.buffers.take(len), piece.offset, len)?
+            }
+        };
+        Ok(self.file.open_sealed(BlockKind::Value, piece, sealed)?.into_inner())
     }
 
     fn unpack(&self, pointer: &BlobPointer, payload: Vec<u8>) -> Result<Vec<u8>> {
@@ -119,17 +128,32 @@ impl BlobFile {
         Ok(pointers)
     }
 
-    /// Calls `take` with every value of the file: its pointer, its payload.
+    /// Writes every value of the file to another one, payloads as they are, by the piece: each lies there
+    /// where it lies here.
     ///
     /// # Errors
-    /// As [`BlobFile::open`], for the first value that fails; what `take` returns.
-    pub(crate) fn for_each(&self, mut take: impl FnMut(&BlobPointer, Vec<u8>) -> Result<()>) -> Result<()> {
+    /// As [`BlobFile::open`], for the first value that fails; those of the writer.
+    pub(crate) fn copy_to(&self, writer: &mut BlobWriter) -> Result<()> {
         let mut window = Window::default();
         for pointer in self.pointers()? {
-            let payload = self.payload(&pointer, Some(&mut window))?;
-            take(&pointer, payload)?;
+            self.check_extent(&pointer)?;
+            writer.guarded(|writer| {
+                let mut copy = writer.begin_value(pointer.codec)?;
+                for piece in pointer.pieces() {
+                    writer.append(&mut copy, &self.open_piece(&piece, Some(&mut window))?)?;
+                }
+                writer.end_value(&copy)
+            })?;
         }
         Ok(())
+    }
+
+    /// One piece of a value that is not compressed: bytes of the value from `nth` times
+    /// [`PIECE_BYTES_MAX`] on. Empty behind the last.
+    pub(crate) fn piece(&self, pointer: &BlobPointer, nth: u32) -> Result<Vec<u8>> {
+        let Some(piece) = pointer.pieces().nth(nth as usize) else { return Ok(Vec::new()) };
+        self.check_extent(pointer)?;
+        self.open_piece(&piece, None)
     }
 
     /// Reads and verifies every value, past the cache. A scrub opens the file anew
@@ -138,7 +162,20 @@ impl BlobFile {
     /// # Errors
     /// As [`BlobFile::open`], for the first value that fails.
     pub fn verify(&self) -> Result<()> {
-        self.for_each(|pointer, payload| self.unpack(pointer, payload).map(drop))
+        let mut window = Window::default();
+        for pointer in self.pointers()? {
+            self.check_extent(&pointer)?;
+            if pointer.codec == Compression::None {
+                // By the piece, however long it is.
+                pointer
+                    .pieces()
+                    .try_for_each(|piece| self.open_piece(&piece, Some(&mut window)).map(drop))?;
+            } else {
+                let payload = self.payload(&pointer, Some(&mut window))?;
+                self.unpack(&pointer, payload)?;
+            }
+        }
+        Ok(())
     }
 
     fn inconsistent(&self, pointer: &BlobPointer, why: impl std::fmt::Display) -> Error {
@@ -270,6 +307,12 @@ impl BlobFiles {
         self.open.remove(&file);
     }
 
+    /// Removes a file that nothing names. What cannot be removed now, the next open removes.
+    pub(crate) fn discard(&self, file: FileNo) {
+        self.remove(file);
+        let _ = self.disk.remove(&blob_path(file));
+    }
+
     /// The value behind an entry's pointer, from the version's files; `None` only if it is not
     /// resident and must be (R23).
     pub(crate) fn value(&self, set: &BlobSet, pointer: &[u8], resident_only: bool) -> Result<Option<Value>> {
@@ -281,11 +324,45 @@ impl BlobFiles {
         if resident_only {
             return Ok(None);
         }
-        let value = Arc::new(ApartValue::new(self.file(set, &pointer)?.read(&pointer)?));
-        if pointer.payload_len as usize <= CACHED_VALUE_BYTES_MAX {
-            self.values.insert(key, &value);
+        self.read(&*self.file(set, &pointer)?, &pointer).map(Some)
+    }
+
+    /// As [`BlobFiles::value`], from a file that is at hand.
+    pub(crate) fn value_in(
+        &self,
+        meta: &Arc<BlobMeta>,
+        pointer: &BlobPointer,
+        resident_only: bool,
+    ) -> Result<Option<Value>> {
+        match self.values.get((pointer.file, pointer.offset)) {
+            Some(value) => Ok(Some(value.into())),
+            None if resident_only => Ok(None),
+            None => self.read(&*self.get(meta)?, pointer).map(Some),
         }
-        Ok(Some(value.into()))
+    }
+
+    fn read(&self, file: &BlobFile, pointer: &BlobPointer) -> Result<Value> {
+        let value = Arc::new(ApartValue::new(file.read(pointer)?));
+        if pointer.payload_len as usize <= CACHED_VALUE_BYTES_MAX {
+            self.values.insert((pointer.file, pointer.offset), &value);
+        }
+        Ok(value.into())
+    }
+
+    /// The first piece of a value that has several and is not compressed.
+    pub(crate) fn head(&self, set: &BlobSet, pointer: &[u8]) -> Result<Option<Value>> {
+        let (pointer, meta) = self.locate(set, pointer)?;
+        if pointer.codec != Compression::None || pointer.payload_len as usize <= PIECE_BYTES_MAX {
+            return Ok(None);
+        }
+        let head = self.get(&meta)?.piece(&pointer, 0)?;
+        Ok(Some(Arc::new(ApartValue::new(head)).into()))
+    }
+
+    /// Where the value behind a table's pointer lies, in which file.
+    pub(crate) fn locate(&self, set: &BlobSet, pointer: &[u8]) -> Result<(BlobPointer, Arc<BlobMeta>)> {
+        let pointer = BlobPointer::decode(pointer).map_err(checked)?;
+        self.meta(set, &pointer).map(|meta| (pointer, Arc::clone(meta)))
     }
 
     /// As [`BlobFiles::value`] for a reader that goes on in order: reads ahead, and leaves the cache
@@ -305,11 +382,14 @@ impl BlobFiles {
     }
 
     fn file(&self, set: &BlobSet, pointer: &BlobPointer) -> Result<Arc<BlobFile>> {
-        let meta = set.get(pointer.file).ok_or_else(|| {
+        self.get(self.meta(set, pointer)?)
+    }
+
+    fn meta<'s>(&self, set: &'s BlobSet, pointer: &BlobPointer) -> Result<&'s Arc<BlobMeta>> {
+        set.get(pointer.file).ok_or_else(|| {
             let detail = "a table points into this value file, which the MANIFEST does not name";
             Error::evidence(EvidenceKind::Inconsistent, blob_path(pointer.file), pointer.offset, detail)
-        })?;
-        self.get(meta)
+        })
     }
 }
 

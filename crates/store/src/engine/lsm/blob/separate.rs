@@ -4,6 +4,7 @@
 //! ```text
 //! value, long enough            → a new value file, and its pointer into the table
 //! pointer into a victim         → the payload moved to a new value file, a new pointer
+//! pointer into a file that only the log names → as it is; the file is adopted
 //! anything else                 → as it is
 //! ```
 //! Key and sequence number stay as they are in every case, so what a reader sees, and what it has to
@@ -16,7 +17,7 @@ use super::writer::BlobWriter;
 use crate::engine::lsm::key::{Kind, Trailer};
 use ringfort_base::{FileNo, Result};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How values are placed. A separator owns it: the value files of its version stay meanwhile.
@@ -30,6 +31,8 @@ pub(crate) struct Placing {
     /// Where pointers lead.
     pub(crate) files: Arc<BlobFiles>,
     pub(crate) set: Arc<BlobSet>,
+    /// Files that only the log names: of these what is kept points into becomes the MANIFEST's.
+    pub(crate) unnamed: BTreeMap<FileNo, Arc<BlobMeta>>,
 }
 
 /// Starts a new value file.
@@ -40,6 +43,7 @@ pub(crate) struct Separator {
     placing: Placing,
     writer: Option<BlobWriter>,
     done: Vec<BlobMeta>,
+    adopted: Vec<Arc<BlobMeta>>,
     cursors: Cursors,
     pointer: Vec<u8>,
     moved_bytes: u64,
@@ -48,7 +52,8 @@ pub(crate) struct Separator {
 impl Separator {
     pub(crate) fn new(placing: Placing) -> Self {
         let (done, pointer) = (Vec::new(), Vec::new());
-        Self { placing, writer: None, done, cursors: Cursors::default(), pointer, moved_bytes: 0 }
+        let (adopted, cursors) = (Vec::new(), Cursors::default());
+        Self { placing, writer: None, done, adopted, cursors, pointer, moved_bytes: 0 }
     }
 
     /// What the table gets for an entry that is kept.
@@ -61,8 +66,12 @@ impl Separator {
         let from_bytes = self.placing.from_bytes;
         let placed = match trailer.kind() {
             Ok(Kind::Put) if from_bytes != 0 && value.len() >= from_bytes => self.writer(open)?.add(value)?,
-            Ok(Kind::ValuePointer) if !self.placing.victims.is_empty() => {
+            Ok(Kind::ValuePointer)
+                if !self.placing.victims.is_empty() || !self.placing.unnamed.is_empty() =>
+            {
                 let old = BlobPointer::decode(value).map_err(checked)?;
+                // It has this one pointer: whoever finds the file here takes it.
+                self.adopted.extend(self.placing.unnamed.remove(&old.file));
                 if !self.placing.victims.contains(&old.file) {
                     return Ok((trailer, value));
                 }
@@ -109,6 +118,11 @@ impl Separator {
     /// The finished files.
     pub(crate) fn take_files(&mut self) -> Vec<BlobMeta> {
         std::mem::take(&mut self.done)
+    }
+
+    /// The files that were adopted.
+    pub(crate) fn take_adopted(&mut self) -> Vec<Arc<BlobMeta>> {
+        std::mem::take(&mut self.adopted)
     }
 
     /// Bytes that were moved out of victims so far.

@@ -6,7 +6,7 @@ use crate::engine::lsm::sealed_output::{FileIdentity, SealedOutput, Sealing};
 use crate::engine::lsm::table::format::{BlockKind, compress_into};
 use crate::options::Compression;
 use ringfort_base::Result;
-use ringfort_base::limits::{BLOCK_ON_DISK_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, BLOCK_ON_DISK_BYTES_MAX, VALUE_BYTES_MAX};
 use ringfort_base::world::DiskFile;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl BlobWriter {
     /// `Internal` for an empty value or one above the limit; a disk error. The file is then lost.
     pub fn add(&mut self, value: &[u8]) -> Result<BlobPointer> {
         self.guarded(|w| {
-            if value.len() > VALUE_BYTES_MAX {
+            if value.len() > BATCH_VALUE_BYTES_MAX {
                 return Err(w.output.internal("a value is above its limit"));
             }
             let mut payload = std::mem::take(&mut w.scratch);
@@ -82,8 +82,9 @@ impl BlobWriter {
         Ok(value)
     }
 
-    /// Where the next value will lie; nothing of it yet.
-    pub(super) fn begin_value(&self, codec: Compression) -> Result<BlobPointer> {
+    /// Where the next value will lie; nothing of it yet. This and the two calls that follow it are to be
+    /// [guarded](Sealing::guarded).
+    pub(crate) fn begin_value(&self, codec: Compression) -> Result<BlobPointer> {
         // Below the index's own limit, so that a file that can be written can be read.
         if self.index.len() + 8 > BLOCK_ON_DISK_BYTES_MAX {
             return Err(self.output.internal("a value file has too many values"));
@@ -94,7 +95,7 @@ impl BlobWriter {
 
     /// Adds to the payload of the value that was begun, in as many goes as is convenient: it is cut
     /// into the same pieces. Each says the codec of the whole without being decodable alone.
-    pub(super) fn append(&mut self, value: &mut BlobPointer, mut bytes: &[u8]) -> Result<()> {
+    pub(crate) fn append(&mut self, value: &mut BlobPointer, mut bytes: &[u8]) -> Result<()> {
         let payload_len = value.payload_len as usize + bytes.len();
         if payload_len > VALUE_BYTES_MAX {
             return Err(self.output.internal("a value is above its limit"));
@@ -112,7 +113,8 @@ impl BlobWriter {
         Ok(())
     }
 
-    pub(super) fn end_value(&mut self, value: &BlobPointer) -> Result<()> {
+    /// The value is complete.
+    pub(crate) fn end_value(&mut self, value: &BlobPointer) -> Result<()> {
         if value.payload_len == 0 {
             return Err(self.output.internal("a value is empty"));
         }

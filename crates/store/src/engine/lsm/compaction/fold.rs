@@ -76,6 +76,9 @@ fn write_run(
             };
         }
         Base::Nothing | Base::Deleted(_) => None,
+        Base::Value(trailer, value) if trailer.is_pointer() && merger.check_base(value).is_err() => {
+            return keep(out);
+        }
         Base::Value(trailer, value) => Some(out.value(*trailer, value)?),
     };
     match merger.full(out.key, existing.as_deref(), &operands) {

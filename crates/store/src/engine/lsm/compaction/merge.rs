@@ -2,7 +2,7 @@
 
 use super::Filter;
 use super::fold::{HIDES_NOTHING, fold};
-use crate::engine::lsm::blob::{BlobMeta, BlobWriter, Separator};
+use crate::engine::lsm::blob::{BlobMeta, BlobPointer, BlobWriter, Separator};
 use crate::engine::lsm::iter::{MergingIter, Source};
 use crate::engine::lsm::key::{Kind, Trailer};
 use crate::engine::lsm::table::meta::TableMeta;
@@ -66,6 +66,8 @@ type Open<'o> = &'o mut dyn OpenFiles;
 pub(crate) struct Merged {
     pub(crate) tables: Vec<TableMeta>,
     pub(crate) values: Vec<BlobMeta>,
+    /// Value files that were there, and that only the log named.
+    pub(crate) adopted: Vec<Arc<BlobMeta>>,
     /// Bytes of values that were moved out of files that are being emptied.
     pub(crate) moved_bytes: u64,
 }
@@ -165,6 +167,7 @@ impl Merge {
         Merged {
             tables: std::mem::take(&mut self.output.done),
             values: self.separator.take_files(),
+            adopted: self.separator.take_adopted(),
             moved_bytes: self.separator.moved_bytes(),
         }
     }
@@ -236,6 +239,9 @@ fn is_garbage(
     separator: &mut Separator,
 ) -> Result<bool> {
     let Some(filter) = &rules.filter else { return Ok(false) };
+    if filter.needs_value() && trailer.is_pointer() && BlobPointer::decode(value).is_ok_and(|p| p.is_long()) {
+        return Ok(false);
+    }
     let value = if filter.needs_value() { separator.value(trailer, value)? } else { Cow::Borrowed(&[][..]) };
     Ok(filter.is_garbage(rules.keyspace, key, &value))
 }

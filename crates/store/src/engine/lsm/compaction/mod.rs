@@ -26,7 +26,7 @@ pub trait Filter: Send + Sync {
     /// Whether the entry may go.
     fn is_garbage(&self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> bool;
 
-    /// Whether the answer depends on the value. If not, values that lie in value files are not read
+    /// Whether the answer depends on the value. Values longer than a batch may hold are then kept unasked. If not, values that lie in value files are not read
     /// for it: it is asked with an empty one.
     fn needs_value(&self) -> bool {
         true

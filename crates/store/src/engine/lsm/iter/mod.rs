@@ -21,7 +21,7 @@ mod visible;
 pub use level::LevelCursor;
 pub use merging::MergingIter;
 pub use source::Source;
-pub(crate) use values::Entries;
+pub(crate) use values::{Entries, Shown};
 pub use visible::VisibleIter;
 
 #[cfg(test)]

@@ -9,12 +9,23 @@ use std::sync::Arc;
 /// After this many values in one direction the reader is taken for a scan, which reads ahead.
 const SCAN_AFTER: u32 = 16;
 
+/// What an iteration shows of values that lie in value files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shown {
+    /// All of them.
+    Values,
+    /// Of one that is sealed as it is, in several pieces, the first.
+    Heads,
+    /// Nothing, nor of any other value.
+    Keys,
+}
+
 /// A [`VisibleIter`] that goes one way and fetches the values behind pointers: each when it is
 /// reached, or, for keys alone, none. It holds the version's value files.
 pub(crate) struct Entries {
     iter: VisibleIter,
     reverse: bool,
-    keys_only: bool,
+    shown: Shown,
     files: Arc<BlobFiles>,
     set: Arc<BlobSet>,
     value: Option<Value>,
@@ -28,7 +39,7 @@ impl Entries {
     /// On the first entry of `iter` in its direction.
     pub(crate) fn new(
         mut iter: VisibleIter,
-        (reverse, keys_only): (bool, bool),
+        (reverse, shown): (bool, Shown),
         (files, set): (Arc<BlobFiles>, Arc<BlobSet>),
     ) -> Result<Self> {
         if reverse {
@@ -36,17 +47,8 @@ impl Entries {
         } else {
             iter.seek_to_first()?;
         }
-        let mut new = Self {
-            iter,
-            reverse,
-            keys_only,
-            files,
-            set,
-            value: None,
-            fetched: 0,
-            cursors: None,
-            failed: None,
-        };
+        let mut new =
+            Self { iter, reverse, shown, files, set, value: None, fetched: 0, cursors: None, failed: None };
         new.fetch().map(|()| new)
     }
 
@@ -55,7 +57,7 @@ impl Entries {
     pub(crate) fn entry(&self) -> Option<(&[u8], &[u8])> {
         (self.iter.valid() && self.failed.is_none()).then(|| match &self.value {
             Some(value) => (self.iter.key(), &**value),
-            None if self.keys_only => (self.iter.key(), &[][..]),
+            None if self.shown == Shown::Keys => (self.iter.key(), &[][..]),
             None => (self.iter.key(), self.iter.value()),
         })
     }
@@ -78,7 +80,13 @@ impl Entries {
 
     fn fetch(&mut self) -> Result<()> {
         self.value = None;
-        if self.keys_only || !self.iter.is_pointer() {
+        if self.shown == Shown::Keys || !self.iter.is_pointer() {
+            return Ok(());
+        }
+        if self.shown == Shown::Heads
+            && let Some(head) = self.files.head(&self.set, self.iter.value())?
+        {
+            self.value = Some(head);
             return Ok(());
         }
         self.fetched = self.fetched.saturating_add(1);

@@ -23,7 +23,10 @@ impl Merging {
     /// `existing` is a value, or a pointer to one.
     fn merge(&self, key: &[u8], existing: Option<(Value, bool)>, operands: &[Value]) -> Result<Value> {
         let existing = match existing {
-            Some((pointer, true)) => self.files.value(&self.set, &pointer, false)?,
+            Some((pointer, true)) => {
+                self.merger.check_base(&pointer)?;
+                self.files.value(&self.set, &pointer, false)?
+            }
             Some((value, false)) => Some(value),
             None => None,
         };

@@ -21,16 +21,18 @@ pub(crate) fn spare_bytes() -> usize {
     arena::spare_bytes()
 }
 
+use super::blob::BlobMeta;
 use super::filter::hash_key;
 use super::key::{Kind, Trailer};
 use super::tombstone::FragmentedTombstones;
 use arena::CHUNK_BYTES;
 use parking_lot::RwLock;
-use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
-use ringfort_base::{Error, ErrorKind, Result, Seq};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX};
+use ringfort_base::{Error, ErrorKind, FileNo, Result, Seq};
 use skiplist::{NODE_BYTES_MAX, Refused, SkipList};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// What a memtable takes beside its entries and index: the table of chunk addresses and the like.
 const FIXED_BYTES: usize = 18 << 10;
@@ -45,6 +47,10 @@ pub struct Memtable {
     /// Bytes of `tombstones`; 0 means none, which spares readers the lock.
     tombstone_bytes: AtomicUsize,
     tombstones: RwLock<Arc<FragmentedTombstones>>,
+    /// Value files that only the log names besides: entries here point into them.
+    values: RwLock<BTreeMap<FileNo, Arc<BlobMeta>>>,
+    /// Whether there are any, which spares readers the lock.
+    has_values: AtomicBool,
 }
 
 impl Memtable {
@@ -73,6 +79,8 @@ impl Memtable {
             count: AtomicI64::new(0),
             tombstone_bytes: AtomicUsize::new(0),
             tombstones: RwLock::default(),
+            values: RwLock::default(),
+            has_values: AtomicBool::new(false),
         })
     }
 
@@ -83,7 +91,7 @@ impl Memtable {
     /// ([`Memtable::has_room`] tells before). `Invalid` for a key or value above its limit or a
     /// kind that is no point entry. `Internal` if the sequence number was used for this key before.
     pub fn insert(&self, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
-        if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX || seq.0 > SEQ_MAX {
+        if key.len() > KEY_BYTES_MAX || value.len() > BATCH_VALUE_BYTES_MAX || seq.0 > SEQ_MAX {
             return Err(Error::invalid("a key, a value or a sequence number is above its limit"));
         }
         if kind == Kind::RangeDelete {
@@ -192,6 +200,25 @@ impl Memtable {
             return None;
         }
         self.tombstones.read().max_covering_seq(key, snapshot)
+    }
+
+    /// Notes the value file that an entry will point into. Before the entry: who finds that finds the file.
+    pub(crate) fn add_value_file(&self, meta: Arc<BlobMeta>) {
+        self.values.write().insert(meta.file, meta);
+        self.has_values.store(true, Ordering::Release);
+    }
+
+    /// The value files that entries were put with; of these some may be hidden by newer ones.
+    pub(crate) fn value_files(&self) -> Vec<Arc<BlobMeta>> {
+        if !self.has_values.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        self.values.read().values().cloned().collect()
+    }
+
+    /// One of them.
+    pub(crate) fn value_file(&self, file: FileNo) -> Option<Arc<BlobMeta>> {
+        self.values.read().get(&file).cloned()
     }
 
     /// Adds to the keyspace's maintained count.

@@ -217,7 +217,8 @@ fn resident_reads_never_touch_the_disk() {
 #[test]
 fn the_largest_entry_fits() {
     let key = vec![b'k'; ringfort_base::limits::KEY_BYTES_MAX];
-    let value: Vec<u8> = (0..ringfort_base::limits::VALUE_BYTES_MAX).map(|i| (i ^ (i >> 9)) as u8).collect();
+    let value: Vec<u8> =
+        (0..ringfort_base::limits::BATCH_VALUE_BYTES_MAX).map(|i| (i ^ (i >> 9)) as u8).collect();
     for compression in [Compression::None, Compression::Zstd] {
         let disk = disk();
         let entries =

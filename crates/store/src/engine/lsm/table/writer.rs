@@ -11,7 +11,7 @@ use crate::engine::lsm::key::{Kind, Trailer, common_prefix, separator};
 use crate::engine::lsm::sealed_output::{FileIdentity, SealedOutput, Sealing};
 use crate::engine::lsm::tombstone::Fragment;
 use crate::options::{Compression, KeyspaceOptions};
-use ringfort_base::limits::{KEY_BYTES_MAX, SEQ_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, KEY_BYTES_MAX, SEQ_MAX};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Result, Seq};
 use ringfort_trust::Tag;
@@ -159,7 +159,7 @@ impl TableWriter {
 
     fn add_entry(&mut self, key: &[u8], trailer: Trailer, value: &[u8]) -> Result<()> {
         let kind = trailer.kind().map_err(|e| self.output.internal(e))?;
-        if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX || kind == Kind::RangeDelete {
+        if key.len() > KEY_BYTES_MAX || value.len() > BATCH_VALUE_BYTES_MAX || kind == Kind::RangeDelete {
             return Err(self.output.internal("an entry is no point entry or above a limit"));
         }
         if kind == Kind::ValuePointer {

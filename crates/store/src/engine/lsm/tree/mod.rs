@@ -11,11 +11,12 @@ mod handles;
 mod multi;
 mod version;
 
-pub(crate) use get::GetOutcome;
+pub(crate) use get::{GetOutcome, Met};
 pub(crate) use handles::{Handle, Handles, Reads};
 pub(crate) use version::{Change, Tables, Version, insert_in_level};
 
-use super::blob::BlobSet;
+use super::blob::format::POINTER_BYTES_MAX;
+use super::blob::{BlobSet, LoneValue};
 use super::key::{Kind, Trailer};
 use super::memtable::{Memtable, Ranks};
 use crate::batch::{Op, Span};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// A keyspace without tables learns how its keys begin from so many of them, if they take no more
-/// memory than this with their index: copying them is a pause of about a millisecond, once.
+/// memory than this with their index: copying them is a short pause, once.
 const LEARN_ENTRIES: usize = 512;
 const LEARN_BYTES_MAX: usize = 4 << 20;
 
@@ -84,6 +85,16 @@ impl View {
     /// All memtables, newest first.
     pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<Mem>> {
         std::iter::once(&self.active).chain(&self.frozen)
+    }
+
+    /// All value files that its entries point into: those of the version, and those that only the log
+    /// names yet.
+    pub(crate) fn value_files(&self) -> Arc<BlobSet> {
+        let mut set = Arc::clone(&self.version.blobs);
+        for meta in self.memtables().flat_map(|mem| mem.table.value_files()) {
+            Arc::make_mut(&mut set).add_file(meta);
+        }
+        set
     }
 }
 
@@ -222,6 +233,7 @@ impl Tree {
     fn apply_to(&self, active: &mut Arc<Mem>, seq: Seq, op: Op<'_>) -> Result<()> {
         match op {
             Op::Put { key, value } => self.insert(active, seq, Kind::Put, key, value)?,
+            Op::PutStored { key, lone } => self.insert_stored(active, seq, key, lone)?,
             Op::Merge { key, operand } => self.insert(active, seq, Kind::Merge, key, operand)?,
             Op::Delete { key } => self.insert(active, seq, Kind::Delete, key, &[])?,
             Op::DeleteRange { from, to } => {
@@ -239,16 +251,33 @@ impl Tree {
         Ok(())
     }
 
+    /// The memtable gets the pointer, and holds the file's record for it.
+    fn insert_stored(&self, active: &mut Arc<Mem>, seq: Seq, key: &[u8], lone: &[u8]) -> Result<()> {
+        let lone = LoneValue::decode(lone)
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("a checked value is none: {e}")))?;
+        let mut pointer = Vec::with_capacity(POINTER_BYTES_MAX);
+        lone.pointer().encode(&mut pointer);
+        self.make_room(active, seq, key.len() + pointer.len())?;
+        active.table.add_value_file(Arc::new(lone.meta));
+        active.table.insert(seq, Kind::ValuePointer, key, &pointer)
+    }
+
     #[inline]
     fn insert(&self, active: &mut Arc<Mem>, seq: Seq, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
-        active.note(seq);
-        if active.table.has_room(1, key.len() + value.len()) {
-            return active.table.insert(seq, kind, key, value);
-        }
-        self.freeze(Seq(seq.0 - 1))?;
-        *active = self.active();
-        active.note(seq);
+        self.make_room(active, seq, key.len() + value.len())?;
         active.table.insert(seq, kind, key, value)
+    }
+
+    /// Makes `active` a memtable that has room for an entry of `bytes`, and notes that it gets `seq`.
+    #[inline]
+    fn make_room(&self, active: &mut Arc<Mem>, seq: Seq, bytes: usize) -> Result<()> {
+        active.note(seq);
+        if !active.table.has_room(1, bytes) {
+            self.freeze(Seq(seq.0 - 1))?;
+            *active = self.active();
+            active.note(seq);
+        }
+        Ok(())
     }
 
     /// Bytes of the entries of the memtable that is being written.

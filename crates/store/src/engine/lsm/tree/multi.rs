@@ -4,7 +4,7 @@
 //! filters of a run are asked before the first block is looked for, so that the processor waits for
 //! many of them at a time, and a block that several keys lie in is found once.
 
-use super::get::decide;
+use super::get::Entry;
 use super::{GetOutcome, Tables, View};
 use crate::engine::lsm::filter::hash_key;
 use crate::engine::lsm::key::key_prefix;
@@ -45,7 +45,7 @@ impl View {
             })
             .collect();
         open.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| a.ask.key.cmp(b.ask.key)));
-        self.ask_memtables(&mut open, snapshot, &mut outcomes);
+        self.ask_memtables(&mut open, (snapshot, tables), &mut outcomes)?;
         let [level0, deeper @ ..] = self.version.levels_read();
         for at in (0..level0.slots().len()).rev() {
             let concerned = |q: &Question<'_>| level0.contains(at, q.ask.key, q.prefix);
@@ -75,7 +75,13 @@ impl View {
         Ok(outcomes)
     }
 
-    fn ask_memtables(&self, open: &mut Vec<Question<'_>>, snapshot: Seq, outcomes: &mut [GetOutcome]) {
+    fn ask_memtables(
+        &self,
+        open: &mut Vec<Question<'_>>,
+        (snapshot, tables): (Seq, &Tables),
+        outcomes: &mut [GetOutcome],
+    ) -> Result<()> {
+        let mut failed = None;
         for mem in self.memtables() {
             open.retain_mut(|q| {
                 if let Some(seq) = mem.table.max_covering_seq(q.ask.key, snapshot) {
@@ -83,10 +89,15 @@ impl View {
                 }
                 let found = mem.table.get_pinned_hashed(q.ask.key, q.ask.hash, snapshot);
                 let Some((seq, kind, value)) = found else { return true };
-                outcomes[q.nth] = decide(seq, kind, q.covered, value.into());
+                let entry = Entry { seq, kind, value: value.into(), covered: q.covered, mem: Some(&**mem) };
+                match self.decide(entry, tables, false) {
+                    Ok(outcome) => outcomes[q.nth] = outcome,
+                    Err(error) => failed = failed.take().or(Some(error)),
+                }
                 false
             });
         }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Asks one table for those of `open` that it concerns, and takes out what it answers.
@@ -116,7 +127,8 @@ impl View {
         for (i, answer) in asked.into_iter().zip(answers) {
             if let Lookup::Found(seq, kind, value) = answer {
                 let q = &open[i];
-                outcomes[q.nth] = self.decide_stored((seq, kind, value), q.covered, tables, false)?;
+                let entry = Entry { seq, kind, value, covered: q.covered, mem: None };
+                outcomes[q.nth] = self.decide(entry, tables, false)?;
                 answered.push(i);
             }
         }

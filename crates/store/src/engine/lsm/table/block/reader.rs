@@ -7,7 +7,7 @@ use crate::engine::lsm::key::{Kind, Trailer, cmp_internal, common_prefix};
 use crate::engine::lsm::table::format::{BlockHandle, PartitionHandles, Plain};
 use ringfort_base::Seq;
 use ringfort_base::codec::{DecodeError, Reader, read_varint};
-use ringfort_base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, KEY_BYTES_MAX};
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -346,7 +346,9 @@ fn check_entry(content: Content, key: &[u8], trailer: Trailer, value: &[u8]) -> 
         return Err(DecodeError::Limit);
     }
     match (content, kind) {
-        (Content::Data, Kind::Put | Kind::Merge) if value.len() > VALUE_BYTES_MAX => Err(DecodeError::Limit),
+        (Content::Data, Kind::Put | Kind::Merge) if value.len() > BATCH_VALUE_BYTES_MAX => {
+            Err(DecodeError::Limit)
+        }
         (Content::Data, Kind::Put | Kind::Merge) => Ok(()),
         (Content::Data, Kind::Delete) if value.is_empty() => Ok(()),
         (Content::Data, Kind::ValuePointer) => BlobPointer::decode(value).map(drop),
