@@ -4,8 +4,8 @@
 //! handle stops the workers, anchors what was written and closes the store.
 
 use crate::pump::Pump;
-use crate::transaction::{self, Transaction, TxnOptions};
 use crate::temporary::TempDir;
+use crate::transaction::{self, Transaction, TxnOptions};
 use crate::workers::Workers;
 use crate::{
     Commit, Error, ErrorKind, Incarnation, KeyRange, Keyspace, KeyspaceOptions, Level, Mode, Options, Result,

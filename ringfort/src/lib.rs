@@ -71,13 +71,13 @@ pub use db::{Db, Snapshot};
 pub use keyspace::{Keyspace, Scan};
 pub use options::{Opened, Options};
 pub use range::KeyRange;
-pub use transaction::{Concurrency, Transaction, TxnOptions};
 pub use ringfort_base::error::{Error, ErrorKind, Evidence, EvidenceKind, Result};
 pub use ringfort_base::{Incarnation, KeyspaceId, Level, Seq, StoreId};
 pub use ringfort_store::merge::{self, CannotMerge, MergeOperator};
 pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, StoredValue, Value, WriteBatch};
 pub use ringfort_trust::keyfile::Mode;
 pub use stream::{ValueReader, ValueWriter};
+pub use transaction::{Concurrency, Transaction, TxnOptions};
 
 /// The examples of the README are compiled and run as well.
 #[cfg(doctest)]

@@ -88,7 +88,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::get`]; `Exhausted` for more than a batch may hold.
-    pub fn put(&mut self, keyspace: KeyspaceId, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+    pub fn put(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<()> {
         block_on(self.inner.put(keyspace, key.as_ref(), value.as_ref()))
     }
 
@@ -104,7 +109,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::put`], and those of the operator.
-    pub fn merge(&mut self, keyspace: KeyspaceId, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<()> {
+    pub fn merge(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: impl AsRef<[u8]>,
+        operand: impl AsRef<[u8]>,
+    ) -> Result<()> {
         block_on(self.inner.merge(keyspace, key.as_ref(), operand.as_ref()))
     }
 
@@ -228,7 +238,9 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         return output;
     }
-    let waker = WAKER.try_with(Clone::clone).unwrap_or_else(|_| Waker::from(Arc::new(Parked(std::thread::current()))));
+    let waker = WAKER
+        .try_with(Clone::clone)
+        .unwrap_or_else(|_| Waker::from(Arc::new(Parked(std::thread::current()))));
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,

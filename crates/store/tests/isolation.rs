@@ -11,8 +11,8 @@ mod common;
 use common::{MODES, Machine, small};
 use ringfort_base::{ErrorKind, KeyspaceId, Result};
 use ringfort_checker::{Op, Order, Outcome, Report, Txn, check};
-use ringfort_store::{Store, WriteBatch};
 use ringfort_store::txn::transaction::{Concurrency, Transaction, TxnOptions};
+use ringfort_store::{Store, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use std::future::Future;
 use std::pin::pin;
@@ -221,7 +221,10 @@ impl Run {
     ) -> Result<()> {
         let (key, name) = Self::register(base + rng.below(4), rng);
         let found = block_on(txn.get(self.ks, &name))?;
-        ops.push(Op::Read { key, value: found.map(|bytes| u64::from_be_bytes(bytes[..].try_into().unwrap())) });
+        ops.push(Op::Read {
+            key,
+            value: found.map(|bytes| u64::from_be_bytes(bytes[..].try_into().unwrap())),
+        });
         if how != Concurrency::Snapshot && rng.below(3) > 0 {
             let value = self.values.fetch_add(1, Ordering::Relaxed);
             block_on(txn.put(self.ks, &name, &value.to_be_bytes()))?;

@@ -4,9 +4,9 @@ pub(crate) mod bench;
 mod freshness;
 pub(crate) mod offline;
 mod recovery;
-mod tpcc;
 pub(crate) mod report;
 pub(crate) mod settings;
+mod tpcc;
 pub(crate) mod value;
 
 use clap::{Args, Parser, Subcommand};

@@ -73,7 +73,9 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     let plan = Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.seed };
     let temporary = match &args.db {
         Some(_) => None,
-        None => Some(TempDir::new("bench").map_err(|e| Failure::Other(format!("cannot make a directory: {e}")))?),
+        None => {
+            Some(TempDir::new("bench").map_err(|e| Failure::Other(format!("cannot make a directory: {e}")))?)
+        }
     };
     if let Some(temporary) = &temporary {
         remove_when_interrupted(temporary.path())
@@ -86,14 +88,17 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     };
     let store = Ringfort { mode: args.mode, counter_latency: args.counter_latency.0 };
     eprintln!("{}\n{}", store.about(), machine::describe());
-    let outcome = measure(args, &store, dir, &plan).map_err(|error| match error.downcast::<ringfort::Error>() {
-        Ok(error) => Failure::Store(*error),
-        Err(error) => Failure::Other(error.to_string()),
-    })?;
+    let outcome =
+        measure(args, &store, dir, &plan).map_err(|error| match error.downcast::<ringfort::Error>() {
+            Ok(error) => Failure::Store(*error),
+            Err(error) => Failure::Other(error.to_string()),
+        })?;
     show(args, &outcome);
     match outcome.consistent {
         true => Ok(()),
-        false => Err(Failure::Other(format!("the database is not consistent: {}", outcome.violations.join("; ")))),
+        false => {
+            Err(Failure::Other(format!("the database is not consistent: {}", outcome.violations.join("; "))))
+        }
     }
 }
 
@@ -129,12 +134,26 @@ fn show(args: &TpccArgs, outcome: &Outcome) {
     }
     let mut text = format!(
         "loaded {} warehouses in {:.1} s\n\n{:<14} {:>10} {:>11} {:>8} {:>10} {:>10} {:>10}\n",
-        args.warehouses, outcome.load_seconds, "transaction", "committed", "rolled back", "retries", "p50 us", "p99 us", "max us"
+        args.warehouses,
+        outcome.load_seconds,
+        "transaction",
+        "committed",
+        "rolled back",
+        "retries",
+        "p50 us",
+        "p99 us",
+        "max us"
     );
     for kind in &outcome.kinds {
         text += &format!(
             "{:<14} {:>10} {:>11} {:>8} {:>10.0} {:>10.0} {:>10.0}\n",
-            kind.transaction, kind.committed, kind.rolled_back, kind.retries, kind.p50_us, kind.p99_us, kind.max_us
+            kind.transaction,
+            kind.committed,
+            kind.rolled_back,
+            kind.retries,
+            kind.p50_us,
+            kind.p99_us,
+            kind.max_us
         );
     }
     text += &format!(

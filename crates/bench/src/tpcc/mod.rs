@@ -18,18 +18,18 @@ mod random;
 mod schema;
 mod work;
 
+use crate::Result;
 use crate::histogram::Histogram;
 use crate::progress::Progress;
 use crate::transactional::Transactional;
-use crate::Result;
 use random::{Constants, Random};
 use ringfort_base::world::Clock;
 use ringfort_host::door::{self, OsClock};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-pub use work::Kind;
 use work::Input;
+pub use work::Kind;
 
 const DISTRICTS: u32 = 10;
 /// Of a district's orders so many are delivered when the database is loaded.
@@ -132,11 +132,16 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
                 scope.spawn(move || terminal.run())
             })
             .collect();
-        while clock.monotonic() - start < plan.duration && !terminals.iter().any(|terminal| terminal.is_finished()) {
+        while clock.monotonic() - start < plan.duration
+            && !terminals.iter().any(|terminal| terminal.is_finished())
+        {
             door::sleep(Duration::from_millis(10).min(plan.duration));
         }
         stop.store(true, Ordering::Release);
-        terminals.into_iter().map(|terminal| terminal.join().unwrap_or_else(|_| Err("a terminal panicked".into()))).collect()
+        terminals
+            .into_iter()
+            .map(|terminal| terminal.join().unwrap_or_else(|_| Err("a terminal panicked".into())))
+            .collect()
     });
     let seconds = (clock.monotonic() - start).as_secs_f64();
     drop(progress);
@@ -209,7 +214,8 @@ impl Terminal<'_> {
         let seed = self.plan.seed ^ (u64::from(self.number) << 32) ^ 0x7063_6374;
         let mut random = Random::new(seed, constants);
         let warehouses = self.plan.warehouses;
-        let home = ((self.number - 1) % warehouses + 1, (self.number - 1) / warehouses % DISTRICTS + 1, warehouses);
+        let home =
+            ((self.number - 1) % warehouses + 1, (self.number - 1) / warehouses % DISTRICTS + 1, warehouses);
         let clock = OsClock::new();
         let mut tallies: [Tally; 5] = Default::default();
         let mut number = 0;

@@ -128,7 +128,9 @@ impl Input {
     pub(super) fn run(&self, txn: &mut dyn Transaction) -> Result<End> {
         let mut tables = Tables { txn, value: Vec::new() };
         match self {
-            Input::NewOrder { w, d, c, lines, now } => return new_order(&mut tables, *w, *d, *c, lines, *now),
+            Input::NewOrder { w, d, c, lines, now } => {
+                return new_order(&mut tables, *w, *d, *c, lines, *now);
+            }
             Input::Payment { w, d, customer: (c_w, c_d, who), amount, now, history } => {
                 payment(&mut tables, (*w, *d), (*c_w, *c_d, who), *amount, *now, *history)?;
             }
@@ -184,7 +186,12 @@ impl Tables<'_> {
     }
 
     /// All rows whose keys begin with `prefix`, at most `limit`.
-    pub(super) fn rows<R: Row>(&mut self, prefix: &Key, reverse: bool, limit: usize) -> Result<Vec<(Vec<u8>, R)>> {
+    pub(super) fn rows<R: Row>(
+        &mut self,
+        prefix: &Key,
+        reverse: bool,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, R)>> {
         let mut rows = Vec::new();
         self.txn.scan(&prefix.0, &prefix.end().0, reverse, limit, &mut |key, value| {
             rows.push((key.to_vec(), R::decode(value)?));
@@ -249,7 +256,8 @@ fn new_order(tables: &mut Tables<'_>, w: u32, d: u32, c: u32, lines: &[Line], no
         tables.put(&Key::of(Table::OrderLine, &[w, d, o, n]), &row)?;
     }
     // What the terminal would show.
-    let taxed = total * i64::from(10_000 - customer.discount) * i64::from(10_000 + warehouse.tax + district.tax);
+    let taxed =
+        total * i64::from(10_000 - customer.discount) * i64::from(10_000 + warehouse.tax + district.tax);
     std::hint::black_box(taxed);
     Ok(End::Commit)
 }
@@ -295,7 +303,9 @@ fn order_status(tables: &mut Tables<'_>, w: u32, d: u32, who: &Who) -> Result<()
         let lines: Vec<(Vec<u8>, OrderLine)> =
             tables.rows(&Key::of(Table::OrderLine, &[w, d, o]), false, usize::MAX)?;
         if lines.len() != order.lines as usize {
-            return Err(format!("TPC-C: order {o} of {w}/{d} has {} lines of {}", lines.len(), order.lines).into());
+            return Err(
+                format!("TPC-C: order {o} of {w}/{d} has {} lines of {}", lines.len(), order.lines).into()
+            );
         }
     }
     std::hint::black_box(customer.balance);

@@ -91,9 +91,10 @@ impl Choice {
 
 /// YCSB's hash of a record's number: popular ones are not neighbours.
 pub(super) fn fnv(number: u64) -> u64 {
-    number.to_le_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    number
+        .to_le_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -189,7 +189,8 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
                 scope.spawn(move || client.run(stop, progress))
             })
             .collect();
-        while clock.monotonic() - start < plan.duration && !clients.iter().any(|client| client.is_finished()) {
+        while clock.monotonic() - start < plan.duration && !clients.iter().any(|client| client.is_finished())
+        {
             door::sleep(Duration::from_millis(5).min(plan.duration));
         }
         stop.store(true, Ordering::Release);
@@ -275,7 +276,12 @@ impl Client<'_> {
         };
         key(record, name);
         let limit = 1 + (self.rng.next_u64() % 100) as usize;
-        Step { operation, key: name.clone().into_bytes(), value: self.values.window(self.plan.value_bytes), limit }
+        Step {
+            operation,
+            key: name.clone().into_bytes(),
+            value: self.values.window(self.plan.value_bytes),
+            limit,
+        }
     }
 }
 

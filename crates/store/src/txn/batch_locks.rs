@@ -63,9 +63,13 @@ fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
     let mut wanted = Vec::with_capacity(batch.len());
     for span in batch.spans() {
         for op in span.iter() {
-            let op = op.map_err(|e| Error::new(ErrorKind::Internal, format!("a batch cannot be read: {e}")))?;
+            let op =
+                op.map_err(|e| Error::new(ErrorKind::Internal, format!("a batch cannot be read: {e}")))?;
             match op {
-                Op::Put { key, .. } | Op::PutStored { key, .. } | Op::Merge { key, .. } | Op::Delete { key } => {
+                Op::Put { key, .. }
+                | Op::PutStored { key, .. }
+                | Op::Merge { key, .. }
+                | Op::Delete { key } => {
                     wanted.push((span.keyspace, key, None));
                 }
                 Op::DeleteRange { from, to } => wanted.push((span.keyspace, from, Some(to))),

@@ -135,11 +135,13 @@ mod tests {
             let pass = gate.enter().expect("nobody lives");
             let live = gate.live();
             assert!(gate.enter().is_none(), "a write that sees the transaction takes locks");
-            let mut alone = pin!(live.alone());
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(alone.as_mut().poll(&mut cx).is_pending());
-            drop(pass);
-            assert!(alone.as_mut().poll(&mut cx).is_ready());
+            {
+                let mut alone = pin!(live.alone());
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(alone.as_mut().poll(&mut cx).is_pending());
+                drop(pass);
+                assert!(alone.as_mut().poll(&mut cx).is_ready());
+            }
             drop(live);
             assert!(gate.enter().is_some());
         });

@@ -89,7 +89,8 @@ impl Overlay {
     }
 
     pub(super) fn delete_range(&mut self, from: Key, to: Key) {
-        let inside: Vec<Key> = self.keys.range(from.clone()..to.clone()).map(|(key, _)| key.clone()).collect();
+        let inside: Vec<Key> =
+            self.keys.range(from.clone()..to.clone()).map(|(key, _)| key.clone()).collect();
         for key in inside {
             if let Some(before) = self.keys.remove(&key) {
                 self.bytes -= key.len() + before.bytes();
@@ -107,7 +108,11 @@ impl Overlay {
     }
 
     /// What the transaction made of the keys of a range, in order; deleted ranges are told by [`Overlay::get`].
-    pub(super) fn range<'o>(&'o self, from: &[u8], to: &[u8]) -> impl DoubleEndedIterator<Item = (&'o Key, &'o Pending)> {
+    pub(super) fn range<'o>(
+        &'o self,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl DoubleEndedIterator<Item = (&'o Key, &'o Pending)> {
         let (from, to) = if from < to { (from, to) } else { (from, from) };
         self.keys.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
     }

@@ -20,6 +20,7 @@ use super::locks::{Key, LockError, Mode, Owner, with_keyspace};
 use super::overlay::{Overlay, Pending, split};
 use crate::batch::WriteBatch;
 use crate::core::Inner;
+use crate::engine::lsm::iter::Shown;
 use crate::store::{Answer, Snapshot, Ticket};
 use crate::value::Value;
 use ringfort_base::limits::BATCH_BYTES_MAX;
@@ -126,7 +127,13 @@ impl Transaction {
         self.owner.lock(keyspace, key, mode).await.map_err(refusal)
     }
 
-    async fn lock_range(&mut self, keyspace: KeyspaceId, from: &[u8], to: Option<&[u8]>, mode: Mode) -> Result<()> {
+    async fn lock_range(
+        &mut self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        mode: Mode,
+    ) -> Result<()> {
         self.be_alone().await?;
         self.owner.lock_range(keyspace, from, to, mode).await.map_err(refusal)
     }
@@ -203,7 +210,8 @@ impl Transaction {
             return;
         }
         let keys: Vec<Key> = std::mem::take(&mut self.reads).into_iter().collect();
-        for run in keys.chunk_by(|a, b| split(a).0 == split(b).0).flat_map(|run| run.chunks(READS_PER_RANGE)) {
+        for run in keys.chunk_by(|a, b| split(a).0 == split(b).0).flat_map(|run| run.chunks(READS_PER_RANGE))
+        {
             self.scans.push((run[0].clone(), behind(&run[run.len() - 1])));
         }
     }
@@ -236,7 +244,13 @@ impl Transaction {
     }
 
     /// The part of a range that has about so many entries from its beginning, or its end.
-    fn bounds(&self, keyspace: KeyspaceId, range: &(Key, Key), reverse: bool, wanted: usize) -> Result<(Key, Key)> {
+    fn bounds(
+        &self,
+        keyspace: KeyspaceId,
+        range: &(Key, Key),
+        reverse: bool,
+        wanted: usize,
+    ) -> Result<(Key, Key)> {
         let newest;
         let at = match &self.snapshot {
             Some(snapshot) => snapshot.position(),
@@ -246,7 +260,7 @@ impl Transaction {
             }
         };
         let (from, to) = keys_of(range);
-        let mut entries = self.inner.iter(keyspace, from, to, (reverse, true), at)?;
+        let mut entries = self.inner.iter(keyspace, from, to, (reverse, Shown::Keys), at)?;
         for _ in 1..wanted {
             if entries.entry().is_none() {
                 break;
@@ -281,7 +295,7 @@ impl Transaction {
             }
         };
         let (from, to) = keys_of(range);
-        let mut stored = self.inner.iter(keyspace, from, to, (false, false), at)?;
+        let mut stored = self.inner.iter(keyspace, from, to, (false, Shown::Values), at)?;
         let mut own = self.overlay.range(&range.0, &range.1).peekable();
         let mut found = Entries::new();
         while let Some((key, value)) = stored.entry() {
@@ -482,7 +496,8 @@ impl Transaction {
         }
         for range in &self.scans {
             let (from, to) = keys_of(range);
-            let mut entries = self.inner.iter(split(&range.0).0, from, to, (false, true), now.position())?;
+            let mut entries =
+                self.inner.iter(split(&range.0).0, from, to, (false, Shown::Keys), now.position())?;
             while entries.entry().is_some() {
                 entries.advance()?;
             }
@@ -496,7 +511,13 @@ impl Transaction {
 
 impl Inner {
     /// What operands make of a value.
-    fn merge_onto(&self, keyspace: KeyspaceId, key: &[u8], under: Option<&[u8]>, operands: &[&[u8]]) -> Result<Vec<u8>> {
+    fn merge_onto(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        under: Option<&[u8]>,
+        operands: &[&[u8]],
+    ) -> Result<Vec<u8>> {
         match &self.tree(keyspace)?.view().merger {
             Some(merger) => merger.full(key, under, operands),
             None => Err(Error::invalid(format!("keyspace {keyspace} has no merge operator"))),
