@@ -7,7 +7,9 @@ mod recovery;
 pub(crate) mod report;
 pub(crate) mod settings;
 mod tpcc;
+mod transactional;
 pub(crate) mod value;
+mod ycsb;
 
 use clap::{Args, Parser, Subcommand};
 use report::Failure;
@@ -67,6 +69,8 @@ enum BenchCommand {
     Db(Box<bench::DbArgs>),
     /// Run TPC-C's transactions.
     Tpcc(tpcc::TpccArgs),
+    /// Run YCSB's operations in transactions.
+    Ycsb(ycsb::YcsbArgs),
     /// Measure what freshness costs with a counter as slow as asked.
     Fresh(freshness::FreshArgs),
     /// Measure how long a store takes to come back after its process died.
@@ -123,6 +127,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => crate::demo::run(&args),
         Command::Bench(BenchCommand::Db(args)) => bench::db(&args),
         Command::Bench(BenchCommand::Tpcc(args)) => tpcc::tpcc(&args),
+        Command::Bench(BenchCommand::Ycsb(args)) => ycsb::ycsb(&args),
         Command::Bench(BenchCommand::Fresh(args)) => freshness::fresh(&args),
         Command::Bench(BenchCommand::Recovery(args)) => recovery::recovery(&args),
         Command::Bench(BenchCommand::RecoveryStep(step)) => recovery::step(&step),

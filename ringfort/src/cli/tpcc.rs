@@ -1,19 +1,13 @@
 //! `ringfort bench tpcc`: TPC-C's mix on a store of its own, loaded first and checked afterwards.
 
-use super::bench::remove_when_interrupted;
 use super::report::Failure;
-use super::value::{Span, Value as _};
+use super::transactional::{StoreArgs, failure};
 use crate::serve::say;
-use clap::{Args, ValueEnum};
-use ringfort::bench::{Ringfort, TransactionalDb};
-use ringfort::{Concurrency, Db, Level, Mode};
+use clap::Args;
+use ringfort_base::world::Clock as _;
 use ringfort_bench::tpcc::{self, Outcome, Plan};
-use ringfort_bench::{Settings, machine};
-use ringfort_fault::tempdir::TempDir;
-use ringfort_host::door;
+use ringfort_host::door::OsClock;
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// How TPC-C runs.
 #[derive(Args)]
@@ -29,100 +23,36 @@ pub(crate) struct TpccArgs {
     /// Terminals, each of which enters transactions as fast as it gets answers.
     #[arg(long, value_name = "N", default_value_t = 4)]
     terminals: u32,
-    /// Seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
-    duration: f64,
-    /// How transactions keep each other away: by locks, or by a check when they commit.
-    #[arg(long, value_enum, default_value = "pessimistic")]
-    concurrency: By,
-    /// What each commit waits for: buffered, durable or fresh.
-    #[arg(long, value_name = "LEVEL", default_value_t = Level::Durable)]
-    level: Level,
-    /// The mode of the store: software, hardware or twin.
-    #[arg(long, value_name = "MODE", default_value_t = Mode::Software)]
-    mode: Mode,
-    /// How long an operation of the simulated counter takes.
-    #[arg(long, value_name = "TIME", value_parser = Span::parse, default_value = "0ms")]
-    counter_latency: Span,
-    /// Of all random numbers.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Make the store in this directory, and leave it there.
-    #[arg(long, value_name = "DIR")]
-    db: Option<PathBuf>,
-    /// Print one JSON object instead of text.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum By {
-    /// Locks.
-    Pessimistic,
-    /// A check at the end.
-    Optimistic,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// Runs it.
 pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
-    let duration = Duration::try_from_secs_f64(args.duration)
-        .map_err(|_| Failure::Usage("--duration is a number of seconds".to_owned()))?;
-    if args.warehouses == 0 || args.terminals == 0 || duration.is_zero() {
-        return Err(Failure::Usage("--warehouses, --terminals and --duration must be above 0".to_owned()));
+    let duration = args.store.duration()?;
+    if args.warehouses == 0 || args.terminals == 0 {
+        return Err(Failure::Usage("--warehouses and --terminals must be above 0".to_owned()));
     }
-    let plan = Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.seed };
-    let temporary = match &args.db {
-        Some(_) => None,
-        None => {
-            Some(TempDir::new("bench").map_err(|e| Failure::Other(format!("cannot make a directory: {e}")))?)
-        }
-    };
-    if let Some(temporary) = &temporary {
-        remove_when_interrupted(temporary.path())
-            .map_err(|e| Failure::Other(format!("cannot wait for signals: {e}")))?;
-    }
-    let dir = match (&args.db, &temporary) {
-        (Some(dir), _) => dir.as_path(),
-        (None, Some(temporary)) => temporary.path(),
-        (None, None) => Path::new("."),
-    };
-    let store = Ringfort { mode: args.mode, counter_latency: args.counter_latency.0 };
-    eprintln!("{}\n{}", store.about(), machine::describe());
-    let outcome =
-        measure(args, &store, dir, &plan).map_err(|error| match error.downcast::<ringfort::Error>() {
-            Ok(error) => Failure::Store(*error),
-            Err(error) => Failure::Other(error.to_string()),
-        })?;
+    let plan = Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.store.seed };
+    let opened = args.store.open()?;
+    let clock = OsClock::new();
+    tpcc::load(&opened.engine, &plan).map_err(failure)?;
+    let load_seconds = clock.monotonic().as_secs_f64();
+    let outcome = Outcome { load_seconds, ..tpcc::run(&opened.engine, &plan).map_err(failure)? };
+    opened.engine.db.close().map_err(Failure::Store)?;
     show(args, &outcome);
     match outcome.consistent {
         true => Ok(()),
-        false => {
-            Err(Failure::Other(format!("the database is not consistent: {}", outcome.violations.join("; "))))
-        }
+        false => Err(Failure::Other(format!("the database is not consistent: {}", outcome.violations.join("; ")))),
     }
 }
 
-fn measure(args: &TpccArgs, store: &Ringfort, dir: &Path, plan: &Plan) -> ringfort_bench::Result<Outcome> {
-    let db = Db::open(store.options(dir, &Settings::default())?)?;
-    let concurrency = match args.concurrency {
-        By::Pessimistic => Concurrency::Pessimistic,
-        By::Optimistic => Concurrency::Optimistic,
-    };
-    let engine = TransactionalDb { db, concurrency, level: args.level };
-    let clock = door::OsClock::new();
-    tpcc::load(&engine, plan)?;
-    let load_seconds = ringfort_base::world::Clock::monotonic(&clock).as_secs_f64();
-    let outcome = Outcome { load_seconds, ..tpcc::run(&engine, plan)? };
-    engine.db.close()?;
-    Ok(outcome)
-}
-
 fn show(args: &TpccArgs, outcome: &Outcome) {
-    if args.json {
+    if args.store.json {
         let mut line = json!({
             "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals,
-            "level": args.level.name(), "mode": args.mode.to_string(),
-            "concurrency": format!("{:?}", args.concurrency).to_lowercase(),
+            "level": args.store.level.name(), "mode": args.store.mode.to_string(),
+            "concurrency": args.store.concurrency.name(),
         });
         if let (Some(line), Ok(serde_json::Value::Object(more))) =
             (line.as_object_mut(), serde_json::to_value(outcome))
