@@ -5,6 +5,7 @@
 
 use crate::pump::Pump;
 use crate::temporary::TempDir;
+use crate::transaction::{self, Transaction, TxnOptions};
 use crate::workers::Workers;
 use crate::{
     Commit, Error, ErrorKind, Incarnation, KeyRange, Keyspace, KeyspaceOptions, Level, Mode, Options, Result,
@@ -42,6 +43,10 @@ impl Shared {
     pub(crate) fn write_with(self: &Arc<Self>, batch: WriteBatch, level: Level) -> Result<Commit> {
         let ticket = self.pump.write(batch, level)?;
         Ok(Commit::new(Arc::clone(self), ticket, level))
+    }
+
+    pub(crate) fn write_level(&self) -> Level {
+        self.write_level
     }
 
     pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Snapshot> {
@@ -277,6 +282,29 @@ impl Db {
         self.shared.snapshot()
     }
 
+    // --- transactions ----------------------------------------------------------------------------
+
+    /// Begins a transaction.
+    #[must_use]
+    pub fn begin(&self, options: TxnOptions) -> Transaction {
+        Transaction::begin(&self.shared, options)
+    }
+
+    /// Runs `work` in a transaction and commits it at the store's write level; where others came between, again from
+    /// the start, with random pauses. An error of `work` rolls back.
+    ///
+    /// # Errors
+    /// Those of `work`, and `Busy` if it met others again and again.
+    pub fn transact<T>(
+        &self,
+        options: TxnOptions,
+        mut work: impl FnMut(&mut Transaction) -> Result<T>,
+    ) -> Result<T> {
+        let level = self.shared.write_level();
+        let (done, _) = transaction::transact(&self.shared, options, level, |txn| work(txn).map(Some))?;
+        done.ok_or_else(|| Error::new(ErrorKind::Internal, "a transaction ended without a result"))
+    }
+
     // --- upkeep ----------------------------------------------------------------------------------
 
     /// Writes the memory of all keyspaces to tables, and waits until it is there.
@@ -325,6 +353,11 @@ impl Db {
         let log = self.shared.pump.run_pending()?;
         let upkeep = self.shared.pump.store.maintenance_step()?;
         Ok(log == Step::Worked || upkeep == Step::Worked)
+    }
+
+    #[cfg(feature = "bench")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub(crate) fn store(&self) -> &ringfort_store::Store {

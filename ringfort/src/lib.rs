@@ -43,6 +43,7 @@
 //! | [`keyspace`] | [`Keyspace`]: reading and writing one map |
 //! | [`stream`] | values by the piece: longer than anybody wants to hold |
 //! | [`commit`] | [`Commit`]: a written batch that can be awaited for a later level |
+//! | [`transaction`] | [`Transaction`]: reads and writes as one step |
 //! | [`range`] | [`KeyRange`]: what scans take |
 //! | [`checkpoint`] | [`Checkpoint`]: a consistent copy, read-only |
 //! | [`destroy`] | giving a store up |
@@ -61,6 +62,7 @@ mod pump;
 pub mod range;
 pub mod stream;
 mod temporary;
+pub mod transaction;
 mod workers;
 
 pub use checkpoint::Checkpoint;
@@ -75,6 +77,7 @@ pub use ringfort_store::merge::{self, CannotMerge, MergeOperator};
 pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, StoredValue, Value, WriteBatch};
 pub use ringfort_trust::keyfile::Mode;
 pub use stream::{ValueReader, ValueWriter};
+pub use transaction::{Concurrency, Transaction, TxnOptions};
 
 /// The examples of the README are compiled and run as well.
 #[cfg(doctest)]

@@ -22,6 +22,7 @@
 //!
 //! Nothing polls. The store calls [`Pump::call`] whenever it leaves work behind or gets some.
 
+use crate::transaction::block_on;
 use crate::workers::Signal;
 use crate::{Error, ErrorKind, Level, Result, Seq, WriteBatch};
 use parking_lot::Mutex;
@@ -78,6 +79,7 @@ impl Pump {
     pub(crate) fn write(&self, batch: WriteBatch, level: Level) -> Result<Ticket> {
         if level == Level::Buffered {
             self.hold_back()?;
+            let _hold = block_on(self.store.hold(&batch))?;
             let ticket = self.store.apply(batch)?;
             self.wrote();
             return Ok(ticket);
@@ -88,7 +90,16 @@ impl Pump {
         Ok(ticket)
     }
 
-    /// Queues a batch and sees to it that it gets `level`; returns at once.
+    /// Writes the batch of a transaction, whose locks the caller has.
+    pub(crate) fn apply(&self, batch: WriteBatch) -> Result<Ticket> {
+        self.hold_back()?;
+        let ticket = self.store.apply(batch)?;
+        self.wrote();
+        Ok(ticket)
+    }
+
+    /// Queues a batch and sees to it that it gets `level`; returns at once, unless it has to wait for a
+    /// transaction.
     pub(crate) fn submit(&self, batch: WriteBatch, level: Level) -> Result<Ticket> {
         let ticket = self.enqueue(batch)?;
         self.store.request(ticket.position, level);
@@ -102,7 +113,9 @@ impl Pump {
             // More than a group is waiting: who brings more helps to write it.
             self.store.log_step()?;
         }
-        let ticket = self.store.submit(batch)?;
+        let hold = block_on(self.store.hold(&batch))?;
+        let ticket = if hold.must_apply() { self.store.apply(batch)? } else { self.store.submit(batch)? };
+        drop(hold);
         self.wrote();
         Ok(ticket)
     }

@@ -18,8 +18,12 @@ pub enum ErrorKind {
     AlreadyExists,
     /// A limit of ours was reached (memory, size, count): ask for less, or later.
     Exhausted,
-    /// Somebody else holds what is needed, or a conflict: retry.
+    /// Somebody else holds what is needed: retry.
     Busy,
+    /// A transaction read what has been changed since: nothing was written, begin it again.
+    Conflict,
+    /// A transaction waited for itself, by way of others: nothing was written, begin it again.
+    Deadlock,
     /// The operation was given up after its time.
     Timeout,
     /// Stored bytes failed verification: see the evidence. Nothing more is written.

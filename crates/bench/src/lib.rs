@@ -32,8 +32,11 @@ pub mod scratch;
 pub mod settings;
 mod tally;
 pub mod text;
+pub mod tpcc;
+pub mod transactional;
 pub mod values;
 pub mod workload;
+pub mod ycsb;
 
 pub use driver::{Plan, Report, Target, run};
 pub use engine::{Begun, Direction, Engine, Op, Unsupported, Visit};

@@ -11,7 +11,9 @@ use crate::engine::lsm::tree::Reads;
 use crate::frontier::{Released, Wait};
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
+use crate::txn::Hold;
 use crate::txn::latch::Latches;
+use crate::txn::transaction::{Transaction, TxnOptions};
 use crate::value::Value;
 use ringfort_base::world::Disk;
 use ringfort_base::{Incarnation, KeyspaceId, Level, Result, Seq, StoreId};
@@ -434,6 +436,21 @@ impl Store {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.inner.clock.now().now_ms
+    }
+
+    /// Begins a transaction.
+    #[must_use]
+    pub fn begin(&self, options: TxnOptions) -> Transaction {
+        Transaction::begin(&self.inner, options)
+    }
+
+    /// What a write outside of transactions needs, so that no transaction is run over: to be kept while it is
+    /// submitted, or, if it [`Hold::must_apply`], until it is visible. Ready at once while no transaction lives.
+    ///
+    /// # Errors
+    /// `Exhausted` if the lock table is full.
+    pub async fn hold(&self, batch: &WriteBatch) -> Result<Hold> {
+        Hold::of(&self.inner, batch).await
     }
 
     /// The latches for read-modify-write.

@@ -6,7 +6,10 @@ pub(crate) mod offline;
 mod recovery;
 pub(crate) mod report;
 pub(crate) mod settings;
+mod tpcc;
+mod transactional;
 pub(crate) mod value;
+mod ycsb;
 
 use clap::{Args, Parser, Subcommand};
 use report::Failure;
@@ -64,6 +67,10 @@ pub(crate) struct DemoArgs {
 enum BenchCommand {
     /// Run db_bench's benchmarks, by its names, flags and definitions.
     Db(Box<bench::DbArgs>),
+    /// Run TPC-C's transactions.
+    Tpcc(tpcc::TpccArgs),
+    /// Run YCSB's operations in transactions.
+    Ycsb(ycsb::YcsbArgs),
     /// Measure what freshness costs with a counter as slow as asked.
     Fresh(freshness::FreshArgs),
     /// Measure how long a store takes to come back after its process died.
@@ -119,6 +126,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(given) => crate::serve::run(&Config::load(&given.0)?),
         Command::Demo(args) => crate::demo::run(&args),
         Command::Bench(BenchCommand::Db(args)) => bench::db(&args),
+        Command::Bench(BenchCommand::Tpcc(args)) => tpcc::tpcc(&args),
+        Command::Bench(BenchCommand::Ycsb(args)) => ycsb::ycsb(&args),
         Command::Bench(BenchCommand::Fresh(args)) => freshness::fresh(&args),
         Command::Bench(BenchCommand::Recovery(args)) => recovery::recovery(&args),
         Command::Bench(BenchCommand::RecoveryStep(step)) => recovery::step(&step),

@@ -262,3 +262,34 @@ fn the_cost_of_freshness_is_measured() {
     let wrong = dir.command(&["bench", "fresh", "--handles", "0"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 }
+
+/// `ringfort bench ycsb` and `tpcc`: one object with what came out; TPC-C's database is consistent afterwards.
+#[test]
+fn transactions_are_measured() {
+    let dir = Dir::new();
+    std::fs::create_dir_all(dir.path("tmp")).unwrap();
+    let run = |words: &str| -> Value {
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = dir.command(&words).env("TMPDIR", dir.path("tmp")).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(std::fs::read_dir(dir.path("tmp")).unwrap().next().is_none(), "nothing stays behind");
+        serde_json::from_str(&stdout(&output)).unwrap()
+    };
+    for workload in ["a", "d", "e", "f", "treaty-80"] {
+        let line = run(&format!(
+            "bench ycsb --workload {workload} --records 2000 --operations 4 --clients 4 --duration 0.2 \
+             --concurrency optimistic --level buffered --json"
+        ));
+        assert_eq!(line["workload"], workload);
+        assert!(line["transactions_per_sec"].as_f64().unwrap() > 0.0, "{line}");
+        assert!(line["operations_per_sec"].as_f64().unwrap() > line["transactions_per_sec"].as_f64().unwrap());
+    }
+    let line = run("bench tpcc --warehouses 1 --terminals 4 --duration 1 --level fresh --json");
+    assert_eq!(line["consistent"], true, "{line}");
+    assert!(line["tpmc"].as_f64().unwrap() > 0.0 && line["abort_rate"].as_f64().unwrap() < 1.0, "{line}");
+    let kinds: Vec<&str> =
+        line["kinds"].as_array().unwrap().iter().map(|kind| kind["transaction"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["New-Order", "Payment", "Order-Status", "Delivery", "Stock-Level"]);
+    let wrong = dir.command(&["bench", "tpcc", "--warehouses", "0"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
+}

@@ -8,3 +8,4 @@ mod life;
 mod map;
 mod refuse;
 mod tail;
+mod transactions;

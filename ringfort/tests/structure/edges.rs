@@ -7,7 +7,7 @@
 //! L3       node       client
 //! L2  store     protocol
 //! L1  host      trust      fault
-//! L0  base
+//! L0  base      checker
 //! ```
 
 use crate::manifest::{Kind, dependencies};
@@ -37,7 +37,8 @@ const HOUSE: &[Row] = &[
     row("host", &["base"], &["fault"]),
     row("trust", &["base"], &["fault"]),
     row("fault", &["base"], &[]),
-    row("store", &["base", "trust"], &["fault"]),
+    row("checker", &[], &[]),
+    row("store", &["base", "trust"], &["checker", "fault"]),
     row("protocol", &["base", "trust"], &["fault"]),
     row("node", &["base", "trust", "store", "protocol"], &["fault", "host"]),
     row("client", &["base", "trust", "protocol"], &["fault", "host"]),
@@ -56,7 +57,7 @@ const HOUSE: &[Row] = &[
 ];
 
 /// No runtime here (R24): neither named nor pulled in by somebody else.
-const WITHOUT_TOKIO: &[&str] = &["base", "host", "trust", "fault", "store", "protocol"];
+const WITHOUT_TOKIO: &[&str] = &["base", "host", "trust", "fault", "store", "protocol", "checker"];
 
 /// What the embedded library must not pull in (R24).
 const NOT_IN_THE_FACADE: &[&str] =

@@ -25,6 +25,7 @@ use crate::manifest::state::Life;
 use crate::manifest::writer::ManifestWriter;
 use crate::stats::Counters;
 use crate::txn::latch::Latches;
+use crate::txn::locks::LockTable;
 use crate::wal;
 use crate::wal::record::{Claim, Run};
 use crate::wal::writer::{LogContext, WalWriter};
@@ -40,6 +41,10 @@ use std::sync::{Arc, OnceLock};
 
 /// Latch stripes.
 const LATCH_STRIPES: usize = 1024;
+/// Few: a range lock stands in each.
+const LOCK_STRIPES: usize = 8;
+/// Some 200 MB of locks.
+const LOCKS_MAX: u64 = 1 << 20;
 const CLAIM_ATTEMPTS: u32 = 5;
 
 /// R2: copies the tail, appends the claim, writes the new MANIFEST, advances the counter.
@@ -202,6 +207,8 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         unreplayed: AtomicU64::new(parts.built.map_or(u64::MAX, |built| built.next().0)),
         clock: parts.clock,
         latches: Latches::new(LATCH_STRIPES),
+        locks: LockTable::new(LOCK_STRIPES, LOCKS_MAX),
+        gate: Arc::default(),
         snapshots: Mutex::default(),
         purge: Mutex::new(parts.purge),
         changing_keyspaces: Mutex::new(()),

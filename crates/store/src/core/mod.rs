@@ -32,7 +32,9 @@ use crate::frontier::Frontiers;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::{StoreOptions, World};
 use crate::stats::Counters;
+use crate::txn::gate::Gate;
 use crate::txn::latch::Latches;
+use crate::txn::locks::LockTable;
 use crate::wal::writer::LogContext;
 use parking_lot::{Mutex, RwLock};
 use ringfort_base::world::DiskLock;
@@ -66,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) next_file: AtomicU64,
     pub(crate) clock: StoreClock,
     pub(crate) latches: Arc<Latches>,
+    pub(crate) locks: Arc<LockTable>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) snapshots: Mutex<BTreeMap<u64, usize>>,
     pub(crate) purge: Mutex<purge::PurgeList>,
     /// One change of the set of keyspaces at a time, from the question whether a name is taken to

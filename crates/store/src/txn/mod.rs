@@ -1,4 +1,11 @@
-//! Concurrency control. Today: striped per-key latches that make read-modify-write commands
-//! atomic; transactions (locks, optimistic validation) will stand in the same place.
+//! Concurrency control: transactions over the [lock table](locks), and for now the striped per-key
+//! [latches](latch) that make read-modify-write commands atomic.
 
+mod batch_locks;
+pub(crate) mod gate;
 pub mod latch;
+pub mod locks;
+mod overlay;
+pub mod transaction;
+
+pub use batch_locks::Hold;

@@ -111,7 +111,7 @@ impl Engine for Watched {
     }
 
     fn begin(&self, batch: &[Op<'_>], level: Level) -> Result<Box<dyn Begun>> {
-        self.db.begin(batch, level)
+        Engine::begin(&self.db, batch, level)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<usize>> {

@@ -73,6 +73,8 @@ impl From<&Error> for ReplyError {
             ErrorKind::Stopped => Self::composed(format!("STOPPED {message}")),
             ErrorKind::Exhausted => Self::composed(format!("OOM {message}")),
             ErrorKind::Busy | ErrorKind::Timeout => Self::composed(format!("TRYAGAIN {message}")),
+            ErrorKind::Conflict => Self::composed(format!("CONFLICT {message}")),
+            ErrorKind::Deadlock => Self::composed(format!("DEADLOCK {message}")),
             ErrorKind::Refused => Self::composed(format!("NOPERM {message}")),
             _ => Self::composed(format!("ERR {message}")),
         }
@@ -276,6 +278,8 @@ mod tests {
             (ErrorKind::Exhausted, "OOM why"),
             (ErrorKind::Busy, "TRYAGAIN why"),
             (ErrorKind::Timeout, "TRYAGAIN why"),
+            (ErrorKind::Conflict, "CONFLICT why"),
+            (ErrorKind::Deadlock, "DEADLOCK why"),
             (ErrorKind::Refused, "NOPERM why"),
             (ErrorKind::Invalid, "ERR why"),
             (ErrorKind::Io, "ERR why"),

@@ -5,6 +5,10 @@
 //! anchor window (R7), and everything that is read back verified. `ringfort bench db` and the
 //! comparison with other stores use this one adapter.
 
+mod transactional;
+
+pub use transactional::TransactionalDb;
+
 use crate::{Commit, Compression, Db, KeyspaceOptions, Level, Mode, Options, WriteBatch};
 use ringfort_base::limits::ANCHOR_WINDOW_MS;
 use ringfort_bench::{Begun, Direction, Engine, Op, Result, Settings, Unsupported, Visit};

@@ -1,0 +1,92 @@
+//! [`Hold`]: how a write outside of transactions keeps out of their way.
+
+use super::gate::Pass;
+use super::locks::{LockError, Mode, Owner};
+use super::transaction::refusal;
+use crate::batch::{Op, WriteBatch};
+use crate::core::Inner;
+use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
+use std::sync::Arc;
+
+/// What a write holds: a pass, while no transaction lives, or locks on all that it writes.
+pub struct Hold(Held);
+
+enum Held {
+    Pass { _pass: Pass },
+    Locks { _locks: Owner },
+}
+
+impl Hold {
+    pub(crate) async fn of(inner: &Arc<Inner>, batch: &WriteBatch) -> Result<Self> {
+        if let Some(pass) = inner.gate.enter() {
+            return Ok(Self(Held::Pass { _pass: pass }));
+        }
+        let mut wanted = spans(batch)?;
+        // In order, so that two batches do not wait for each other.
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut age = None;
+        loop {
+            let mut locks = inner.locks.owner(age);
+            age = Some(locks.age());
+            match lock_all(&mut locks, &wanted).await {
+                Ok(()) => return Ok(Self(Held::Locks { _locks: locks })),
+                // Transactions take theirs in any order. This one has done nothing yet, so it begins again, and
+                // is older than theirs in the end.
+                Err(LockError::Deadlock(_)) => {}
+                Err(full) => return Err(refusal(full)),
+            }
+        }
+    }
+
+    /// Whether the write has to be visible before this is dropped.
+    #[must_use]
+    pub fn must_apply(&self) -> bool {
+        matches!(self.0, Held::Locks { .. })
+    }
+}
+
+async fn lock_all(locks: &mut Owner, wanted: &[Span<'_>]) -> std::result::Result<(), LockError> {
+    for &(keyspace, from, to) in wanted {
+        match to {
+            None => locks.lock(keyspace, from, Mode::Exclusive).await?,
+            Some(to) => locks.lock_range(keyspace, from, Some(to), Mode::Exclusive).await?,
+        }
+    }
+    Ok(())
+}
+
+/// A key, or a range of keys.
+type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
+
+fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
+    let mut wanted = Vec::with_capacity(batch.len());
+    for span in batch.spans() {
+        for op in span.iter() {
+            let op =
+                op.map_err(|e| Error::new(ErrorKind::Internal, format!("a batch cannot be read: {e}")))?;
+            match op {
+                Op::Put { key, .. }
+                | Op::PutStored { key, .. }
+                | Op::Merge { key, .. }
+                | Op::Delete { key } => {
+                    wanted.push((span.keyspace, key, None));
+                }
+                Op::DeleteRange { from, to } => wanted.push((span.keyspace, from, Some(to))),
+                Op::Count { .. } => {}
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+impl Inner {
+    /// Writes what is queued, so that all that has a position now is visible.
+    pub(super) fn show_queued(&self) -> Result<()> {
+        let newest: Seq = self.queue.lock().newest().position;
+        while self.frontiers.get(Level::Buffered) < newest {
+            self.log_step()?;
+        }
+        Ok(())
+    }
+}

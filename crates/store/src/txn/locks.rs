@@ -1,0 +1,335 @@
+//! The lock table: shared and exclusive locks on keys and on ranges of keys, held to the end of a
+//! transaction (strict two-phase locking, no phantoms).
+//!
+//! ```text
+//!  Owner (a transaction) ── lock(key) / lock_range(from, to) ──▶ stripe of the key / every stripe
+//!     │ what it holds                                              │ holders, queue by ticket
+//!     └ dropped: all is released, who waited is woken              └ blocked ──▶ waits: who waits for whom
+//! ```
+//!
+//! - *Keys hash to stripes; a range stands in every stripe*, taken one after another. So a key costs one
+//!   short mutex, and a range costs as many as there are stripes.
+//! - *Fair.* Every request has a ticket; one is granted when nothing that conflicts is held, or was
+//!   asked for before it. Only who turns his shared lock into an exclusive one goes first.
+//! - *Waiting is pending + waker* (R22). Dropping the future gives up the place in the queue.
+//! - *Deadlocks are found when they arise* (see [`waits`]): the youngest of the cycle is refused, with the
+//!   cycle. A transaction that is tried again keeps its age, so the oldest always gets through.
+//! - *Bounded*: the table holds so many locks and not more; then requests are refused.
+//!
+//! Keys here carry their keyspace in front, so that one table serves all keyspaces.
+
+mod stripe;
+mod waits;
+
+use crate::sync::{AtomicU64, Mutex};
+use ringfort_base::KeyspaceId;
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use stripe::{Asked, Stripe, Ticket};
+use waits::Waits;
+
+/// A key with its keyspace in front.
+pub(super) type Key = Arc<[u8]>;
+
+/// A transaction, for the lock table. Ids are never reused in a store's life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OwnerId(pub u64);
+
+/// What a lock excludes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Others' exclusive locks.
+    Shared,
+    /// All others' locks.
+    Exclusive,
+}
+
+impl Mode {
+    fn conflicts(self, other: Mode) -> bool {
+        self == Mode::Exclusive || other == Mode::Exclusive
+    }
+
+    fn covers(self, other: Mode) -> bool {
+        self == Mode::Exclusive || other == Mode::Shared
+    }
+}
+
+/// What a lock is on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Span {
+    Key(Key),
+    /// From the first key up to, and without, the second.
+    Range(Key, Key),
+}
+
+/// A cycle of transactions that wait for each other: each entry waits for the next, the last for the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deadlock {
+    /// Who waits, and in which keyspace.
+    pub cycle: Vec<(OwnerId, KeyspaceId)>,
+}
+
+impl fmt::Display for Deadlock {
+    /// Keys are the owner's data and not told.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("deadlock: ")?;
+        for (owner, keyspace) in &self.cycle {
+            write!(f, "transaction {} waits in keyspace {keyspace} for ", owner.0)?;
+        }
+        match self.cycle.first() {
+            Some((first, _)) => write!(f, "transaction {}", first.0),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a lock is refused. What the transaction holds it keeps, until it is dropped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LockError {
+    /// It would wait for itself, and is the youngest of those who do.
+    Deadlock(Deadlock),
+    /// The table is full.
+    Full {
+        /// The most locks that it holds.
+        locks_max: u64,
+    },
+}
+
+/// The locks of a store.
+pub struct LockTable {
+    stripes: Box<[Mutex<Stripe>]>,
+    waits: Waits,
+    /// Keyed, so that a client cannot aim all its keys at one stripe.
+    hasher: RandomState,
+    next_owner: AtomicU64,
+    next_ticket: AtomicU64,
+    held: AtomicU64,
+    locks_max: u64,
+}
+
+impl LockTable {
+    /// With `stripes` stripes, rounded up to a power of two, and room for `locks_max` locks.
+    #[must_use]
+    pub fn new(stripes: usize, locks_max: u64) -> Arc<Self> {
+        let stripes = stripes.next_power_of_two();
+        Arc::new(Self {
+            stripes: (0..stripes).map(|_| Mutex::default()).collect(),
+            waits: Waits::default(),
+            hasher: RandomState::new(),
+            next_owner: AtomicU64::new(1),
+            next_ticket: AtomicU64::new(1),
+            held: AtomicU64::new(0),
+            locks_max,
+        })
+    }
+
+    /// A new owner, younger than all before it; one that tries again passes the age of its first try.
+    pub fn owner(self: &Arc<Self>, age: Option<u64>) -> Owner {
+        let id = self.next_owner.fetch_add(1, Ordering::Relaxed);
+        Owner { table: Arc::clone(self), id: OwnerId(id), age: age.unwrap_or(id), held: Vec::new() }
+    }
+
+    /// Locks that are held now; a range counts once for each stripe.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn stripe_of(&self, key: &[u8]) -> usize {
+        self.hasher.hash_one(key) as usize & (self.stripes.len() - 1)
+    }
+
+    fn ticket(&self, first: bool) -> Ticket {
+        Ticket { last: !first, number: self.next_ticket.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+/// A transaction's locks. Dropping it releases them.
+pub struct Owner {
+    table: Arc<LockTable>,
+    id: OwnerId,
+    age: u64,
+    held: Vec<(usize, Span)>,
+}
+
+impl Owner {
+    /// Who this is.
+    #[must_use]
+    pub fn id(&self) -> OwnerId {
+        self.id
+    }
+
+    /// To be passed to [`LockTable::owner`] when the transaction is tried again.
+    #[must_use]
+    pub fn age(&self) -> u64 {
+        self.age
+    }
+
+    /// Locks a key.
+    pub fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Acquire<'_> {
+        let key = with_keyspace(keyspace, key);
+        let stripe = self.table.stripe_of(&key);
+        Acquire { owner: self, span: Span::Key(key), mode, next: stripe, end: stripe + 1, waiting: None }
+    }
+
+    /// Locks all keys, present or not, from `from` up to and without `to`; to the end of the
+    /// keyspace if that is `None`.
+    pub fn lock_range(
+        &mut self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        mode: Mode,
+    ) -> Acquire<'_> {
+        let to = match to {
+            Some(to) => with_keyspace(keyspace, to),
+            None => with_keyspace(keyspace.next(), &[]),
+        };
+        let span = Span::Range(with_keyspace(keyspace, from), to);
+        let end = self.table.stripes.len();
+        Acquire { owner: self, span, mode, next: 0, end, waiting: None }
+    }
+
+    /// Releases everything.
+    pub fn release(&mut self) {
+        let table = Arc::clone(&self.table);
+        let mut held = std::mem::take(&mut self.held);
+        held.sort_unstable_by_key(|(stripe, _)| *stripe);
+        let mut woken = Vec::new();
+        for group in held.chunk_by(|a, b| a.0 == b.0) {
+            let mut stripe = table.stripes[group[0].0].lock();
+            for (_, span) in group {
+                stripe.release(span, self.id, &table.waits, &mut woken);
+            }
+        }
+        table.held.fetch_sub(held.len() as u64, Ordering::Relaxed);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// A pending request; the lock belongs to the owner once it is ready.
+#[must_use = "a lock is not taken before its future is ready"]
+pub struct Acquire<'o> {
+    owner: &'o mut Owner,
+    span: Span,
+    mode: Mode,
+    /// The stripe that is asked next, and the end.
+    next: usize,
+    end: usize,
+    /// The place in the queue of that stripe.
+    waiting: Option<Ticket>,
+}
+
+impl Acquire<'_> {
+    /// Asks one stripe, or looks whether its answer has come. Ready with whether there is a lock to release.
+    fn ask(&mut self, waker: &Waker, woken: &mut Vec<Waker>) -> Poll<Result<bool, LockError>> {
+        let table = &*self.owner.table;
+        let mut stripe = table.stripes[self.next].lock();
+        let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
+        if let Some(ticket) = self.waiting {
+            if !stripe.is_waiting(&asked, ticket) {
+                self.waiting = None;
+                return Poll::Ready(Ok(true));
+            }
+            let Some(deadlock) = table.waits.poll(asked.owner, waker) else { return Poll::Pending };
+            self.waiting = None;
+            stripe.give_up(&asked, ticket, &table.waits, woken);
+            table.held.fetch_sub(1, Ordering::Relaxed);
+            return Poll::Ready(Err(LockError::Deadlock(deadlock)));
+        }
+        if stripe.holds(&asked) {
+            return Poll::Ready(Ok(false));
+        }
+        // Counted while it waits too: a queue is part of what is bounded.
+        if table.held.fetch_add(1, Ordering::Relaxed) >= table.locks_max {
+            table.held.fetch_sub(1, Ordering::Relaxed);
+            return Poll::Ready(Err(LockError::Full { locks_max: table.locks_max }));
+        }
+        let ticket = table.ticket(stripe.is_upgrade(&asked));
+        if stripe.try_grant(&asked, ticket, &table.waits) {
+            return Poll::Ready(Ok(true));
+        }
+        match stripe.wait(&asked, ticket, self.owner.age, waker, &table.waits, woken) {
+            Ok(()) => {
+                self.waiting = Some(ticket);
+                Poll::Pending
+            }
+            Err(deadlock) => {
+                table.held.fetch_sub(1, Ordering::Relaxed);
+                Poll::Ready(Err(LockError::Deadlock(deadlock)))
+            }
+        }
+    }
+}
+
+impl Future for Acquire<'_> {
+    type Output = Result<(), LockError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut woken = Vec::new();
+        let answer = loop {
+            if this.next == this.end {
+                break Poll::Ready(Ok(()));
+            }
+            match this.ask(cx.waker(), &mut woken) {
+                Poll::Ready(Ok(is_new)) => {
+                    if is_new {
+                        this.owner.held.push((this.next, this.span.clone()));
+                    }
+                    this.next += 1;
+                }
+                Poll::Ready(Err(refused)) => break Poll::Ready(Err(refused)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        woken.into_iter().for_each(Waker::wake);
+        answer
+    }
+}
+
+impl Drop for Acquire<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.waiting.take() else { return };
+        let table = &*self.owner.table;
+        let mut woken = Vec::new();
+        let mut stripe = table.stripes[self.next].lock();
+        let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
+        if stripe.is_waiting(&asked, ticket) {
+            stripe.give_up(&asked, ticket, &table.waits, &mut woken);
+            table.held.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            // It was granted meanwhile: the owner has it.
+            self.owner.held.push((self.next, self.span.clone()));
+        }
+        drop(stripe);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+pub(super) fn with_keyspace(keyspace: KeyspaceId, key: &[u8]) -> Key {
+    let mut bytes = Vec::with_capacity(4 + key.len());
+    bytes.extend_from_slice(&keyspace.0.to_be_bytes());
+    bytes.extend_from_slice(key);
+    bytes.into()
+}
+
+/// The keyspace of a key of this table.
+fn keyspace_of(span: &Span) -> KeyspaceId {
+    let (Span::Key(key) | Span::Range(key, _)) = span;
+    let bytes = key.first_chunk().copied().unwrap_or_default();
+    KeyspaceId(u32::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! What the benchmarks of transactions have in common: the store that they make, and how it is opened.
+
+use super::bench::remove_when_interrupted;
+use super::report::Failure;
+use super::value::{Span, Value as _};
+use clap::{Args, ValueEnum};
+use ringfort::bench::{Ringfort, TransactionalDb};
+use ringfort::{Concurrency, Db, Level, Mode};
+use ringfort_bench::{Settings, machine};
+use ringfort_fault::tempdir::TempDir;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The store and its transactions.
+#[derive(Args)]
+pub(super) struct StoreArgs {
+    /// How transactions keep each other away: by locks, or by a check when they commit.
+    #[arg(long, value_enum, default_value = "pessimistic")]
+    pub(super) concurrency: By,
+    /// What each commit waits for: buffered, durable or fresh.
+    #[arg(long, value_name = "LEVEL", default_value_t = Level::Durable)]
+    pub(super) level: Level,
+    /// The mode of the store: software, hardware or twin.
+    #[arg(long, value_name = "MODE", default_value_t = Mode::Software)]
+    pub(super) mode: Mode,
+    /// How long an operation of the simulated counter takes.
+    #[arg(long, value_name = "TIME", value_parser = Span::parse, default_value = "0ms")]
+    counter_latency: Span,
+    /// Seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    duration: f64,
+    /// Of all random numbers.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Make the store in this directory, and leave it there.
+    #[arg(long, value_name = "DIR")]
+    db: Option<PathBuf>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What keeps transactions apart.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum By {
+    /// Locks.
+    Pessimistic,
+    /// A check at the end.
+    Optimistic,
+}
+
+impl By {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            By::Pessimistic => "pessimistic",
+            By::Optimistic => "optimistic",
+        }
+    }
+}
+
+/// An open store, and what removes it.
+pub(super) struct Opened {
+    pub(super) engine: TransactionalDb,
+    _temporary: Option<TempDir>,
+}
+
+impl StoreArgs {
+    /// For how long.
+    pub(super) fn duration(&self) -> Result<Duration, Failure> {
+        match Duration::try_from_secs_f64(self.duration) {
+            Ok(duration) if !duration.is_zero() => Ok(duration),
+            _ => Err(Failure::Usage("--duration is a number of seconds above 0".to_owned())),
+        }
+    }
+
+    /// Makes the store.
+    pub(super) fn open(&self) -> Result<Opened, Failure> {
+        let failed = |error: std::io::Error| Failure::Other(format!("cannot make a temporary directory: {error}"));
+        let (dir, temporary) = match &self.db {
+            Some(dir) => (dir.clone(), None),
+            None => {
+                let temporary = TempDir::new("bench").map_err(failed)?;
+                remove_when_interrupted(temporary.path()).map_err(failed)?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let store = Ringfort { mode: self.mode, counter_latency: self.counter_latency.0 };
+        eprintln!("{}\n{}", store.about(), machine::describe());
+        let options = store.options(&dir, &Settings::default()).map_err(failure)?;
+        let concurrency = match self.concurrency {
+            By::Pessimistic => Concurrency::Pessimistic,
+            By::Optimistic => Concurrency::Optimistic,
+        };
+        let db = Db::open(options).map_err(Failure::Store)?;
+        Ok(Opened { engine: TransactionalDb { db, concurrency, level: self.level }, _temporary: temporary })
+    }
+}
+
+/// Why a benchmark failed.
+pub(super) fn failure(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
+    match error.downcast::<ringfort::Error>() {
+        Ok(error) => Failure::Store(*error),
+        Err(error) => Failure::Other(error.to_string()),
+    }
+}
