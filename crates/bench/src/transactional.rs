@@ -28,7 +28,7 @@ pub trait Transaction {
         to: &[u8],
         reverse: bool,
         limit: usize,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<()>;
 }
 
@@ -40,6 +40,9 @@ pub enum End {
     /// Rolled back, as the work intends.
     Rollback,
 }
+
+/// What a scan hands each entry to.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'v;
 
 /// What a transaction does; called once for each try.
 pub type Work<'w> = dyn FnMut(&mut dyn Transaction) -> Result<End> + 'w;

@@ -4,7 +4,7 @@
 use crate::transaction::{self, Transaction};
 use crate::{Concurrency, Db, ErrorKind, KeyspaceId, Level, TxnOptions, WriteBatch};
 use ringfort_bench::Result;
-use ringfort_bench::transactional::{End, MustRetry, Transactional, Work};
+use ringfort_bench::transactional::{End, MustRetry, Transactional, Visit, Work};
 
 /// A store with what its transactions are to be.
 pub struct TransactionalDb {
@@ -94,7 +94,7 @@ impl ringfort_bench::transactional::Transaction for Txn<'_> {
         to: &[u8],
         reverse: bool,
         limit: usize,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<()> {
         let found = self.inner.scan(self.keyspace, from, Some(to), reverse, limit).map_err(retry)?;
         found.iter().try_for_each(|(key, value)| visit(key, value))

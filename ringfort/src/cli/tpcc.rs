@@ -33,7 +33,8 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     if args.warehouses == 0 || args.terminals == 0 {
         return Err(Failure::Usage("--warehouses and --terminals must be above 0".to_owned()));
     }
-    let plan = Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.store.seed };
+    let plan =
+        Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.store.seed };
     let opened = args.store.open()?;
     let clock = OsClock::new();
     tpcc::load(&opened.engine, &plan).map_err(failure)?;
@@ -43,7 +44,9 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     show(args, &outcome);
     match outcome.consistent {
         true => Ok(()),
-        false => Err(Failure::Other(format!("the database is not consistent: {}", outcome.violations.join("; ")))),
+        false => {
+            Err(Failure::Other(format!("the database is not consistent: {}", outcome.violations.join("; "))))
+        }
     }
 }
 

@@ -75,7 +75,8 @@ impl StoreArgs {
 
     /// Makes the store.
     pub(super) fn open(&self) -> Result<Opened, Failure> {
-        let failed = |error: std::io::Error| Failure::Other(format!("cannot make a temporary directory: {error}"));
+        let failed =
+            |error: std::io::Error| Failure::Other(format!("cannot make a temporary directory: {error}"));
         let (dir, temporary) = match &self.db {
             Some(dir) => (dir.clone(), None),
             None => {

@@ -282,7 +282,9 @@ fn transactions_are_measured() {
         ));
         assert_eq!(line["workload"], workload);
         assert!(line["transactions_per_sec"].as_f64().unwrap() > 0.0, "{line}");
-        assert!(line["operations_per_sec"].as_f64().unwrap() > line["transactions_per_sec"].as_f64().unwrap());
+        assert!(
+            line["operations_per_sec"].as_f64().unwrap() > line["transactions_per_sec"].as_f64().unwrap()
+        );
     }
     let line = run("bench tpcc --warehouses 1 --terminals 4 --duration 1 --level fresh --json");
     assert_eq!(line["consistent"], true, "{line}");

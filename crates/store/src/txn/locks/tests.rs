@@ -234,12 +234,15 @@ struct Actor {
     held: Vec<Held>,
 }
 
+/// A request that gives its owner back.
+type Request = Pin<Box<dyn Future<Output = (Owner, Result<(), LockError>)>>>;
+
 struct Run<'w> {
     table: &'w Arc<LockTable>,
     work: &'w [Vec<Step>],
     actors: Vec<Actor>,
     /// Requests that wait: their owner is inside.
-    pending: BTreeMap<usize, Pin<Box<dyn Future<Output = (Owner, Result<(), LockError>)>>>>,
+    pending: BTreeMap<usize, Request>,
 }
 
 impl<'w> Run<'w> {
