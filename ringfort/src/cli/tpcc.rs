@@ -62,7 +62,7 @@ fn show(args: &TpccArgs, outcome: &Outcome) {
         {
             line.extend(more);
         }
-        say(&format!("{line}\n"));
+        say(&line.to_string());
         return;
     }
     let mut text = format!(
@@ -90,7 +90,7 @@ fn show(args: &TpccArgs, outcome: &Outcome) {
         );
     }
     text += &format!(
-        "\n{:.0} tpmC, {:.0} transactions/s of all kinds, {:.2} % begun again; consistency conditions 1 to 12: {}\n",
+        "\n{:.0} tpmC, {:.0} transactions/s of all kinds, {:.2} % begun again; consistency conditions 1 to 12: {}",
         outcome.tpmc,
         outcome.transactions_per_sec,
         100.0 * outcome.abort_rate,

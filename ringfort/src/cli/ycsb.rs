@@ -80,12 +80,12 @@ fn show(args: &YcsbArgs, plan: &Plan, load_seconds: f64, outcome: &Outcome) {
         {
             line.extend(more);
         }
-        say(&format!("{line}\n"));
+        say(&line.to_string());
         return;
     }
     say(&format!(
         "loaded {} records in {load_seconds:.1} s\n\n{:.0} transactions/s, {:.0} operations/s, {:.2} % begun again\n\
-        latency of a transaction: p50 {:.0} us, p99 {:.0} us, max {:.0} us\n",
+        latency of a transaction: p50 {:.0} us, p99 {:.0} us, max {:.0} us",
         plan.records,
         outcome.transactions_per_sec,
         outcome.operations_per_sec,

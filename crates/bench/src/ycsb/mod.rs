@@ -48,9 +48,11 @@ pub enum Mix {
     F,
     /// TREATY's write-heavy mix.
     #[value(name = "treaty-20")]
+    #[serde(rename = "treaty-20")]
     Treaty20,
     /// TREATY's read-heavy mix.
     #[value(name = "treaty-80")]
+    #[serde(rename = "treaty-80")]
     Treaty80,
 }
 
