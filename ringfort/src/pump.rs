@@ -22,7 +22,6 @@
 //!
 //! Nothing polls. The store calls [`Pump::call`] whenever it leaves work behind or gets some.
 
-use crate::transaction::block_on;
 use crate::workers::Signal;
 use crate::{Error, ErrorKind, Level, Result, Seq, WriteBatch};
 use parking_lot::Mutex;
@@ -31,7 +30,7 @@ use ringfort_store::role::{Holder, Role};
 use ringfort_store::store::{Step, Ticket};
 use ringfort_store::{Store, Wait};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -200,7 +199,7 @@ impl Pump {
                 }
             }
             drop(turn);
-            if let Poll::Ready(outcome) = poll_with_unpark(wait) {
+            if let Poll::Ready(outcome) = poll_with_unpark(Pin::new(wait)) {
                 return outcome;
             }
             std::thread::park();
@@ -308,12 +307,23 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Runs a future that waits for other transactions, and for nothing that this thread would have to do.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        match poll_with_unpark(future.as_mut()) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 /// Polls on behalf of this thread, which is unparked when it is worth polling again.
-fn poll_with_unpark(wait: &mut Wait) -> Poll<Result<()>> {
+fn poll_with_unpark<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     thread_local! {
         static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     }
-    WAKER.with(|waker| Pin::new(wait).poll(&mut Context::from_waker(waker)))
+    WAKER.with(|waker| future.poll(&mut Context::from_waker(waker)))
 }
 
 struct Unpark(Thread);

@@ -24,14 +24,11 @@
 //! A thread that has to wait for another transaction sleeps until that one ends.
 
 use crate::db::Shared;
+use crate::pump::block_on;
 use crate::{Commit, Error, ErrorKind, KeyspaceId, Level, Result, Value};
 use ringfort_store::txn::transaction as core;
 pub use ringfort_store::txn::transaction::{Concurrency, Entries, TxnOptions};
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 /// A transaction that fails so often in a row is given up: somebody holds what it needs.
@@ -217,34 +214,4 @@ fn pause(tries: u32, age: u64) {
     random = random.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let nanos = (u128::from(random) * longest.as_nanos()) >> 64;
     ringfort_host::door::sleep(Duration::from_nanos(nanos as u64));
-}
-
-/// Wakes a thread.
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-thread_local! {
-    static WAKER: Waker = Waker::from(Arc::new(Parked(std::thread::current())));
-}
-
-/// Runs a future of the core, which waits for other transactions and for nothing else.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        return output;
-    }
-    let waker = WAKER
-        .try_with(Clone::clone)
-        .unwrap_or_else(|_| Waker::from(Arc::new(Parked(std::thread::current()))));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
 }

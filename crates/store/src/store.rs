@@ -449,7 +449,7 @@ impl Store {
     ///
     /// # Errors
     /// `Exhausted` if the lock table is full.
-    pub async fn hold(&self, batch: &WriteBatch) -> Result<Hold> {
+    pub async fn hold<'s>(&'s self, batch: &WriteBatch) -> Result<Hold<'s>> {
         Hold::of(&self.inner, batch).await
     }
 

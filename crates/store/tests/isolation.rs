@@ -304,3 +304,24 @@ fn transactions_of_all_kinds_are_strictly_serializable_in_every_mode() {
         }
     }
 }
+
+/// A long report must not make every other write take locks.
+#[test]
+fn only_who_may_write_keeps_plain_writes_at_the_lock_table() {
+    let machine = Machine::new(MODES[0], 9);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(ks, b"k", b"v");
+    let locks = || block_on(store.hold(&batch)).unwrap().must_apply();
+    let begin = |concurrency| store.begin(TxnOptions { concurrency, age: None });
+    let report = begin(Concurrency::Snapshot);
+    assert!(!locks());
+    for concurrency in [Concurrency::Pessimistic, Concurrency::Optimistic] {
+        let writer = begin(concurrency);
+        assert!(locks());
+        drop(writer);
+        assert!(!locks());
+    }
+    drop(report);
+}

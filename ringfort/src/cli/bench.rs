@@ -82,7 +82,7 @@ pub(crate) struct DbArgs {
 /// Runs them.
 pub(crate) fn db(args: &DbArgs) -> Result<(), Failure> {
     let store = check(args)?;
-    let (dir, _temporary) = directory(args)?;
+    let (dir, _temporary) = directory(args.db.as_deref())?;
     let name = match args.mode {
         Mode::Software => "ringfort".to_owned(),
         mode => format!("ringfort:{mode}"),
@@ -106,10 +106,7 @@ pub(crate) fn db(args: &DbArgs) -> Result<(), Failure> {
         show(args, &report)?;
         Ok(())
     });
-    outcome.map_err(|error| match error.downcast::<ringfort::Error>() {
-        Ok(error) => Failure::Store(*error),
-        Err(error) => Failure::Other(error.to_string()),
-    })
+    Ok(outcome?)
 }
 
 /// Refuses what cannot be run, before anything is made.
@@ -136,9 +133,9 @@ fn check(args: &DbArgs) -> Result<Ringfort, Failure> {
 }
 
 /// Where the store is made, and what removes it.
-fn directory(args: &DbArgs) -> Result<(PathBuf, Option<TempDir>), Failure> {
-    if let Some(dir) = &args.db {
-        return Ok((dir.clone(), None));
+pub(super) fn directory(db: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Failure> {
+    if let Some(dir) = db {
+        return Ok((dir.to_owned(), None));
     }
     let failed =
         |error: std::io::Error| Failure::Other(format!("cannot make a temporary directory: {error}"));
@@ -158,7 +155,7 @@ pub(super) fn give_way_to_an_interrupt() {
 }
 
 /// An interrupted process drops nothing: a thread waits for the signals and removes the directory.
-pub(super) fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
+fn remove_when_interrupted(dir: &Path) -> std::io::Result<()> {
     const ATTEMPTS: usize = 10;
     let dir = dir.to_owned();
     let runtime = Builder::new_current_thread().enable_io().build()?;

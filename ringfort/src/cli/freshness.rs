@@ -14,7 +14,6 @@
 
 mod load;
 
-use super::bench::remove_when_interrupted;
 use super::report::Failure;
 use super::value::{Span, Value};
 use crate::serve::say;
@@ -110,10 +109,7 @@ pub(crate) fn fresh(args: &FreshArgs) -> Result<(), Failure> {
 fn one(store: &Path, run: Run, load: Load) -> Result<Figures, Failure> {
     let outcome = load::measure(store, run, load);
     // A store that failed is left for whoever wants to know why, unless the directory is temporary.
-    let figures = outcome.map_err(|error| match error.downcast::<ringfort::Error>() {
-        Ok(error) => Failure::Store(*error),
-        Err(error) => Failure::Other(error.to_string()),
-    })?;
+    let figures = outcome?;
     std::fs::remove_dir_all(store)
         .map_err(|error| Failure::Other(format!("cannot remove {}: {error}", store.display())))?;
     Ok(figures)
@@ -141,11 +137,8 @@ fn directory(args: &FreshArgs) -> Result<(PathBuf, Option<TempDir>), Failure> {
         if std::fs::read_dir(dir).map_err(failed)?.next().is_some() {
             return Err(Failure::Usage(format!("{} is not empty: name another directory", dir.display())));
         }
-        return Ok((dir.clone(), None));
     }
-    let temporary = TempDir::new("bench").map_err(failed)?;
-    remove_when_interrupted(temporary.path()).map_err(failed)?;
-    Ok((temporary.path().to_owned(), Some(temporary)))
+    super::bench::directory(args.db.as_deref())
 }
 
 fn introduce(args: &FreshArgs, dir: &Path) {

@@ -22,6 +22,15 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Box<dyn std::error::Error + Send + Sync>> for Failure {
+    fn from(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => Self::Store(*error),
+            Err(error) => Self::Other(error.to_string()),
+        }
+    }
+}
+
 /// The exit code of a refusal on evidence.
 pub(crate) const EXIT_REFUSED: u8 = 3;
 const EXIT_USAGE: u8 = 2;

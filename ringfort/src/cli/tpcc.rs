@@ -1,7 +1,7 @@
 //! `ringfort bench tpcc`: TPC-C's mix on a store of its own, loaded first and checked afterwards.
 
 use super::report::Failure;
-use super::transactional::{StoreArgs, failure};
+use super::transactional::StoreArgs;
 use crate::serve::say;
 use clap::Args;
 use ringfort_base::world::Clock as _;
@@ -37,10 +37,10 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
         Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.store.seed };
     let opened = args.store.open()?;
     let clock = OsClock::new();
-    tpcc::load(&opened.engine, &plan).map_err(failure)?;
+    tpcc::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = Outcome { load_seconds, ..tpcc::run(&opened.engine, &plan).map_err(failure)? };
-    opened.engine.db.close().map_err(Failure::Store)?;
+    let outcome = Outcome { load_seconds, ..tpcc::run(&opened.engine, &plan)? };
+    opened.engine.db.close()?;
     show(args, &outcome);
     match outcome.consistent {
         true => Ok(()),

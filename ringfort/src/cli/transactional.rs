@@ -1,6 +1,6 @@
 //! What the benchmarks of transactions have in common: the store that they make, and how it is opened.
 
-use super::bench::remove_when_interrupted;
+use super::bench::directory;
 use super::report::Failure;
 use super::value::{Span, Value as _};
 use clap::{Args, ValueEnum};
@@ -75,32 +75,15 @@ impl StoreArgs {
 
     /// Makes the store.
     pub(super) fn open(&self) -> Result<Opened, Failure> {
-        let failed =
-            |error: std::io::Error| Failure::Other(format!("cannot make a temporary directory: {error}"));
-        let (dir, temporary) = match &self.db {
-            Some(dir) => (dir.clone(), None),
-            None => {
-                let temporary = TempDir::new("bench").map_err(failed)?;
-                remove_when_interrupted(temporary.path()).map_err(failed)?;
-                (temporary.path().to_owned(), Some(temporary))
-            }
-        };
+        let (dir, temporary) = directory(self.db.as_deref())?;
         let store = Ringfort { mode: self.mode, counter_latency: self.counter_latency.0 };
         eprintln!("{}\n{}", store.about(), machine::describe());
-        let options = store.options(&dir, &Settings::default()).map_err(failure)?;
+        let options = store.options(&dir, &Settings::default())?;
         let concurrency = match self.concurrency {
             By::Pessimistic => Concurrency::Pessimistic,
             By::Optimistic => Concurrency::Optimistic,
         };
-        let db = Db::open(options).map_err(Failure::Store)?;
+        let db = Db::open(options)?;
         Ok(Opened { engine: TransactionalDb { db, concurrency, level: self.level }, _temporary: temporary })
-    }
-}
-
-/// Why a benchmark failed.
-pub(super) fn failure(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
-    match error.downcast::<ringfort::Error>() {
-        Ok(error) => Failure::Store(*error),
-        Err(error) => Failure::Other(error.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! `ringfort bench ycsb`: YCSB's mixes and TREATY's, in transactions of one or several operations.
 
 use super::report::Failure;
-use super::transactional::{StoreArgs, failure};
+use super::transactional::StoreArgs;
 use crate::serve::say;
 use clap::Args;
 use ringfort_base::world::Clock as _;
@@ -59,10 +59,10 @@ pub(crate) fn ycsb(args: &YcsbArgs) -> Result<(), Failure> {
     };
     let opened = args.store.open()?;
     let clock = OsClock::new();
-    ycsb::load(&opened.engine, &plan).map_err(failure)?;
+    ycsb::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = ycsb::run(&opened.engine, &plan).map_err(failure)?;
-    opened.engine.db.close().map_err(Failure::Store)?;
+    let outcome = ycsb::run(&opened.engine, &plan)?;
+    opened.engine.db.close()?;
     show(args, &plan, load_seconds, &outcome);
     Ok(())
 }

@@ -6,18 +6,17 @@ use super::transaction::refusal;
 use crate::batch::{Op, WriteBatch};
 use crate::core::Inner;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
-use std::sync::Arc;
 
 /// What a write holds: a pass, while no transaction lives, or locks on all that it writes.
-pub struct Hold(Held);
+pub struct Hold<'s>(Held<'s>);
 
-enum Held {
-    Pass { _pass: Pass },
+enum Held<'s> {
+    Pass { _pass: Pass<'s> },
     Locks { _locks: Owner },
 }
 
-impl Hold {
-    pub(crate) async fn of(inner: &Arc<Inner>, batch: &WriteBatch) -> Result<Self> {
+impl<'s> Hold<'s> {
+    pub(crate) async fn of(inner: &'s Inner, batch: &WriteBatch) -> Result<Self> {
         if let Some(pass) = inner.gate.enter() {
             return Ok(Self(Held::Pass { _pass: pass }));
         }

@@ -36,11 +36,11 @@ pub(crate) struct Gate {
 impl Gate {
     /// Lets a write through, unless a transaction lives.
     #[inline]
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Pass> {
+    pub(crate) fn enter(&self) -> Option<Pass<'_>> {
         let slot = slot();
         self.inside[slot].0.fetch_add(1, Ordering::SeqCst);
         if self.live.load(Ordering::SeqCst) == 0 {
-            return Some(Pass { gate: Arc::clone(self), slot });
+            return Some(Pass { gate: self, slot });
         }
         self.leave(slot);
         None
@@ -61,13 +61,13 @@ impl Gate {
     }
 }
 
-/// A write that is inside.
-pub(crate) struct Pass {
-    gate: Arc<Gate>,
+/// A write that is inside. It borrows the gate: a count of references would be one line of cache that all writers share.
+pub(crate) struct Pass<'g> {
+    gate: &'g Gate,
     slot: usize,
 }
 
-impl Drop for Pass {
+impl Drop for Pass<'_> {
     fn drop(&mut self) {
         self.gate.leave(self.slot);
     }

@@ -75,8 +75,8 @@ pub struct Transaction {
     scans: Vec<(Key, Key)>,
     /// The newest position that an answer depended on (R6).
     depends: Seq,
-    /// Writes outside of transactions take locks while this is here.
-    live: Live,
+    /// Writes outside of transactions take locks while this is here. Who only reads a snapshot has none.
+    live: Option<Live>,
     /// Those that did not are all visible.
     is_alone: bool,
 }
@@ -106,7 +106,7 @@ impl Transaction {
             reads: BTreeSet::new(),
             scans: Vec::new(),
             depends: Seq::ZERO,
-            live: inner.gate.live(),
+            live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
             is_alone: false,
         }
     }
@@ -114,8 +114,10 @@ impl Transaction {
     /// Sees to it that no write is under way that knows nothing of transactions, and that all that went
     /// before is visible: from then on only who has the lock can change a key.
     async fn be_alone(&mut self) -> Result<()> {
-        if !self.is_alone {
-            self.live.alone().await;
+        if let Some(live) = &self.live
+            && !self.is_alone
+        {
+            live.alone().await;
             self.inner.show_queued()?;
             self.is_alone = true;
         }
@@ -243,6 +245,14 @@ impl Transaction {
         Ok(found)
     }
 
+    /// What a scan sees now: the transaction's snapshot, or the newest.
+    fn view(&self) -> Snapshot {
+        match &self.snapshot {
+            Some(snapshot) => self.inner.pin_snapshot(snapshot.position()),
+            None => self.inner.snapshot(),
+        }
+    }
+
     /// The part of a range that has about so many entries from its beginning, or its end.
     fn bounds(
         &self,
@@ -251,16 +261,9 @@ impl Transaction {
         reverse: bool,
         wanted: usize,
     ) -> Result<(Key, Key)> {
-        let newest;
-        let at = match &self.snapshot {
-            Some(snapshot) => snapshot.position(),
-            None => {
-                newest = self.inner.snapshot();
-                newest.position()
-            }
-        };
+        let view = self.view();
         let (from, to) = keys_of(range);
-        let mut entries = self.inner.iter(keyspace, from, to, (reverse, Shown::Keys), at)?;
+        let mut entries = self.inner.iter(keyspace, from, to, (reverse, Shown::Keys), view.position())?;
         for _ in 1..wanted {
             if entries.entry().is_none() {
                 break;
@@ -286,16 +289,9 @@ impl Transaction {
 
     /// All entries of a range, with the transaction's own writes.
     fn entries(&mut self, keyspace: KeyspaceId, range: &(Key, Key), reverse: bool) -> Result<Entries> {
-        let newest;
-        let at = match &self.snapshot {
-            Some(snapshot) => snapshot.position(),
-            None => {
-                newest = self.inner.snapshot();
-                newest.position()
-            }
-        };
+        let view = self.view();
         let (from, to) = keys_of(range);
-        let mut stored = self.inner.iter(keyspace, from, to, (false, Shown::Values), at)?;
+        let mut stored = self.inner.iter(keyspace, from, to, (false, Shown::Values), view.position())?;
         let mut own = self.overlay.range(&range.0, &range.1).peekable();
         let mut found = Entries::new();
         while let Some((key, value)) = stored.entry() {
