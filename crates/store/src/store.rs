@@ -12,7 +12,7 @@ use crate::frontier::{Released, Wait};
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::Hold;
-use crate::txn::latch::Latches;
+use crate::txn::locks::LockTable;
 use crate::txn::transaction::{Transaction, TxnOptions};
 use crate::value::Value;
 use ringfort_base::world::Disk;
@@ -453,10 +453,20 @@ impl Store {
         Hold::of(&self.inner, batch).await
     }
 
-    /// The latches for read-modify-write.
+    /// The lock table, for who reads, decides and writes as one step without a transaction. He locks what he
+    /// writes, submits, and keeps the locks until that is visible; with [`Store::lock_always`] before.
     #[must_use]
-    pub fn latches(&self) -> &Arc<Latches> {
-        &self.inner.latches
+    pub fn locks(&self) -> &Arc<LockTable> {
+        &self.inner.locks
+    }
+
+    /// From now on, until the store is closed, every write takes locks, whether a transaction lives or not: for a
+    /// server, whose commands lock for themselves.
+    ///
+    /// # Errors
+    /// As [`Store::log_step`].
+    pub async fn lock_always(&self) -> Result<()> {
+        self.inner.lock_always().await
     }
 
     // --- upkeep ----------------------------------------------------------------------------------
