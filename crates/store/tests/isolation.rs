@@ -325,3 +325,46 @@ fn only_who_may_write_keeps_plain_writes_at_the_lock_table() {
     }
     drop(report);
 }
+
+/// The step from its last check to its place in the log is the one in which nobody may come between.
+#[test]
+fn who_is_ready_to_commit_still_keeps_plain_writes_at_the_lock_table() {
+    let machine = Machine::new(MODES[0], 10);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(ks, b"k", b"plain");
+    for concurrency in [Concurrency::Pessimistic, Concurrency::Optimistic] {
+        let mut txn = store.begin(TxnOptions { concurrency, age: None });
+        block_on(txn.get(ks, b"k")).unwrap();
+        block_on(txn.put(ks, b"k", b"transaction's")).unwrap();
+        let ready = block_on(txn.ready()).unwrap();
+        let mut hold = pin!(store.hold(&batch));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(hold.as_mut().poll(&mut cx).is_pending(), "{concurrency:?}: its update would be lost");
+        drop(ready);
+        assert!(matches!(hold.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
+    }
+}
+
+/// A range that ends before it begins holds nothing, and says so to nobody else.
+#[test]
+fn a_range_that_ends_before_it_begins_is_empty() {
+    let machine = Machine::new(MODES[0], 11);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut plain = WriteBatch::new();
+    plain.put(ks, b"m", b"v");
+    for concurrency in [Concurrency::Pessimistic, Concurrency::Optimistic] {
+        let mut txn = store.begin(TxnOptions { concurrency, age: None });
+        block_on(txn.delete_range(ks, b"z", b"a")).unwrap();
+        block_on(txn.delete_range(ks, b"m", b"m")).unwrap();
+        assert!(block_on(txn.scan(ks, b"z", Some(b"a"), false, 9)).unwrap().is_empty());
+        assert!(block_on(store.hold(&plain)).unwrap().must_apply(), "it does not wait for the transaction");
+        block_on(txn.commit()).unwrap();
+    }
+    let _other = store.begin(TxnOptions::default());
+    let mut backwards = WriteBatch::new();
+    backwards.delete_range(ks, b"z", b"a");
+    assert!(block_on(store.hold(&backwards)).unwrap().must_apply());
+}

@@ -88,7 +88,14 @@ pub struct Ready {
     /// The newest position that it read: a commit without a batch waits for this.
     pub depends: Seq,
     /// To be kept until the batch is visible.
-    pub locks: Owner,
+    pub locks: Held,
+}
+
+/// What keeps others away from a transaction that is ready: its locks, and the gate. Without the gate a plain write
+/// could pass them unseen and take its position between the last check and the transaction's own.
+pub struct Held {
+    _owner: Owner,
+    _live: Option<Live>,
 }
 
 impl Transaction {
@@ -435,7 +442,8 @@ impl Transaction {
             self.lock_all().await?;
             self.validate()?;
         }
-        Ok(Ready { batch: self.overlay.into_batch(), depends: self.depends, locks: self.owner })
+        let locks = Held { _owner: self.owner, _live: self.live };
+        Ok(Ready { batch: self.overlay.into_batch(), depends: self.depends, locks })
     }
 
     /// Commits: writes, and gives the locks back when that is visible. The ticket is what to wait for, at
