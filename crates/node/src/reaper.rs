@@ -161,8 +161,7 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     if batch.is_empty() {
         return Ok(0);
     }
-    store.apply(batch)?;
-    drop(locks);
+    store.apply_locked(batch, locks)?;
     if let Some(next) = next {
         *place = next;
     }

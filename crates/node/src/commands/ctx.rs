@@ -542,10 +542,10 @@ impl Ctx<'_> {
             return Ok(());
         }
         let bytes = batch.bytes();
-        let ticket = self.server.store().submit(batch).map_err(Fail::Write)?;
+        let ticket = self.server.store().submit_locked(batch, locks).map_err(Fail::Write)?;
         self.shows.wrote(ticket.position);
         self.session.last_write = self.session.last_write.max(ticket.position);
-        self.pending.add(locks, ticket.position, bytes, earliest_expiry_ms);
+        self.pending.add(ticket.position, bytes, earliest_expiry_ms);
         Ok(())
     }
 

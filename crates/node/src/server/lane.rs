@@ -208,9 +208,9 @@ mod tests {
         let lock = lock(server, key);
         let mut batch = WriteBatch::new();
         batch.put(keyspace, key, b"v".as_slice());
-        let ticket = store.submit(batch).expect("submits");
+        let ticket = store.submit_locked(batch, lock).expect("submits");
         let mut writes = Pending::new(server);
-        writes.add(lock, ticket.position, 2, None);
+        writes.add(ticket.position, 2, None);
         writes
     }
 

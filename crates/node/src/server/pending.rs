@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! SET a ─ lock a, read, submit ┐
-//! SET b ─ lock b, read, submit ├─ flush: apply all, release a, b, c
+//! SET b ─ lock b, read, submit ├─ flush: apply all; whoever leads the group releases a, b, c
 //! INCR c ─ lock c, read, submit ┘        (within the turn, or by the lane's clerk)
 //! ```
 //!
@@ -22,17 +22,16 @@
 use super::Server;
 use ringfort_base::{Level, Seq};
 use ringfort_store::WriteBatch;
-use ringfort_store::txn::locks::Owner;
 use std::sync::Arc;
 
 /// A group is flushed at this many writes or bytes.
 const WRITES_MAX: usize = 128;
 const BYTES_MAX: usize = 1 << 20;
 
-/// Submitted writes that are not visible yet, with their locks.
+/// Submitted writes that are not visible yet, which release their locks then.
 pub(crate) struct Pending {
     server: Arc<Server>,
-    locks: Vec<Owner>,
+    writes: usize,
     position: Seq,
     bytes: usize,
     earliest_expiry_ms: Option<u64>,
@@ -42,23 +41,23 @@ impl Pending {
     /// None yet.
     pub(crate) fn new(server: &Arc<Server>) -> Self {
         let server = Arc::clone(server);
-        Self { server, locks: Vec::new(), position: Seq::ZERO, bytes: 0, earliest_expiry_ms: None }
+        Self { server, writes: 0, position: Seq::ZERO, bytes: 0, earliest_expiry_ms: None }
     }
 
     /// Adds a write that was submitted at `position`.
-    pub(crate) fn add(&mut self, locks: Owner, position: Seq, bytes: usize, expiry_ms: Option<u64>) {
-        self.locks.push(locks);
+    pub(crate) fn add(&mut self, position: Seq, bytes: usize, expiry_ms: Option<u64>) {
+        self.writes += 1;
         self.position = position;
         self.bytes += bytes;
         self.earliest_expiry_ms = self.earliest_expiry_ms.into_iter().chain(expiry_ms).min();
-        if self.locks.len() >= WRITES_MAX || self.bytes >= BYTES_MAX {
+        if self.writes >= WRITES_MAX || self.bytes >= BYTES_MAX {
             self.flush();
         }
     }
 
     /// Whether nothing waits to be made visible.
     pub(crate) fn is_empty(&self) -> bool {
-        self.locks.is_empty()
+        self.writes == 0
     }
 
     /// Takes over what `other` has, unless both together are too much for a group.
@@ -66,7 +65,7 @@ impl Pending {
         if self.bytes + other.bytes > BYTES_MAX {
             return false;
         }
-        self.locks.append(&mut other.locks);
+        self.writes += std::mem::take(&mut other.writes);
         self.position = self.position.max(other.position);
         self.bytes += std::mem::take(&mut other.bytes);
         let expiries = self.earliest_expiry_ms.into_iter().chain(other.earliest_expiry_ms.take());
@@ -86,10 +85,10 @@ impl Pending {
         self.position
     }
 
-    /// Makes all of them visible and releases their locks. If the store stops meanwhile, the gate
+    /// Makes all of them visible, which releases their locks. If the store stops meanwhile, the gate
     /// says so for each reply.
     pub(crate) fn flush(&mut self) {
-        if self.locks.is_empty() {
+        if self.writes == 0 {
             return;
         }
         let store = self.server.store();
@@ -100,7 +99,7 @@ impl Pending {
                 self.server.store_failed(&error);
             }
         }
-        self.locks.clear();
+        self.writes = 0;
         self.bytes = 0;
         // Only now can the workers see what they are told of.
         self.server.note_unanchored();
@@ -127,6 +126,7 @@ pub(crate) mod tests {
     use ringfort_fault::clock::ManualClock;
     use ringfort_fault::entropy::SeededEntropy;
     use ringfort_fault::memory::MemDisk;
+    use ringfort_store::txn::locks::Owner;
     use ringfort_store::{Store, StoreOptions, World};
     use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
     use std::time::Duration;
@@ -162,8 +162,8 @@ pub(crate) mod tests {
             let lock = lock(&server, key);
             let mut batch = WriteBatch::new();
             batch.put(keyspace, key, b"v".as_slice());
-            let ticket = store.submit(batch).expect("submits");
-            pending.add(lock, ticket.position, 2, None);
+            let ticket = store.submit_locked(batch, lock).expect("submits");
+            pending.add(ticket.position, 2, None);
         };
         let seen = |key: &[u8]| store.get(keyspace, key, None).expect("reads").value.is_some();
         let mut pending = Pending::new(&server);
@@ -189,9 +189,9 @@ pub(crate) mod tests {
             let lock = lock(&server, &key);
             let mut batch = WriteBatch::new();
             batch.put(keyspace, key.as_slice(), b"v".as_slice());
-            let ticket = store.submit(batch).expect("submits");
-            pending.add(lock, ticket.position, 3, None);
-            assert_eq!(pending.locks.is_empty(), n + 1 == WRITES_MAX);
+            let ticket = store.submit_locked(batch, lock).expect("submits");
+            pending.add(ticket.position, 3, None);
+            assert_eq!(pending.is_empty(), n + 1 == WRITES_MAX);
         }
         assert_eq!(store.frontier(Level::Buffered), pending.position);
     }
