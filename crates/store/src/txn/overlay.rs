@@ -107,6 +107,11 @@ impl Overlay {
         self.note(Undo::Count(keyspace, delta));
     }
 
+    /// How the keyspace's maintained count changes.
+    pub(super) fn counted(&self, keyspace: KeyspaceId) -> i64 {
+        self.counts.get(&keyspace).copied().unwrap_or(0)
+    }
+
     /// What the transaction made of the keys of a range, in order; deleted ranges are told by [`Overlay::get`].
     pub(super) fn range<'o>(
         &'o self,

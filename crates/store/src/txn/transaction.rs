@@ -15,6 +15,10 @@
 //!
 //! Waiting is pending + waker (R22): dropping a future, or the transaction, gives everything back.
 
+mod covered;
+
+pub use covered::Own;
+
 use super::gate::Live;
 use super::locks::{Key, LockError, Mode, Owner, with_keyspace};
 use super::overlay::{Overlay, Pending, split};
@@ -73,6 +77,8 @@ pub struct Transaction {
     /// What an optimistic transaction has read: keys, and ranges of keys.
     reads: BTreeSet<Key>,
     scans: Vec<(Key, Key)>,
+    /// Names that an optimistic transaction locks, beside what it wrote, when it commits.
+    covered: BTreeSet<Key>,
     /// The newest position that an answer depended on (R6).
     depends: Seq,
     /// Writes outside of transactions take locks while this is here. Who only reads a snapshot has none.
@@ -109,6 +115,7 @@ impl Transaction {
             overlay: Overlay::default(),
             reads: BTreeSet::new(),
             scans: Vec::new(),
+            covered: BTreeSet::new(),
             depends: Seq::ZERO,
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
             is_alone: inner.gate.is_shut(),
@@ -467,6 +474,7 @@ impl Transaction {
         let (keys, ranges) = self.overlay.written();
         wanted.extend(keys.map(|key| (key.clone(), None, Mode::Exclusive)));
         wanted.extend(ranges.iter().map(|(from, to)| (from.clone(), Some(to.clone()), Mode::Exclusive)));
+        wanted.extend(self.covered.iter().map(|name| (name.clone(), None, Mode::Exclusive)));
         wanted.extend(self.reads.iter().map(|key| (key.clone(), None, Mode::Shared)));
         wanted.extend(self.scans.iter().map(|(from, to)| (from.clone(), Some(to.clone()), Mode::Shared)));
         // Of one key the exclusive request first: then the shared one is had already.
