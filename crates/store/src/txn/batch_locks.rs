@@ -83,9 +83,9 @@ async fn lock_all(locks: &mut Owner, wanted: &[Span<'_>]) -> std::result::Result
 }
 
 /// A key, or a range of keys.
-type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
+pub(super) type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
 
-fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
+pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
     let mut wanted = Vec::with_capacity(batch.len());
     for span in batch.spans() {
         for op in span.iter() {

@@ -6,6 +6,9 @@ pub(crate) mod gate;
 pub mod latch;
 pub mod locks;
 mod overlay;
+mod reads;
+pub mod scan;
 pub mod transaction;
+mod validate;
 
 pub use batch_locks::Hold;
