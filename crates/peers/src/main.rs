@@ -35,6 +35,7 @@ mod server;
 mod setup;
 mod sweep;
 mod tables;
+mod transactions;
 mod twinstore;
 
 use clap::{Parser, Subcommand};
