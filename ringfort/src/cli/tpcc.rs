@@ -44,9 +44,9 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     let clock = OsClock::new();
     tpcc::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = tpcc::run(&opened.engine, &plan)?;
+    let (outcome, counted) = opened.counted(|engine| tpcc::run(engine, &plan))?;
     opened.engine.db.close()?;
-    report(args, load_seconds, &outcome)?;
+    report(args, load_seconds, &outcome, counted)?;
     match outcome.consistent {
         true => Ok(()),
         false => {
@@ -55,8 +55,15 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     }
 }
 
-fn report(args: &TpccArgs, load_seconds: f64, outcome: &Outcome) -> Result<(), Failure> {
-    let mut settings = json!({ "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals });
+fn report(
+    args: &TpccArgs,
+    load_seconds: f64,
+    outcome: &Outcome,
+    counted: serde_json::Value,
+) -> Result<(), Failure> {
+    let mut settings = json!({
+        "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals, "store": counted,
+    });
     extend(&mut settings, args.store.settings());
     let sum = format!(
         "{:.0} tpmC, {:.0} transactions/s of all kinds\n\

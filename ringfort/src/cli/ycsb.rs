@@ -62,15 +62,22 @@ pub(crate) fn ycsb(args: &YcsbArgs) -> Result<(), Failure> {
     let clock = OsClock::new();
     ycsb::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = ycsb::run(&opened.engine, &plan)?;
+    let (outcome, counted) = opened.counted(|engine| ycsb::run(engine, &plan))?;
     opened.engine.db.close()?;
-    report(args, &plan, load_seconds, &outcome)
+    report(args, &plan, load_seconds, &outcome, counted)
 }
 
-fn report(args: &YcsbArgs, plan: &Plan, load_seconds: f64, outcome: &Outcome) -> Result<(), Failure> {
+fn report(
+    args: &YcsbArgs,
+    plan: &Plan,
+    load_seconds: f64,
+    outcome: &Outcome,
+    counted: serde_json::Value,
+) -> Result<(), Failure> {
     let mut settings = json!({
         "kind": "ycsb", "workload": plan.mix, "distribution": plan.distribution, "records": plan.records,
         "value_bytes": plan.value_bytes, "operations": plan.operations, "clients": plan.clients,
+        "store": counted,
     });
     extend(&mut settings, args.store.settings());
     let workload = settings["workload"].as_str().unwrap_or_default().to_owned();

@@ -143,9 +143,11 @@ fn deliver_out_of_turn(rows: &mut Rows) {
     });
 }
 
+type Plant = fn(&mut Rows);
+
 /// What is changed, and the conditions that no longer hold then. 8, 9 for all districts, and 1 are two equations and
 /// their sum, so 1 and 8 are never alone; that each is looked at shows from the pairs.
-const PLANTED: &[(&str, fn(&mut Rows), &[u32])] = &[
+const PLANTED: &[(&str, Plant, &[u32])] = &[
     (
         "a warehouse's takings",
         |rows| {
