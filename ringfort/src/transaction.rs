@@ -162,8 +162,7 @@ impl Transaction {
             return Ok(Commit::new(self.shared, ticket, level));
         }
         // Others may go on when it is visible; the level is this caller's to wait for (R26).
-        let ticket = self.shared.pump.apply(ready.batch)?;
-        drop(ready.locks);
+        let ticket = self.shared.pump.apply(ready.batch, ready.locks)?;
         if level > Level::Buffered {
             self.shared.pump.settle(ticket, level)?;
         }

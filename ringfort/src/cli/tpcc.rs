@@ -39,9 +39,10 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     let clock = OsClock::new();
     tpcc::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = Outcome { load_seconds, ..tpcc::run(&opened.engine, &plan)? };
+    let (outcome, counted) = opened.counted(|engine| tpcc::run(engine, &plan))?;
+    let outcome = Outcome { load_seconds, ..outcome };
     opened.engine.db.close()?;
-    show(args, &outcome);
+    show(args, &outcome, &counted);
     match outcome.consistent {
         true => Ok(()),
         false => {
@@ -50,12 +51,12 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     }
 }
 
-fn show(args: &TpccArgs, outcome: &Outcome) {
+fn show(args: &TpccArgs, outcome: &Outcome, counted: &serde_json::Value) {
     if args.store.json {
         let mut line = json!({
             "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals,
             "level": args.store.level.name(), "mode": args.store.mode.to_string(),
-            "concurrency": args.store.concurrency.name(),
+            "concurrency": args.store.concurrency.name(), "store": counted,
         });
         if let (Some(line), Ok(serde_json::Value::Object(more))) =
             (line.as_object_mut(), serde_json::to_value(outcome))

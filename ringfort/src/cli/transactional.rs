@@ -8,6 +8,8 @@ use ringfort::bench::{Ringfort, TransactionalDb};
 use ringfort::{Concurrency, Db, Level, Mode};
 use ringfort_bench::{Settings, machine};
 use ringfort_fault::tempdir::TempDir;
+use ringfort_host::door;
+use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +64,25 @@ impl By {
 pub(super) struct Opened {
     pub(super) engine: TransactionalDb,
     _temporary: Option<TempDir>,
+}
+
+impl Opened {
+    /// Runs `work`, and says what the store did meanwhile: how much of it one commit needed is what the levels cost.
+    pub(super) fn counted<T, E>(
+        &self,
+        work: impl FnOnce(&TransactionalDb) -> Result<T, E>,
+    ) -> Result<(T, serde_json::Value), E> {
+        let (before, cpu_us) = (self.engine.db.statistics(), door::cpu_time_us());
+        let outcome = work(&self.engine)?;
+        let (after, cpu_us) = (self.engine.db.statistics(), door::cpu_time_us() - cpu_us);
+        let counted = json!({
+            "cpu_us": cpu_us,
+            "groups": after.groups - before.groups,
+            "syncs": after.syncs - before.syncs,
+            "counter_operations": after.advances - before.advances + after.counter_reads - before.counter_reads,
+        });
+        Ok((outcome, counted))
+    }
 }
 
 impl StoreArgs {

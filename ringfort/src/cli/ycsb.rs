@@ -61,19 +61,19 @@ pub(crate) fn ycsb(args: &YcsbArgs) -> Result<(), Failure> {
     let clock = OsClock::new();
     ycsb::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = ycsb::run(&opened.engine, &plan)?;
+    let (outcome, counted) = opened.counted(|engine| ycsb::run(engine, &plan))?;
     opened.engine.db.close()?;
-    show(args, &plan, load_seconds, &outcome);
+    show(args, &plan, load_seconds, &outcome, &counted);
     Ok(())
 }
 
-fn show(args: &YcsbArgs, plan: &Plan, load_seconds: f64, outcome: &Outcome) {
+fn show(args: &YcsbArgs, plan: &Plan, load_seconds: f64, outcome: &Outcome, counted: &serde_json::Value) {
     if args.store.json {
         let mut line = json!({
             "kind": "ycsb", "workload": plan.mix, "distribution": plan.distribution, "records": plan.records,
             "value_bytes": plan.value_bytes, "operations": plan.operations, "clients": plan.clients,
             "level": args.store.level.name(), "mode": args.store.mode.to_string(),
-            "concurrency": args.store.concurrency.name(), "load_seconds": load_seconds,
+            "concurrency": args.store.concurrency.name(), "load_seconds": load_seconds, "store": counted,
         });
         if let (Some(line), Ok(serde_json::Value::Object(more))) =
             (line.as_object_mut(), serde_json::to_value(outcome))

@@ -111,6 +111,7 @@ impl Inner {
     /// Stops the store for good and says why.
     pub(crate) fn stop(&self, error: Error) -> Error {
         self.frontiers.stop(error.clone());
+        self.empty_queue();
         self.wake_log();
         self.wake_maintenance();
         error

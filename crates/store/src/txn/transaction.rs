@@ -81,20 +81,17 @@ pub struct Transaction {
     is_alone: bool,
 }
 
-/// A transaction that may be written: nothing can come between any more.
+/// A transaction that may be written: nothing can come between any more, as long as this is kept, until the
+/// batch has its position.
 pub struct Ready {
     /// What is to be written; empty if there is nothing.
     pub batch: WriteBatch,
     /// The newest position that it read: a commit without a batch waits for this.
     pub depends: Seq,
-    /// To be kept until the batch is visible.
-    pub locks: Held,
-}
-
-/// What keeps others away from a transaction that is ready: its locks, and the gate. Without the gate a plain write
-/// could pass them unseen and take its position between the last check and the transaction's own.
-pub struct Held {
-    _owner: Owner,
+    /// To be kept until the batch is visible, or handed to [`crate::store::Store::apply_locked`].
+    pub locks: Owner,
+    /// Writes outside of transactions still take locks: else one could take its position now, between what was
+    /// read and what is written.
     _live: Option<Live>,
 }
 
@@ -442,8 +439,12 @@ impl Transaction {
             self.lock_all().await?;
             self.validate()?;
         }
-        let locks = Held { _owner: self.owner, _live: self.live };
-        Ok(Ready { batch: self.overlay.into_batch(), depends: self.depends, locks })
+        Ok(Ready {
+            batch: self.overlay.into_batch(),
+            depends: self.depends,
+            locks: self.owner,
+            _live: self.live,
+        })
     }
 
     /// Commits: writes, and gives the locks back when that is visible. The ticket is what to wait for, at
@@ -457,7 +458,7 @@ impl Transaction {
         if ready.batch.is_empty() {
             return Ok(Ticket { position: ready.depends });
         }
-        inner.apply(ready.batch)
+        inner.apply(ready.batch, Some(ready.locks))
     }
 
     /// Locks what was written and read, in order, so that optimistic ones do not become deadlocks among themselves.
