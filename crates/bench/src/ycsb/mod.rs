@@ -174,6 +174,7 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
     let clock = OsClock::new();
     let (stop, records) = (AtomicBool::new(false), AtomicU64::new(plan.records));
     let choice = Choice::new(plan.distribution, plan.records);
+    let values = Values::new(0.5, plan.value_bytes);
     let progress = Progress::start("ycsb".into(), None, Some(plan.duration));
     let start = clock.monotonic();
     let tallies: Vec<Result<Tally>> = std::thread::scope(|scope| {
@@ -184,7 +185,7 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
                     engine,
                     choice: choice.clone(),
                     rng: Mt64::new(plan.seed ^ (number as u64 + 1) << 32),
-                    values: Values::new(0.5, plan.value_bytes),
+                    values: values.clone(),
                     records: &records,
                 };
                 let (stop, progress) = (&stop, &progress);
