@@ -72,8 +72,8 @@ mod tests {
                 behind_name.and_then(|rest| rest.split_whitespace().nth(16).map(str::to_owned))
             })
         };
-        let asked = std::thread::spawn(move || (nice().unwrap(), ask_for_short(), nice().unwrap()));
-        let (before, granted, after) = asked.join().unwrap();
+        let asked = crate::door::spawn("asks", move || (nice().unwrap(), ask_for_short(), nice().unwrap()));
+        let (before, granted, after) = asked.unwrap().join().unwrap();
         assert!(granted);
         assert_eq!(before, after, "its share is what it was");
     }
