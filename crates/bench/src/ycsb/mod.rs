@@ -173,7 +173,7 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
 /// Runs the mix, with a client for each session.
 fn run_on<S: Session>(plan: &Plan, sessions: Vec<S>) -> Result<Outcome> {
     let records = AtomicU64::new(plan.records);
-    let choice = Choice::new(plan.distribution, plan.records);
+    let choice = (Choice::new(plan.distribution, plan.records), Values::new(0.5, plan.value_bytes));
     let clients = sessions
         .into_iter()
         .enumerate()
