@@ -17,12 +17,14 @@
 //! ```text
 //!  choose   which record               client     draws transactions of n operations, and counts them
 //!                                        │  each goes to a session
-//!                                        └─ embedded   a store in this process
+//!                                        ├─ embedded   a store in this process
+//!                                        └─ remote     a server that speaks RESP
 //! ```
 
 mod choose;
 mod client;
 mod embedded;
+pub mod remote;
 
 use crate::Result;
 use crate::progress::Progress;
