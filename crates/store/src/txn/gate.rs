@@ -12,6 +12,7 @@
 //! is inside for the moment in which it is queued or applied.
 
 use crate::sync::{AtomicU64, Mutex};
+use ringfort_trust::defence::{self, Defence};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl Gate {
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
         let slot = slot();
         self.inside[slot].0.fetch_add(1, Ordering::SeqCst);
-        if self.live.load(Ordering::SeqCst) == 0 {
+        if self.live.load(Ordering::SeqCst) == 0 || !defence::on(Defence::Gate) {
             return Some(Pass { gate: self, slot });
         }
         self.leave(slot);

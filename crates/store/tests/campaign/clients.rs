@@ -370,6 +370,7 @@ impl<'n> Life<'n> {
             0 => {
                 let ticket = self.store.submit_locked(ready.batch, ready.locks)?;
                 turn().await;
+                turn().await;
                 // It is acknowledged when it is visible.
                 self.store.log_step().map_err(|e| e.with_kind(ErrorKind::OutcomeUnknown))?;
                 ticket
@@ -426,6 +427,7 @@ impl<'n> Life<'n> {
             hold.apply(batch)?
         } else {
             let ticket = hold.submit(batch)?;
+            turn().await;
             // It is acknowledged when it is visible.
             let unknown = |e: Error| e.with_kind(ErrorKind::OutcomeUnknown);
             self.store.log_step().map_err(unknown)?;
