@@ -112,7 +112,7 @@ impl Transaction {
             scans: Vec::new(),
             depends: Seq::ZERO,
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
-            is_alone: false,
+            is_alone: inner.gate.is_shut(),
         }
     }
 
@@ -576,7 +576,9 @@ fn keys_of(range: &(Key, Key)) -> (&[u8], Option<&[u8]>) {
     (from, (keyspace == end_in).then_some(to))
 }
 
-pub(super) fn refusal(why: LockError) -> Error {
+/// The error for a lock that was refused.
+#[must_use]
+pub fn refusal(why: LockError) -> Error {
     match why {
         LockError::Deadlock(deadlock) => {
             Error::new(ErrorKind::Deadlock, format!("{deadlock}: roll back and try again"))
