@@ -123,7 +123,7 @@ impl Drop for Live {
 /// The slot of this thread.
 fn slot() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
+    crate::sync::thread_local! {
         static OWN: Cell<Option<usize>> = const { Cell::new(None) };
     }
     // A thread that is ending has no storage any more; any slot does.
