@@ -110,11 +110,47 @@ pub fn check(engine: &dyn Transactional, warehouses: u32) -> Result<Vec<String>>
     check::check(engine, warehouses, &mut || progress.advance(1))
 }
 
+/// An order: its warehouse, its district, and its number there.
+pub type Placed = [u32; 3];
+
+/// Called with each order that was acknowledged.
+pub type Note<'n> = dyn Fn(&Placed) -> Result<()> + Sync + 'n;
+
+/// Which of these orders are not there, or not with all their lines.
+///
+/// # Errors
+/// Those of the store, and rows that cannot be read.
+pub fn missing(engine: &dyn Transactional, orders: &[Placed]) -> Result<Vec<Placed>> {
+    let mut missing = Vec::new();
+    for orders in orders.chunks(1000) {
+        let mut of_these = Vec::new();
+        engine.transact(true, &mut |txn| {
+            of_these.clear();
+            for order in orders {
+                if !work::is_there(txn, order)? {
+                    of_these.push(*order);
+                }
+            }
+            Ok(End::Commit)
+        })?;
+        missing.extend(of_these);
+    }
+    Ok(missing)
+}
+
 /// Runs the mix on a loaded database, and checks it afterwards.
 ///
 /// # Errors
 /// Those of the store; a conflict is none.
 pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
+    run_and_note(engine, plan, &|_| Ok(()))
+}
+
+/// As [`run`], and tells `note` which orders were placed and acknowledged.
+///
+/// # Errors
+/// As [`run`], and those of `note`.
+pub fn run_and_note(engine: &dyn Transactional, plan: &Plan, note: &Note<'_>) -> Result<Outcome> {
     const KINDS: [&str; 5] = [
         Kind::NewOrder.name(),
         Kind::Payment.name(),
@@ -123,7 +159,8 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
         Kind::StockLevel.name(),
     ];
     let nth_run = work::begin_run(engine)?;
-    let terminals = (1..=plan.terminals).map(|number| Terminal::new(engine, plan, nth_run, number)).collect();
+    let terminals =
+        (1..=plan.terminals).map(|number| Terminal::new((engine, note), plan, nth_run, number)).collect();
     let course = Course { label: "tpcc", kinds: &KINDS, warm_up: plan.warm_up, duration: plan.duration };
     let run = driver::drive(&course, terminals)?;
     let violations = check(engine, plan.warehouses)?;
@@ -141,6 +178,7 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
 /// One terminal: it belongs to a warehouse and a district, and waits for each answer.
 struct Terminal<'t> {
     engine: &'t dyn Transactional,
+    note: &'t Note<'t>,
     random: Random,
     /// Its warehouse, its district, and how many warehouses there are.
     home: (u32, u32, u32),
@@ -149,7 +187,12 @@ struct Terminal<'t> {
 }
 
 impl<'t> Terminal<'t> {
-    fn new(engine: &'t dyn Transactional, plan: &Plan, nth_run: u32, number: u32) -> Self {
+    fn new(
+        (engine, note): (&'t dyn Transactional, &'t Note<'t>),
+        plan: &Plan,
+        nth_run: u32,
+        number: u32,
+    ) -> Self {
         let seed = plan.seed
             ^ (u64::from(number) << 32)
             ^ 0x7063_6374
@@ -157,6 +200,7 @@ impl<'t> Terminal<'t> {
         let warehouses = plan.warehouses;
         Self {
             engine,
+            note,
             random: Random::new(seed, Constants::of_load(plan.seed).of_run()),
             home: ((number - 1) % warehouses + 1, (number - 1) / warehouses % DISTRICTS + 1, warehouses),
             name: [nth_run, number, 0],
@@ -170,11 +214,14 @@ impl Client for Terminal<'_> {
         let kind = Kind::draw(&mut self.random);
         let now = load::LOADED_AT + time.as_millis() as u64;
         let input = Input::draw(kind, &mut self.random, self.home, now, self.name);
-        let mut end = End::Commit;
+        let (mut end, mut placed) = (End::Commit, None);
         let retries = self.engine.transact(kind.is_read_only(), &mut |txn| {
-            end = input.run(txn)?;
+            end = input.run(txn, &mut placed)?;
             Ok(end)
         })?;
+        if let Some(order) = &placed {
+            (self.note)(order)?;
+        }
         Ok(Done { kind: kind as usize, end, retries })
     }
 }

@@ -25,6 +25,7 @@ use crate::store::{Answer, Snapshot, Ticket};
 use crate::value::Value;
 use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
+use ringfort_trust::defence::{self, Defence};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -130,6 +131,9 @@ impl Transaction {
 
     async fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Result<()> {
         self.be_alone().await?;
+        if mode == Mode::Shared && !defence::on(Defence::ReadLocks) {
+            return Ok(());
+        }
         self.owner.lock(keyspace, key, mode).await.map_err(refusal)
     }
 
@@ -141,6 +145,9 @@ impl Transaction {
         mode: Mode,
     ) -> Result<()> {
         self.be_alone().await?;
+        if !defence::on(Defence::RangeLocks) {
+            return Ok(());
+        }
         self.owner.lock_range(keyspace, from, to, mode).await.map_err(refusal)
     }
 
@@ -492,14 +499,14 @@ impl Transaction {
         if now.position() == seen {
             return Ok(());
         }
-        for key in &self.reads {
+        for key in self.reads.iter().filter(|_| defence::on(Defence::KeyValidation)) {
             let (keyspace, key) = split(key);
             let newest = self.inner.get(keyspace, key, Some(now.position()), false)?;
             if newest.is_none_or(|answer| answer.depends > seen) {
                 return Err(conflict());
             }
         }
-        for range in &self.scans {
+        for range in self.scans.iter().filter(|_| defence::on(Defence::RangeValidation)) {
             let (from, to) = keys_of(range);
             let mut entries =
                 self.inner.iter(split(&range.0).0, from, to, (false, Shown::Keys), now.position())?;
