@@ -291,8 +291,8 @@ impl Db {
     }
 
     /// Runs `work` in a transaction and commits it; where others came between, again from the start, with random
-    /// pauses that grow, and with the age of the first try, so that it gets through. An error of `work` rolls back,
-    /// and so does a panic.
+    /// pauses that grow, and with the age of the first try, so that it gets through. A panic of `work` rolls back, and
+    /// so does an error, which is returned when what `work` read has the commit's level.
     ///
     /// # Errors
     /// Those of `work` and of [`Transaction::commit`], of which `Conflict` and `Deadlock` begin it again; `Busy` if it

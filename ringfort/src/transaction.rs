@@ -369,8 +369,16 @@ impl Transaction {
         Ok(Commit::new(self.shared, ticket, level))
     }
 
-    /// Gives it up, as dropping it does.
+    /// Gives it up, as dropping it does. What it has read has no level: who tells others of that commits instead.
     pub fn rollback(self) {}
+
+    /// Gives it up and waits for what it has read: that it was given up may be the answer to it (R6).
+    fn give_up(self, level: Level) -> Result<()> {
+        let Self { shared, inner, .. } = self;
+        let depends = inner.depends();
+        drop(inner);
+        shared.pump.gate(depends, level)
+    }
 }
 
 /// The entries of a range, as a transaction sees them. What it looked at is protected, a little ahead: up to 64
@@ -435,16 +443,23 @@ pub(crate) fn transact<T>(
         age = Some(txn.inner.age());
         let level = txn.level;
         let ended = match work(&mut txn) {
-            Ok(None) => return Ok((None, u64::from(tries))),
+            Ok(None) => {
+                txn.give_up(level)?;
+                return Ok((None, u64::from(tries)));
+            }
             Ok(Some(result)) => txn.try_commit(level).map(|_| result),
-            Err(error) => {
+            Err(error) if may_try_again(&error) => {
                 drop(txn);
+                Err(error)
+            }
+            Err(error) => {
+                txn.give_up(level)?;
                 Err(error)
             }
         };
         match ended {
             Ok(result) => return Ok((Some(result), u64::from(tries))),
-            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Deadlock) => {
+            Err(error) if may_try_again(&error) => {
                 pause(tries, age.unwrap_or_default());
             }
             Err(error) => return Err(error),
@@ -452,6 +467,10 @@ pub(crate) fn transact<T>(
     }
     let message = format!("a transaction met others {TRIES_MAX} times in a row and was given up");
     Err(Error::new(ErrorKind::Busy, message))
+}
+
+fn may_try_again(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Deadlock)
 }
 
 /// A pause of random length, so that two do not meet again and again.

@@ -12,7 +12,6 @@ use crate::frontier::{Released, Wait};
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::Hold;
-use crate::txn::latch::Latches;
 use crate::txn::locks::{LockTable, Owner};
 use crate::txn::transaction::{Transaction, TxnOptions};
 use crate::value::Value;
@@ -467,17 +466,21 @@ impl Store {
         Hold::of(&self.inner, batch).await
     }
 
-    /// The lock table, for who reads, decides and writes in steps of his own: [`LockTable::owner`] takes locks, and
-    /// [`Store::submit_locked`] gives them back. All that a store's transactions and other writers lock is here.
+    /// The lock table, for who reads, decides and writes in steps of his own, with [`Store::lock_always`] before:
+    /// [`LockTable::owner`] takes locks, and [`Store::submit_locked`] gives them back. All that a store's
+    /// transactions and other writers lock is here.
     #[must_use]
     pub fn locks(&self) -> &Arc<LockTable> {
         &self.inner.locks
     }
 
-    /// The latches for read-modify-write.
-    #[must_use]
-    pub fn latches(&self) -> &Arc<Latches> {
-        &self.inner.latches
+    /// From now on, until the store is closed, every write takes locks, whether a transaction lives or not: for a
+    /// server, whose commands lock for themselves.
+    ///
+    /// # Errors
+    /// As [`Store::log_step`].
+    pub async fn lock_always(&self) -> Result<()> {
+        self.inner.lock_always().await
     }
 
     // --- upkeep ----------------------------------------------------------------------------------

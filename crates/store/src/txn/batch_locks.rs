@@ -107,6 +107,15 @@ pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
 }
 
 impl Inner {
+    /// See [`crate::store::Store::lock_always`].
+    pub(crate) async fn lock_always(&self) -> Result<()> {
+        let live = self.gate.live();
+        live.alone().await;
+        self.show_queued()?;
+        self.gate.shut(&live);
+        Ok(())
+    }
+
     /// Writes what is queued, so that all that has a position now is visible.
     pub(super) fn show_queued(&self) -> Result<()> {
         let newest: Seq = self.queue.lock().newest().position;

@@ -28,6 +28,7 @@ use crate::store::{Answer, Snapshot, Ticket};
 use crate::value::Value;
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
+use ringfort_trust::defence::{self, Defence};
 use std::sync::Arc;
 
 /// How a transaction keeps others away.
@@ -103,7 +104,7 @@ impl Transaction {
             depends: Seq::ZERO,
             name: Vec::new(),
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
-            is_alone: false,
+            is_alone: inner.gate.is_shut(),
         }
     }
 
@@ -122,6 +123,9 @@ impl Transaction {
 
     pub(super) async fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Result<()> {
         self.be_alone().await?;
+        if mode == Mode::Shared && !defence::on(Defence::ReadLocks) {
+            return Ok(());
+        }
         self.owner.lock(keyspace, key, mode).await.map_err(refusal)
     }
 
@@ -133,6 +137,9 @@ impl Transaction {
         mode: Mode,
     ) -> Result<()> {
         self.be_alone().await?;
+        if !defence::on(Defence::RangeLocks) {
+            return Ok(());
+        }
         self.owner.lock_range(keyspace, from, to, mode).await.map_err(refusal)
     }
 
@@ -564,7 +571,9 @@ fn internal(why: &str) -> Error {
     Error::new(ErrorKind::Internal, why)
 }
 
-pub(super) fn refusal(why: LockError) -> Error {
+/// The error for a lock that was refused.
+#[must_use]
+pub fn refusal(why: LockError) -> Error {
     match why {
         LockError::Deadlock(deadlock) => {
             Error::new(ErrorKind::Deadlock, format!("{deadlock}: roll back and try again"))

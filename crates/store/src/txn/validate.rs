@@ -10,6 +10,7 @@ use super::reads::keys_of;
 use super::transaction::Transaction;
 use crate::core::Inner;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
+use ringfort_trust::defence::{self, Defence};
 
 impl Transaction {
     /// Locks what was written and read, in order, so that optimistic ones do not become deadlocks among themselves.
@@ -48,14 +49,16 @@ impl Transaction {
             let view = self.inner.view(keyspace, |_| {})?;
             for name in names {
                 let changed = view.key_changed_since(split(name).1, seen, &self.inner.tables);
-                if changed.map_err(|error| self.inner.refuse(error))? {
+                if changed.map_err(|error| self.inner.refuse(error))? && defence::on(Defence::KeyValidation) {
                     return Err(conflict(keyspace));
                 }
             }
         }
         for range in self.reads.ranges() {
             let (keyspace, _) = split(&range.0);
-            if self.inner.range_changed_since(keyspace, keys_of(range), seen)? {
+            if self.inner.range_changed_since(keyspace, keys_of(range), seen)?
+                && defence::on(Defence::RangeValidation)
+            {
                 return Err(conflict(keyspace));
             }
         }
