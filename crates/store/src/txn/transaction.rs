@@ -114,8 +114,9 @@ impl Transaction {
         if let Some(live) = &self.live
             && !self.is_alone
         {
-            live.alone().await;
-            self.inner.show_queued()?;
+            // What others left there with their locks is not waited for.
+            let queued = live.alone().await;
+            self.inner.make_visible(queued)?;
             self.is_alone = true;
         }
         Ok(())
