@@ -26,12 +26,12 @@ pub use choose::Distribution;
 use choose::{Choice, fnv};
 use ringfort_base::world::Clock;
 use ringfort_host::door::{self, OsClock};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Which operations, in which shares.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mix {
     /// Update heavy.
