@@ -26,7 +26,6 @@ mod compare;
 mod emulated_disk;
 mod engines;
 mod figures;
-mod plot;
 mod recovery;
 mod report;
 mod results;
@@ -39,7 +38,7 @@ mod transactions;
 mod twinstore;
 
 use clap::{Parser, Subcommand};
-use ringfort_bench::{Result, machine};
+use ringfort_bench::{Result, machine, plot};
 use std::process::ExitCode;
 
 #[derive(Parser)]

@@ -8,7 +8,15 @@
 
 #[path = "attacks/anatomy.rs"]
 mod anatomy;
+#[path = "campaign/clients.rs"]
+mod clients;
 mod common;
+#[path = "campaign/lives.rs"]
+mod lives;
+#[path = "common/power.rs"]
+mod power;
+#[path = "campaign/schedule.rs"]
+mod schedule;
 
 use anatomy::{FRAME_BYTES, TAG_BYTES};
 use common::{Machine, commit, get, put, small, wait};
@@ -267,5 +275,31 @@ fn r27_each_defence_is_what_stops_its_attack() {
         weaken::all_on();
         assert!(matches!(off, Ok(true)), "{defence:?} is off and something else stops {name}: {off:?}");
         println!("{defence:?}: {name}: {standing:?}, without the defence it succeeds");
+    }
+    each_lock_and_each_validation_is_missed();
+}
+
+/// Without any one of what keeps transactions apart, the first campaign shows it to the isolation checker, which calls
+/// it by one of these names; with all of them the same campaign is clean.
+fn each_lock_and_each_validation_is_missed() {
+    let cases: [(Defence, &[&str]); 6] = [
+        (Defence::ReadLocks, &["lost-update", "G2-item", "G-single"]),
+        (Defence::RangeLocks, &["G2-predicate"]),
+        (Defence::KeyValidation, &["lost-update", "G2-item", "G-single"]),
+        (Defence::RangeValidation, &["G2-predicate"]),
+        (Defence::Gate, &["lost-update", "G2-item", "G-single"]),
+        (Defence::LocksUntilVisible, &["lost-update", "G-single"]),
+    ];
+    let plan = lives::Plan { mode: Mode::Software, seed: 1, txns: 4_000, threads: false };
+    for (defence, names) in cases {
+        weaken::off(defence);
+        let found = lives::run(plan);
+        weaken::all_on();
+        let Err((report, _)) = found else { panic!("{defence:?} is off, and nobody sees it") };
+        println!("{defence:?}: {report}");
+        assert!(names.iter().any(|name| report.contains(&format!("x {name}"))), "{defence:?}: {report}");
+    }
+    if let Err((report, _)) = lives::run(plan) {
+        panic!("all stand: {report}");
     }
 }

@@ -5,7 +5,7 @@ use crate::setup::{build, number};
 use crate::{Result, machine};
 use ringfort_base::Level;
 use ringfort_bench::level_by_name;
-use ringfort_bench::transactional::Transactional;
+use ringfort_bench::transactional::{Run, Transactional};
 use ringfort_bench::ycsb::{Distribution, Mix};
 use ringfort_bench::{Settings, tpcc, ycsb};
 use ringfort_host::door;
@@ -83,22 +83,34 @@ impl Load {
 
     /// Loads it.
     pub fn load(&self, store: &dyn Transactional) -> Result<()> {
-        match self {
-            Self::Tpcc { .. } => tpcc::load(store, &self.tpcc(1, Duration::ZERO)),
-            Self::Ycsb { .. } => match self.ycsb(1, Duration::ZERO) {
-                Some(plan) => ycsb::load(store, &plan),
-                None => Ok(()),
-            },
+        let tpcc = self.tpcc(1, Duration::ZERO).map_or(Ok(()), |plan| tpcc::load(store, &plan));
+        tpcc.and_then(|()| self.ycsb(1, Duration::ZERO).map_or(Ok(()), |plan| ycsb::load(store, &plan)))
+    }
+
+    /// Runs it, TPC-C without the check of its conditions.
+    fn run(&self, store: &dyn Transactional, clients: usize, seconds: f64) -> Result<Run> {
+        let duration = Duration::try_from_secs_f64(seconds)?;
+        match (self.tpcc(clients, duration), self.ycsb(clients, duration)) {
+            (Some(plan), _) => tpcc::run_unchecked(store, &plan),
+            (None, Some(plan)) => Ok(ycsb::run(store, &plan)?.run),
+            (None, None) => Ok(Run::default()),
         }
     }
 
-    fn tpcc(&self, clients: usize, duration: Duration) -> tpcc::Plan {
-        let warehouses = if let Self::Tpcc { warehouses } = self { *warehouses } else { 0 };
-        tpcc::Plan { warehouses, terminals: clients as u32, duration, seed: SEED }
+    fn tpcc(&self, clients: usize, duration: Duration) -> Option<tpcc::Plan> {
+        let Self::Tpcc { warehouses } = *self else { return None };
+        Some(tpcc::Plan {
+            warehouses,
+            terminals: clients as u32,
+            warm_up: Duration::ZERO,
+            duration,
+            seed: SEED,
+        })
     }
 
     fn ycsb(&self, clients: usize, duration: Duration) -> Option<ycsb::Plan> {
         let Self::Ycsb { mix, distribution, records, value_bytes, operations } = *self else { return None };
+        let (warm_up, seed) = (Duration::ZERO, SEED);
         Some(ycsb::Plan {
             mix,
             distribution,
@@ -106,8 +118,9 @@ impl Load {
             value_bytes,
             operations,
             clients,
+            warm_up,
             duration,
-            seed: SEED,
+            seed,
         })
     }
 }
@@ -140,23 +153,22 @@ impl Point {
     /// Runs it on a store that is open and loaded.
     pub fn run(&self, store: &dyn Transactional) -> Result<Measured> {
         if self.warm_up_seconds > 0.0 {
-            self.run_for(store, self.warm_up_seconds)?;
+            // A run of its own, so that its processor time is not counted.
+            self.load.run(store, self.clients, self.warm_up_seconds)?;
         }
-        self.run_for(store, self.seconds)
-    }
-
-    fn run_for(&self, store: &dyn Transactional, seconds: f64) -> Result<Measured> {
-        let duration = Duration::try_from_secs_f64(seconds)?;
         let cpu = door::cpu_time_us();
-        let mut measured = match self.load.ycsb(self.clients, duration) {
-            Some(plan) => Measured::of_ycsb(&ycsb::run(store, &plan)?),
-            None => Measured::of_tpcc(&tpcc::run(store, &self.load.tpcc(self.clients, duration))?),
-        };
+        let run = self.load.run(store, self.clients, self.seconds)?;
         let cpu_us = (door::cpu_time_us() - cpu) as f64;
-        measured.cpu_us_per_transaction =
-            cpu_us / (measured.transactions_per_sec * measured.seconds).max(1.0);
-        measured.mean_us = self.clients as f64 * 1e6 / measured.transactions_per_sec;
-        Ok(measured)
+        Ok(Measured {
+            transactions_per_sec: run.transactions_per_sec,
+            abort_rate: run.abort_rate,
+            mean_us: run.latency.mean_us,
+            p50_us: run.latency.p50_us,
+            p99_us: run.latency.p99_us,
+            max_us: run.latency.max_us,
+            cpu_us_per_transaction: cpu_us / run.committed.max(1) as f64,
+            seconds: run.seconds,
+        })
     }
 }
 
@@ -176,31 +188,4 @@ pub struct Measured {
     pub cpu_us_per_transaction: f64,
     /// The measured time.
     pub seconds: f64,
-}
-
-impl Measured {
-    fn of_ycsb(outcome: &ycsb::Outcome) -> Self {
-        Self {
-            transactions_per_sec: outcome.transactions_per_sec,
-            abort_rate: outcome.abort_rate,
-            p50_us: outcome.p50_us,
-            p99_us: outcome.p99_us,
-            max_us: outcome.max_us,
-            seconds: outcome.seconds,
-            ..Self::default()
-        }
-    }
-
-    fn of_tpcc(outcome: &tpcc::Outcome) -> Self {
-        let of = |value: fn(&tpcc::KindResult) -> f64| outcome.kinds.iter().map(value).fold(0.0, f64::max);
-        Self {
-            transactions_per_sec: outcome.transactions_per_sec,
-            abort_rate: outcome.abort_rate,
-            p50_us: of(|kind| kind.p50_us),
-            p99_us: of(|kind| kind.p99_us),
-            max_us: of(|kind| kind.max_us),
-            seconds: outcome.seconds,
-            ..Self::default()
-        }
-    }
 }

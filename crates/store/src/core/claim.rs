@@ -24,7 +24,6 @@ use crate::manifest;
 use crate::manifest::state::Life;
 use crate::manifest::writer::ManifestWriter;
 use crate::stats::Counters;
-use crate::txn::latch::Latches;
 use crate::txn::locks::LockTable;
 use crate::wal;
 use crate::wal::record::{Claim, Run};
@@ -39,8 +38,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-/// Latch stripes.
-const LATCH_STRIPES: usize = 1024;
 /// Few: a range lock stands in each.
 const LOCK_STRIPES: usize = 8;
 /// Some 200 MB of locks.
@@ -206,7 +203,6 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         recovery: parts.recovery,
         unreplayed: AtomicU64::new(parts.built.map_or(u64::MAX, |built| built.next().0)),
         clock: parts.clock,
-        latches: Latches::new(LATCH_STRIPES),
         locks: LockTable::new(LOCK_STRIPES, LOCKS_MAX),
         gate: Arc::default(),
         snapshots: Mutex::default(),

@@ -531,6 +531,7 @@ impl Inner {
         // segment.
         let _ = self.log.lock().writer.give_back();
         self.frontiers.close();
+        self.empty_queue();
         self.wake_log();
         self.wake_maintenance();
         Ok(())

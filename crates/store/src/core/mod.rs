@@ -33,7 +33,6 @@ use crate::manifest::writer::ManifestWriter;
 use crate::options::{StoreOptions, World};
 use crate::stats::Counters;
 use crate::txn::gate::Gate;
-use crate::txn::latch::Latches;
 use crate::txn::locks::LockTable;
 use crate::wal::writer::LogContext;
 use parking_lot::{Mutex, RwLock};
@@ -67,7 +66,6 @@ pub(crate) struct Inner {
     pub(crate) tables: Arc<Tables>,
     pub(crate) next_file: AtomicU64,
     pub(crate) clock: StoreClock,
-    pub(crate) latches: Arc<Latches>,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) snapshots: Mutex<BTreeMap<u64, usize>>,
@@ -111,6 +109,7 @@ impl Inner {
     /// Stops the store for good and says why.
     pub(crate) fn stop(&self, error: Error) -> Error {
         self.frontiers.stop(error.clone());
+        self.empty_queue();
         self.wake_log();
         self.wake_maintenance();
         error

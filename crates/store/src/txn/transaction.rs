@@ -25,6 +25,7 @@ use crate::store::{Answer, Snapshot, Ticket};
 use crate::value::Value;
 use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
+use ringfort_trust::defence::{self, Defence};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -81,14 +82,18 @@ pub struct Transaction {
     is_alone: bool,
 }
 
-/// A transaction that may be written: nothing can come between any more.
+/// A transaction that may be written: nothing can come between any more, as long as this is kept, until the
+/// batch has its position.
 pub struct Ready {
     /// What is to be written; empty if there is nothing.
     pub batch: WriteBatch,
     /// The newest position that it read: a commit without a batch waits for this.
     pub depends: Seq,
-    /// To be kept until the batch is visible.
+    /// To be kept until the batch is visible, or handed to [`crate::store::Store::apply_locked`].
     pub locks: Owner,
+    /// Writes outside of transactions still take locks: else one could take its position now, between what was
+    /// read and what is written.
+    _live: Option<Live>,
 }
 
 impl Transaction {
@@ -107,7 +112,7 @@ impl Transaction {
             scans: Vec::new(),
             depends: Seq::ZERO,
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
-            is_alone: false,
+            is_alone: inner.gate.is_shut(),
         }
     }
 
@@ -126,6 +131,9 @@ impl Transaction {
 
     async fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Result<()> {
         self.be_alone().await?;
+        if mode == Mode::Shared && !defence::on(Defence::ReadLocks) {
+            return Ok(());
+        }
         self.owner.lock(keyspace, key, mode).await.map_err(refusal)
     }
 
@@ -137,6 +145,9 @@ impl Transaction {
         mode: Mode,
     ) -> Result<()> {
         self.be_alone().await?;
+        if !defence::on(Defence::RangeLocks) {
+            return Ok(());
+        }
         self.owner.lock_range(keyspace, from, to, mode).await.map_err(refusal)
     }
 
@@ -435,7 +446,12 @@ impl Transaction {
             self.lock_all().await?;
             self.validate()?;
         }
-        Ok(Ready { batch: self.overlay.into_batch(), depends: self.depends, locks: self.owner })
+        Ok(Ready {
+            batch: self.overlay.into_batch(),
+            depends: self.depends,
+            locks: self.owner,
+            _live: self.live,
+        })
     }
 
     /// Commits: writes, and gives the locks back when that is visible. The ticket is what to wait for, at
@@ -449,7 +465,7 @@ impl Transaction {
         if ready.batch.is_empty() {
             return Ok(Ticket { position: ready.depends });
         }
-        inner.apply(ready.batch)
+        inner.apply(ready.batch, Some(ready.locks))
     }
 
     /// Locks what was written and read, in order, so that optimistic ones do not become deadlocks among themselves.
@@ -483,14 +499,14 @@ impl Transaction {
         if now.position() == seen {
             return Ok(());
         }
-        for key in &self.reads {
+        for key in self.reads.iter().filter(|_| defence::on(Defence::KeyValidation)) {
             let (keyspace, key) = split(key);
             let newest = self.inner.get(keyspace, key, Some(now.position()), false)?;
             if newest.is_none_or(|answer| answer.depends > seen) {
                 return Err(conflict());
             }
         }
-        for range in &self.scans {
+        for range in self.scans.iter().filter(|_| defence::on(Defence::RangeValidation)) {
             let (from, to) = keys_of(range);
             let mut entries =
                 self.inner.iter(split(&range.0).0, from, to, (false, Shown::Keys), now.position())?;
@@ -560,7 +576,9 @@ fn keys_of(range: &(Key, Key)) -> (&[u8], Option<&[u8]>) {
     (from, (keyspace == end_in).then_some(to))
 }
 
-pub(super) fn refusal(why: LockError) -> Error {
+/// The error for a lock that was refused.
+#[must_use]
+pub fn refusal(why: LockError) -> Error {
     match why {
         LockError::Deadlock(deadlock) => {
             Error::new(ErrorKind::Deadlock, format!("{deadlock}: roll back and try again"))
