@@ -29,6 +29,7 @@ pub mod plot;
 pub mod process;
 mod progress;
 pub mod recovery;
+pub mod resp;
 pub mod rng;
 pub mod scratch;
 pub mod settings;

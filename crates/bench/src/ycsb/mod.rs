@@ -17,12 +17,14 @@
 //! ```text
 //!  choose   which record               client     draws transactions of n operations, and counts them
 //!                                        │  each goes to a session
-//!                                        └─ embedded   a store in this process
+//!                                        ├─ embedded   a store in this process
+//!                                        └─ remote     a server that speaks RESP
 //! ```
 
 mod choose;
 mod client;
 mod embedded;
+pub mod remote;
 
 use crate::Result;
 use crate::progress::Progress;
@@ -173,7 +175,7 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
 /// Runs the mix, with a client for each session.
 fn run_on<S: Session>(plan: &Plan, sessions: Vec<S>) -> Result<Outcome> {
     let records = AtomicU64::new(plan.records);
-    let choice = Choice::new(plan.distribution, plan.records);
+    let choice = (Choice::new(plan.distribution, plan.records), Values::new(0.5, plan.value_bytes));
     let clients = sessions
         .into_iter()
         .enumerate()
