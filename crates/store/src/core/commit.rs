@@ -92,7 +92,7 @@ impl Inner {
         self.enqueue(&mut self.queue.lock(), batch)
     }
 
-    fn enqueue(&self, queue: &mut Queue, batch: WriteBatch) -> Result<Ticket> {
+    pub(super) fn enqueue(&self, queue: &mut Queue, batch: WriteBatch) -> Result<Ticket> {
         let bytes = queued_bytes(&batch);
         if queue.bytes + bytes > QUEUE_BYTES_MAX {
             return Err(Error::new(ErrorKind::Exhausted, "too many bytes wait for the log; try again later"));
@@ -106,7 +106,7 @@ impl Inner {
     }
 
     /// Whether the batch may be written now; the keyspaces that it may be written to.
-    fn admit(&self, batch: &WriteBatch) -> Result<Trees<'_>> {
+    pub(super) fn admit(&self, batch: &WriteBatch) -> Result<Trees<'_>> {
         check_batch(batch)?;
         let trees = self.trees.read();
         if let Some(span) = batch.spans().find(|span| !trees.contains_key(&span.keyspace)) {
@@ -176,7 +176,7 @@ impl Inner {
     }
 
     /// Leads, or waits for who does, until the ticket is reached.
-    fn apply_queued<'a>(&'a self, ticket: Ticket, mut log: Option<MutexGuard<'a, Log>>) -> Result<Ticket> {
+    pub(super) fn apply_queued<'a>(&'a self, ticket: Ticket, mut log: Option<MutexGuard<'a, Log>>) -> Result<Ticket> {
         while self.frontiers.get(Level::Buffered) < ticket.position {
             let log = log.take().unwrap_or_else(|| self.log.lock());
             if self.frontiers.get(Level::Buffered) >= ticket.position {

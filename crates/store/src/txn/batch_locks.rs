@@ -56,9 +56,9 @@ async fn lock_all(locks: &mut Owner, wanted: &[Span<'_>]) -> std::result::Result
 }
 
 /// A key, or a range of keys.
-type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
+pub(super) type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
 
-fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
+pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
     let mut wanted = Vec::with_capacity(batch.len());
     for span in batch.spans() {
         for op in span.iter() {
@@ -72,7 +72,7 @@ fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
                     wanted.push((span.keyspace, key, None));
                 }
                 Op::DeleteRange { from, to } => wanted.push((span.keyspace, from, Some(to))),
-                Op::Count { .. } => {}
+                Op::Count { .. } | Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {}
             }
         }
     }

@@ -169,6 +169,14 @@ impl Owner {
         self.age
     }
 
+    /// What it has locked: keys, and ranges with their end.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (&Key, Option<&Key>)> {
+        self.held.iter().map(|(_, span)| match span {
+            Span::Key(key) => (key, None),
+            Span::Range(from, to) => (from, Some(to)),
+        })
+    }
+
     /// Locks a key.
     pub fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Acquire<'_> {
         let key = with_keyspace(keyspace, key);

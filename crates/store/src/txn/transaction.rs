@@ -64,19 +64,19 @@ pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// See the module.
 pub struct Transaction {
-    inner: Arc<Inner>,
-    owner: Owner,
-    concurrency: Concurrency,
+    pub(super) inner: Arc<Inner>,
+    pub(super) owner: Owner,
+    pub(super) concurrency: Concurrency,
     /// What reads see; none if they see the newest.
     snapshot: Option<Snapshot>,
-    overlay: Overlay,
+    pub(super) overlay: Overlay,
     /// What an optimistic transaction has read: keys, and ranges of keys.
     reads: BTreeSet<Key>,
     scans: Vec<(Key, Key)>,
     /// The newest position that an answer depended on (R6).
     depends: Seq,
     /// Writes outside of transactions take locks while this is here. Who only reads a snapshot has none.
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     /// Those that did not are all visible.
     is_alone: bool,
 }
@@ -113,7 +113,7 @@ impl Transaction {
 
     /// Sees to it that no write is under way that knows nothing of transactions, and that all that went
     /// before is visible: from then on only who has the lock can change a key.
-    async fn be_alone(&mut self) -> Result<()> {
+    pub(super) async fn be_alone(&mut self) -> Result<()> {
         if let Some(live) = &self.live
             && !self.is_alone
         {
@@ -453,7 +453,7 @@ impl Transaction {
     }
 
     /// Locks what was written and read, in order, so that optimistic ones do not become deadlocks among themselves.
-    async fn lock_all(&mut self) -> Result<()> {
+    pub(super) async fn lock_all(&mut self) -> Result<()> {
         let mut wanted: Vec<(Key, Option<Key>, Mode)> = Vec::new();
         let (keys, ranges) = self.overlay.written();
         wanted.extend(keys.map(|key| (key.clone(), None, Mode::Exclusive)));
@@ -476,7 +476,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let seen = snapshot.position();
         let now = self.inner.snapshot();
@@ -547,7 +547,7 @@ fn behind(key: &Key) -> Key {
     [key, &[0][..]].concat().into()
 }
 
-fn end_of(keyspace: KeyspaceId, to: Option<&[u8]>) -> Key {
+pub(super) fn end_of(keyspace: KeyspaceId, to: Option<&[u8]>) -> Key {
     match to {
         Some(to) => with_keyspace(keyspace, to),
         None => with_keyspace(keyspace.next(), &[]),
@@ -555,7 +555,7 @@ fn end_of(keyspace: KeyspaceId, to: Option<&[u8]>) -> Key {
 }
 
 /// A range without its keyspace; one that ends with the keyspace has no end.
-fn keys_of(range: &(Key, Key)) -> (&[u8], Option<&[u8]>) {
+pub(super) fn keys_of(range: &(Key, Key)) -> (&[u8], Option<&[u8]>) {
     let ((keyspace, from), (end_in, to)) = (split(&range.0), split(&range.1));
     (from, (keyspace == end_in).then_some(to))
 }
