@@ -200,7 +200,7 @@ fn every_cut_of_a_value_by_the_piece() {
 fn every_cut_around_a_prepared_transaction() {
     let (prepare, commit, abort) = (Step::Prepare, Step::Commit, Step::Abort);
     let (rotate, durable) = (Step::Rotate(Level::Durable), Level::Durable);
-    let workloads: [&[Step]; 14] = [
+    let workloads: [&[Step]; 16] = [
         &[prepare(Level::Buffered)],
         &[prepare(Level::Durable)],
         &[prepare(Level::Fresh), commit(Level::Buffered)],
@@ -212,6 +212,9 @@ fn every_cut_around_a_prepared_transaction() {
         &[prepare(durable), rotate, commit(Level::Buffered), rotate, Step::Settle],
         &[prepare(durable), rotate, commit(durable), Step::Settle, Step::Both, Step::FlushA],
         &[prepare(durable), rotate, abort(Level::Buffered), Step::Settle],
+        // A flush that needs no sync, beside a decision that is not durable.
+        &[prepare(durable), rotate, abort(Level::Buffered), Step::Background],
+        &[prepare(durable), rotate, commit(Level::Buffered), Step::Background],
         &[prepare(Level::Fresh), Step::Reopen, commit(durable)],
         &[prepare(Level::Buffered), Step::Reopen, rotate, Step::Reopen, Step::Settle],
         &[prepare(durable), commit(Level::Buffered), prepare(durable), Step::Reopen],
