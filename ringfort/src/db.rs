@@ -291,7 +291,7 @@ impl Db {
     }
 
     /// Runs `work` in a transaction and commits it at the store's write level; where others came between, again from
-    /// the start, with random pauses. An error of `work` rolls back.
+    /// the start, with random pauses. An error of `work` rolls back, and is returned when what `work` read has that level.
     ///
     /// # Errors
     /// Those of `work`, and `Busy` if it met others again and again.

@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use ringfort_base::limits::GROUP_BYTES_MAX;
 use ringfort_store::role::{Holder, Role};
 use ringfort_store::store::{Step, Ticket};
+use ringfort_store::txn::locks::Owner;
 use ringfort_store::{Store, Wait};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -78,8 +79,7 @@ impl Pump {
     pub(crate) fn write(&self, batch: WriteBatch, level: Level) -> Result<Ticket> {
         if level == Level::Buffered {
             self.hold_back()?;
-            let _hold = block_on(self.store.hold(&batch))?;
-            let ticket = self.store.apply(batch)?;
+            let ticket = block_on(self.store.hold(&batch))?.apply(batch)?;
             self.wrote();
             return Ok(ticket);
         }
@@ -89,10 +89,10 @@ impl Pump {
         Ok(ticket)
     }
 
-    /// Writes the batch of a transaction, whose locks the caller has.
-    pub(crate) fn apply(&self, batch: WriteBatch) -> Result<Ticket> {
+    /// Writes the batch of a transaction and gives its locks back when that is visible (R26).
+    pub(crate) fn apply(&self, batch: WriteBatch, locks: Owner) -> Result<Ticket> {
         self.hold_back()?;
-        let ticket = self.store.apply(batch)?;
+        let ticket = self.store.apply_locked(batch, locks)?;
         self.wrote();
         Ok(ticket)
     }
@@ -112,9 +112,7 @@ impl Pump {
             // More than a group is waiting: who brings more helps to write it.
             self.store.log_step()?;
         }
-        let hold = block_on(self.store.hold(&batch))?;
-        let ticket = if hold.must_apply() { self.store.apply(batch)? } else { self.store.submit(batch)? };
-        drop(hold);
+        let ticket = block_on(self.store.hold(&batch))?.submit(batch)?;
         self.wrote();
         Ok(ticket)
     }

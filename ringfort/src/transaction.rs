@@ -162,16 +162,23 @@ impl Transaction {
             return Ok(Commit::new(self.shared, ticket, level));
         }
         // Others may go on when it is visible; the level is this caller's to wait for (R26).
-        let ticket = self.shared.pump.apply(ready.batch)?;
-        drop(ready.locks);
+        let ticket = self.shared.pump.apply(ready.batch, ready.locks)?;
         if level > Level::Buffered {
             self.shared.pump.settle(ticket, level)?;
         }
         Ok(Commit::new(self.shared, ticket, level))
     }
 
-    /// Gives it up, as dropping it does.
+    /// Gives it up, as dropping it does. What it has read has no level: who tells others of that commits instead.
     pub fn rollback(self) {}
+
+    /// Gives it up and waits for what it has read: that it was given up may be the answer to it (R6).
+    fn give_up(self, level: Level) -> Result<()> {
+        let Self { shared, inner } = self;
+        let depends = inner.depends();
+        drop(inner);
+        shared.pump.gate(depends, level)
+    }
 }
 
 /// Runs `work` in transactions until one commits, and returns what it returned, and how often it was begun
@@ -186,16 +193,23 @@ pub(crate) fn transact<T>(
         let mut txn = Transaction::begin(shared, options);
         options.age = Some(txn.inner.age());
         let ended = match work(&mut txn) {
-            Ok(None) => return Ok((None, u64::from(tries))),
+            Ok(None) => {
+                txn.give_up(level)?;
+                return Ok((None, u64::from(tries)));
+            }
             Ok(Some(result)) => txn.commit_with(level).map(|_| result),
-            Err(error) => {
+            Err(error) if may_try_again(&error) => {
                 drop(txn);
+                Err(error)
+            }
+            Err(error) => {
+                txn.give_up(level)?;
                 Err(error)
             }
         };
         match ended {
             Ok(result) => return Ok((Some(result), u64::from(tries))),
-            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Deadlock) => {
+            Err(error) if may_try_again(&error) => {
                 pause(tries, options.age.unwrap_or_default());
             }
             Err(error) => return Err(error),
@@ -203,6 +217,10 @@ pub(crate) fn transact<T>(
     }
     let message = format!("a transaction met others {TRIES_MAX} times in a row and was given up");
     Err(Error::new(ErrorKind::Busy, message))
+}
+
+fn may_try_again(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Deadlock)
 }
 
 /// A pause of random length, so that two do not meet again and again.

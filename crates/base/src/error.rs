@@ -24,6 +24,9 @@ pub enum ErrorKind {
     Conflict,
     /// A transaction waited for itself, by way of others: nothing was written, begin it again.
     Deadlock,
+    /// A transaction waited for others' locks longer than it wants to: nothing was written; begin it again, or look
+    /// who holds what it needs.
+    LockTimeout,
     /// The operation was given up after its time.
     Timeout,
     /// Stored bytes failed verification: see the evidence. Nothing more is written.

@@ -11,7 +11,8 @@
 //!    └─ engine     the trait that a store is adapted to, opened with the same settings
 //! ```
 //!
-//! [`recovery`] measures something else: how long a store takes to come back.
+//! [`recovery`] measures something else: how long a store takes to come back. So do [`tpcc`] and [`ycsb`]:
+//! transactions, over a trait and by a loop of their own ([`transactional`]). [`plot`] draws figures for all.
 //!
 //! It names no store. `ringfort bench db` runs it on Ringfort; `ringfort-peers` on Ringfort and
 //! others in turn.
@@ -24,6 +25,7 @@ pub mod keys;
 pub mod lines;
 pub mod machine;
 pub mod measured;
+pub mod plot;
 pub mod process;
 mod progress;
 pub mod recovery;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   stream ─► server::connection ─► commands ─► model ─► Store
-//!                   │  ▲ held until      │ latch, read, batch, apply
+//!                   │  ▲ held until      │ lock, read, batch, apply
 //!                   ▼  │ the level       ▼
 //!                 one write per turn   jobs: sync, anchor, maintain, reap
 //! ```

@@ -1,7 +1,7 @@
 //! # The reaper: removes what has expired
 //!
 //! Expired keys are absent for every command at once; the reaper gives their space back. It walks
-//! the expiry index in order of time, a small batch at a time, takes the latches of the keys, looks at each
+//! the expiry index in order of time, a small batch at a time, takes the locks of the keys, looks at each
 //! record again (the key may have been written meanwhile) and removes what is still due. So it never
 //! races a command, and never looks at a key that is not due.
 //!
@@ -18,11 +18,13 @@ use crate::door;
 use crate::jobs::{Signal, Woken};
 use crate::model::{Changes, Slot, expiry_key, expiry_until, meta_key, parse_expiry_key};
 use crate::server::Server;
+use crate::server::locking::{self, Wanted};
 use ringfort_base::{KeyspaceId, Result};
+use ringfort_store::txn::locks::Mode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Keys per batch: small, so that latches are held shortly.
+/// Keys per batch: small, so that locks are held shortly.
 const KEYS_PER_BATCH: usize = 64;
 /// Looks again after this long at the latest: the store's time may run ahead of the one that sleep
 /// was measured with.
@@ -124,8 +126,9 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     if due.is_empty() {
         return Ok(0);
     }
-    let keys = due.iter().map(|(_, key)| (keyspace, key.as_slice()));
-    let guard = door::block_on(store.latches().acquire(keys));
+    let mut wanted = due.iter().map(|(_, key)| Wanted::key(keyspace, key, Mode::Exclusive)).collect();
+    locking::in_order(&mut wanted);
+    let locks = door::block_on(locking::take(store, &wanted))?;
     let now_ms = store.now_ms();
     let mut changes = Changes::new(keyspace);
     let mut removed = 0u64;
@@ -158,8 +161,7 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     if batch.is_empty() {
         return Ok(0);
     }
-    store.apply(batch)?;
-    drop(guard);
+    store.apply_locked(batch, locks)?;
     if let Some(next) = next {
         *place = next;
     }

@@ -147,7 +147,7 @@ async fn iterate(client: &mut Client, command: &str, between: &mut impl AsyncFnM
     names
 }
 
-/// Pipelines of writes hold several latches at once, in whatever order the client chose; on several
+/// Pipelines of writes hold several locks at once, in whatever order the client chose; on several
 /// runtimes, against commands that take several keys or all: no deadlock, and nothing lost.
 #[test]
 fn pipelines_on_several_threads_do_not_deadlock() {

@@ -269,9 +269,9 @@ fn the_byte_budget_bounds_replies_of_many_values() {
     });
 }
 
-/// Commands that read under a latch give it back before they wait for room, and COPY is refused.
+/// Commands that read under a lock give it back before they wait for room, and COPY is refused.
 #[test]
-fn the_byte_budget_holds_under_latches() {
+fn the_byte_budget_holds_under_locks() {
     on_runtime(async {
         let config = ServerConfig {
             connection_memory_bytes: 1_000_000,
@@ -299,7 +299,7 @@ fn the_byte_budget_holds_under_latches() {
         waits.send(b"GETDEL other\r\n").await;
         eventually("it waits for room", || budget.waiting() > before).await;
         assert_eq!(text(&small.run("EXPIRE none 5").await), "0");
-        assert_eq!(text(&small.run("DEL other").await), "1", "the latch is free");
+        assert_eq!(text(&small.run("DEL other").await), "1", "the lock is free");
         for mut client in slow {
             assert_eq!(client.reply().await.expect("a reply").as_bytes(), Some(&large[..]));
         }

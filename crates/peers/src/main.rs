@@ -26,7 +26,6 @@ mod compare;
 mod emulated_disk;
 mod engines;
 mod figures;
-mod plot;
 mod recovery;
 mod report;
 mod results;
@@ -35,10 +34,11 @@ mod server;
 mod setup;
 mod sweep;
 mod tables;
+mod transactions;
 mod twinstore;
 
 use clap::{Parser, Subcommand};
-use ringfort_bench::{Result, machine};
+use ringfort_bench::{Result, machine, plot};
 use std::process::ExitCode;
 
 #[derive(Parser)]

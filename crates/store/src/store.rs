@@ -12,7 +12,7 @@ use crate::frontier::{Released, Wait};
 use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::Hold;
-use crate::txn::latch::Latches;
+use crate::txn::locks::{LockTable, Owner};
 use crate::txn::prepared::{InDoubt, Prepared};
 use crate::txn::transaction::{Transaction, TxnOptions};
 use crate::value::Value;
@@ -164,13 +164,26 @@ impl Store {
     /// Assigns the batch its log position and queues it. Nothing is visible before a
     /// [`Store::log_step`] wrote it. Refuses (`Exhausted`) rather than queue without bound.
     pub fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
-        self.inner.submit(batch)
+        self.inner.submit(batch, None)
     }
 
     /// Submits and leads the group unless somebody else does. On return the batch is visible and
     /// `buffered`.
     pub fn apply(&self, batch: WriteBatch) -> Result<Ticket> {
-        self.inner.apply(batch)
+        self.inner.apply(batch, None)
+    }
+
+    /// As [`Store::submit`], with the locks under which the batch was made. Whoever leads the batch's group
+    /// releases them as soon as it is visible, before any sync (R26). They are released as well if this fails, and
+    /// if the store stops before: then whoever gets them finds it stopped. The locks of an empty batch are
+    /// released at once.
+    pub fn submit_locked(&self, batch: WriteBatch, locks: Owner) -> Result<Ticket> {
+        self.inner.submit(batch, Some(locks))
+    }
+
+    /// As [`Store::apply`], with the locks under which the batch was made: see [`Store::submit_locked`].
+    pub fn apply_locked(&self, batch: WriteBatch, locks: Owner) -> Result<Ticket> {
+        self.inner.apply(batch, Some(locks))
     }
 
     /// Writes a value by the piece, of up to 512 MiB, for
@@ -459,8 +472,8 @@ impl Store {
         self.inner.resume(name)
     }
 
-    /// What a write outside of transactions needs, so that no transaction is run over: to be kept while it is
-    /// submitted, or, if it [`Hold::must_apply`], until it is visible. Ready at once while no transaction lives.
+    /// What a write outside of transactions needs, so that no transaction is run over; it is then written by
+    /// [`Hold::apply`] or [`Hold::submit`]. Ready at once while no transaction lives.
     ///
     /// # Errors
     /// `Exhausted` if the lock table is full.
@@ -468,10 +481,21 @@ impl Store {
         Hold::of(&self.inner, batch).await
     }
 
-    /// The latches for read-modify-write.
+    /// The lock table, for who reads, decides and writes in steps of his own, with [`Store::lock_always`] before:
+    /// [`LockTable::owner`] takes locks, and [`Store::submit_locked`] gives them back. All that a store's
+    /// transactions and other writers lock is here.
     #[must_use]
-    pub fn latches(&self) -> &Arc<Latches> {
-        &self.inner.latches
+    pub fn locks(&self) -> &Arc<LockTable> {
+        &self.inner.locks
+    }
+
+    /// From now on, until the store is closed, every write takes locks, whether a transaction lives or not: for a
+    /// server, whose commands lock for themselves.
+    ///
+    /// # Errors
+    /// As [`Store::log_step`].
+    pub async fn lock_always(&self) -> Result<()> {
+        self.inner.lock_always().await
     }
 
     // --- upkeep ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-//! What the small kernels that many threads meet in (frontiers, latches) synchronise with.
+//! What the small kernels that many threads meet in (frontiers, locks) synchronise with.
 //!
 //! They name it by this module, so that `tests/interleaving.rs` can compile the same source over
 //! shuttle's primitives, which run threads one at a time in orders that it chooses.

@@ -218,7 +218,14 @@ fn every_cut_around_a_prepared_transaction() {
         &[prepare(Level::Fresh), Step::Reopen, commit(durable)],
         &[prepare(Level::Buffered), Step::Reopen, rotate, Step::Reopen, Step::Settle],
         &[prepare(durable), commit(Level::Buffered), prepare(durable), Step::Reopen],
-        &[Step::Both, prepare(durable), Step::Anchor, Step::DeleteRange, commit(Level::Buffered), Step::Anchor],
+        &[
+            Step::Both,
+            prepare(durable),
+            Step::Anchor,
+            Step::DeleteRange,
+            commit(Level::Buffered),
+            Step::Anchor,
+        ],
     ];
     for mode in MODES {
         let (masks, depth) = if long() { (64, 1) } else { (16, 0) };

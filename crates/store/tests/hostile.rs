@@ -90,7 +90,9 @@ fn verified_records_of_prepared_transactions_that_lie_are_refused() {
     const COMMIT: &[u8] = &[34, 1, b't', 1];
     let vote = |prepare: &[u8], part: &[u8]| logs::group(2, &[(true, 1, prepare), (false, 2, part)]);
     let true_vote = vote(PREPARE, PART);
-    let later = |first: u8, prepare: &[u8]| logs::group(first + 1, &[(true, first, prepare), (false, first + 1, PART)]);
+    let later = |first: u8, prepare: &[u8]| {
+        logs::group(first + 1, &[(true, first, prepare), (false, first + 1, PART)])
+    };
     let alone = |ops: &[u8]| logs::group(1, &[(true, 1, ops)]);
     let opens: [(&str, Vec<u8>); 7] = [
         ("a vote", true_vote.clone()),
@@ -98,7 +100,8 @@ fn verified_records_of_prepared_transactions_that_lie_are_refused() {
         ("an abort", [true_vote.clone(), logs::group(3, &[(true, 3, &[34, 1, b't', 0])])].concat()),
         (
             "a commit",
-            [true_vote.clone(), logs::group(4, &[(false, 3, &[1, 1, b'k', 1, b'v']), (true, 4, COMMIT)])].concat(),
+            [true_vote.clone(), logs::group(4, &[(false, 3, &[1, 1, b'k', 1, b'v']), (true, 4, COMMIT)])]
+                .concat(),
         ),
         ("a decision whose vote is gone", alone(COMMIT)),
         ("a vote of who wrote nothing", alone(&[33, 1, b't', 9, 0])),

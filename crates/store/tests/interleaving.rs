@@ -36,14 +36,11 @@ mod sync {
 
 #[path = "../src/frontier.rs"]
 mod frontier;
-#[path = "../src/txn/latch.rs"]
-mod latch;
 #[path = "../src/role.rs"]
 mod role;
 
 use frontier::Frontiers;
-use latch::Latches;
-use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Seq};
+use ringfort_base::{Error, ErrorKind, Level, Seq};
 use role::{Holder, Role};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 use shuttle::thread;
@@ -338,74 +335,5 @@ fn nobody_sleeps_over_a_role_that_was_given_up() {
         shell.changed.notify_one();
         worker.join().unwrap();
         assert!(shell.log.take(Holder::Caller) && shell.counter.take(Holder::Caller), "a role is still held");
-    });
-}
-
-const KS: KeyspaceId = KeyspaceId(1);
-
-/// Commands on overlapping sets of keys: never two in one key at once, no deadlock, none forgotten,
-/// also when some give up while they wait.
-#[test]
-fn latches_exclude_and_never_hang() {
-    sync::explore(|| {
-        let latches = Latches::new(4);
-        let inside: Arc<Vec<AtomicU64>> = Arc::new((0..3).map(|_| AtomicU64::new(0)).collect());
-        let sets: [&[u8]; 4] = [&[0, 1], &[1, 2], &[2, 0], &[1]];
-        let threads = sets.map(|set| {
-            let (latches, inside) = (Arc::clone(&latches), Arc::clone(&inside));
-            thread::spawn(move || {
-                let keys: Vec<[u8; 1]> = set.iter().map(|key| [*key]).collect();
-                let wanted = || keys.iter().map(|key| (KS, key.as_slice()));
-                if set.len() == 1 {
-                    // Polled once at the most, then given up.
-                    let mut given_up = latches.acquire(wanted());
-                    let waker = std::task::Waker::noop();
-                    let mut context = std::task::Context::from_waker(waker);
-                    drop(std::future::Future::poll(std::pin::Pin::new(&mut given_up), &mut context));
-                }
-                let guard = shuttle::future::block_on(latches.acquire(wanted()));
-                for key in set {
-                    assert_eq!(inside[usize::from(*key)].fetch_add(1, Ordering::SeqCst), 0, "two in one key");
-                }
-                thread::yield_now();
-                for key in set {
-                    inside[usize::from(*key)].fetch_sub(1, Ordering::SeqCst);
-                }
-                drop(guard);
-            })
-        });
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        shuttle::future::block_on(latches.acquire_all());
-    });
-}
-
-/// Whoever gives up while the latch is being passed to him passes it on.
-#[test]
-fn giving_up_passes_the_latch_on() {
-    sync::explore(|| {
-        let latches = Latches::new(1);
-        let key = || [(KS, b"k".as_slice())];
-        let holder = {
-            let latches = Arc::clone(&latches);
-            thread::spawn(move || {
-                let guard = shuttle::future::block_on(latches.acquire(key()));
-                thread::yield_now();
-                drop(guard);
-            })
-        };
-        let quitter = {
-            let latches = Arc::clone(&latches);
-            thread::spawn(move || {
-                let mut acquire = latches.acquire(key());
-                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-                let polled = std::future::Future::poll(std::pin::Pin::new(&mut acquire), &mut context);
-                thread::yield_now();
-                drop(acquire);
-                drop(polled);
-            })
-        };
-        shuttle::future::block_on(latches.acquire(key()));
-        holder.join().unwrap();
-        quitter.join().unwrap();
     });
 }

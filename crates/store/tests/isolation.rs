@@ -9,13 +9,14 @@
 mod common;
 
 use common::{MODES, Machine, small};
-use ringfort_base::{ErrorKind, KeyspaceId, Result};
+use ringfort_base::{ErrorKind, KeyspaceId, Level, Result};
 use ringfort_checker::{Op, Order, Outcome, Report, Txn, check};
+use ringfort_store::txn::locks::Mode as Lock;
 use ringfort_store::txn::transaction::{Concurrency, Transaction, TxnOptions};
 use ringfort_store::{Store, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -163,14 +164,13 @@ impl Run {
             ops.push(Op::Write { key, value });
         }
         let hold = block_on(self.store.hold(&batch)).unwrap();
-        if hold.must_apply() {
+        if hold.has_locks() {
             self.locked.fetch_add(1, Ordering::Relaxed);
-            self.store.apply(batch).unwrap();
+            hold.apply(batch).unwrap();
         } else {
             self.passed.fetch_add(1, Ordering::Relaxed);
-            self.store.submit(batch).unwrap();
             // Whoever begins a transaction makes it visible; for the others' reads it must be before the end.
-            drop(hold);
+            hold.submit(batch).unwrap();
             self.store.log_step().unwrap();
         }
         let end = self.now();
@@ -313,15 +313,134 @@ fn only_who_may_write_keeps_plain_writes_at_the_lock_table() {
     let ks = store.create_keyspace("ks", small()).unwrap();
     let mut batch = WriteBatch::new();
     batch.put(ks, b"k", b"v");
-    let locks = || block_on(store.hold(&batch)).unwrap().must_apply();
+    let locks = || block_on(store.hold(&batch)).unwrap().has_locks();
     let begin = |concurrency| store.begin(TxnOptions { concurrency, age: None });
     let report = begin(Concurrency::Snapshot);
     assert!(!locks());
     for concurrency in [Concurrency::Pessimistic, Concurrency::Optimistic] {
         let writer = begin(concurrency);
         assert!(locks());
-        drop(writer);
+        let ready = block_on(writer.ready()).unwrap();
+        assert!(locks(), "a write may come between what was read and what is going to be written");
+        drop(ready);
         assert!(!locks());
     }
     drop(report);
+}
+
+/// The step from its last check to its place in the log is the one in which nobody may come between.
+#[test]
+fn who_is_ready_to_commit_still_keeps_plain_writes_at_the_lock_table() {
+    let machine = Machine::new(MODES[0], 10);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(ks, b"k", b"plain");
+    for concurrency in [Concurrency::Pessimistic, Concurrency::Optimistic] {
+        let mut txn = store.begin(TxnOptions { concurrency, age: None });
+        block_on(txn.get(ks, b"k")).unwrap();
+        block_on(txn.put(ks, b"k", b"transaction's")).unwrap();
+        let ready = block_on(txn.ready()).unwrap();
+        let mut hold = pin!(store.hold(&batch));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(hold.as_mut().poll(&mut cx).is_pending(), "{concurrency:?}: its update would be lost");
+        drop(ready);
+        assert!(matches!(hold.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
+    }
+}
+
+/// A range that ends before it begins holds nothing, and says so to nobody else.
+#[test]
+fn a_range_that_ends_before_it_begins_is_empty() {
+    let machine = Machine::new(MODES[0], 11);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut plain = WriteBatch::new();
+    plain.put(ks, b"m", b"v");
+    for concurrency in [Concurrency::Pessimistic, Concurrency::Optimistic] {
+        let mut txn = store.begin(TxnOptions { concurrency, age: None });
+        block_on(txn.delete_range(ks, b"z", b"a")).unwrap();
+        block_on(txn.delete_range(ks, b"m", b"m")).unwrap();
+        assert!(block_on(txn.scan(ks, b"z", Some(b"a"), false, 9)).unwrap().is_empty());
+        block_on(store.hold(&plain)).unwrap().apply(plain.clone()).unwrap(); // it does not wait for the transaction
+        block_on(txn.commit()).unwrap();
+    }
+    let _other = store.begin(TxnOptions::default());
+    let mut backwards = WriteBatch::new();
+    backwards.delete_range(ks, b"z", b"a");
+    block_on(store.hold(&backwards)).unwrap().apply(backwards.clone()).unwrap();
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// R26: whoever writes the group gives the locks back, no earlier and no later.
+#[test]
+fn locks_are_given_back_by_the_group_that_makes_their_batch_visible() {
+    let machine = Machine::new(MODES[0], 12);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut first = store.locks().owner(None);
+    block_on(first.lock(ks, b"k", Lock::Exclusive)).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(ks, b"k", b"v");
+    let ticket = store.submit_locked(batch, first).unwrap();
+    let mut reader = store.begin(TxnOptions::default());
+    {
+        let mut read = pin!(reader.get(ks, b"k"));
+        // The transaction writes what is queued when it begins to read; so the first one here was visible then.
+        let Poll::Ready(read) = poll(read.as_mut()) else { panic!("a lock that nobody releases") };
+        assert_eq!(read.unwrap().as_deref(), Some(&b"v"[..]));
+    }
+    assert!(
+        store.frontier(Level::Buffered) >= ticket.position
+            && store.frontier(Level::Durable) < ticket.position
+    );
+
+    let mut second = store.locks().owner(None);
+    block_on(second.lock(ks, b"l", Lock::Exclusive)).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(ks, b"l", b"w");
+    store.submit_locked(batch, second).unwrap();
+    {
+        let mut read = pin!(reader.get(ks, b"l"));
+        assert!(poll(read.as_mut()).is_pending(), "a lock that was released before its batch is visible");
+        store.log_step().unwrap();
+        let Poll::Ready(read) = poll(read.as_mut()) else { panic!("a lock that outlives its group") };
+        assert_eq!(read.unwrap().as_deref(), Some(&b"w"[..]));
+    }
+    // Nothing is to be written: nothing is to be waited for.
+    let mut third = store.locks().owner(None);
+    block_on(third.lock(ks, b"m", Lock::Exclusive)).unwrap();
+    store.submit_locked(WriteBatch::new(), third).unwrap();
+    drop(reader);
+    assert_eq!(store.locks().held(), 0);
+}
+
+/// R11: who gets the lock of a batch that may or may not come back sees neither.
+#[test]
+fn who_gets_the_locks_of_a_stopped_store_finds_it_stopped() {
+    let machine = Machine::new(MODES[0], 11);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut reader = store.begin(TxnOptions::default());
+    assert!(block_on(reader.get(ks, b"other")).unwrap().is_none());
+    let mut first = store.locks().owner(None);
+    block_on(first.lock(ks, b"k", Lock::Exclusive)).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(ks, b"k", b"v");
+    store.submit_locked(batch.clone(), first).unwrap();
+    {
+        let mut read = pin!(reader.get(ks, b"k"));
+        assert!(poll(read.as_mut()).is_pending());
+        store.fail(ringfort_base::Error::new(ErrorKind::Io, "the disk is gone"));
+        let Poll::Ready(read) = poll(read.as_mut()) else { panic!("nobody will ever release it") };
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::Stopped);
+    }
+    drop(reader);
+    let mut late = store.locks().owner(None);
+    block_on(late.lock(ks, b"k", Lock::Exclusive)).unwrap();
+    assert_eq!(store.submit_locked(batch, late).unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!((store.locks().held(), store.queued_bytes()), (0, 0));
 }

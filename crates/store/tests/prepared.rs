@@ -296,7 +296,8 @@ fn flushes_and_segments_between_make_no_difference() {
                 let decision = prepared.commit().unwrap();
                 wait(&store, decision.position, Level::Durable).unwrap();
                 churn(100);
-                let kept = machine.log_disk().files().into_keys().filter(|path| path.ends_with(".log")).count();
+                let kept =
+                    machine.log_disk().files().into_keys().filter(|path| path.ends_with(".log")).count();
                 assert!(kept < 3, "nothing holds the log any more, {kept} segments are there");
             }
             let crashed = machine.after_power_cut(CrashChoice::LoseAll);
@@ -361,7 +362,8 @@ fn an_old_record_is_carried_and_the_log_keeps_its_limit() {
 #[test]
 fn a_log_of_aborted_transactions_is_freed_without_a_flush() {
     let machine = Machine::new(MODES[0], 8);
-    let options = || StoreOptions { segment_bytes: 8 << 10, max_total_wal_size: 64 << 10, ..machine.options() };
+    let options =
+        || StoreOptions { segment_bytes: 8 << 10, max_total_wal_size: 64 << 10, ..machine.options() };
     let store = Store::open(machine.world(), options()).unwrap();
     let ids = keyspaces(&store);
     for n in 0..400u32 {

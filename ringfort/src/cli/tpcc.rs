@@ -1,8 +1,7 @@
 //! `ringfort bench tpcc`: TPC-C's mix on a store of its own, loaded first and checked afterwards.
 
 use super::report::Failure;
-use super::transactional::StoreArgs;
-use crate::serve::say;
+use super::transactional::{Report, StoreArgs, extend};
 use clap::Args;
 use ringfort_base::world::Clock as _;
 use ringfort_bench::tpcc::{self, Outcome, Plan};
@@ -30,18 +29,24 @@ pub(crate) struct TpccArgs {
 /// Runs it.
 pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     let duration = args.store.duration()?;
+    args.store.check_plot()?;
     if args.warehouses == 0 || args.terminals == 0 {
         return Err(Failure::Usage("--warehouses and --terminals must be above 0".to_owned()));
     }
-    let plan =
-        Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.store.seed };
+    let plan = Plan {
+        warehouses: args.warehouses,
+        terminals: args.terminals,
+        warm_up: args.store.warm_up()?,
+        duration,
+        seed: args.store.seed,
+    };
     let opened = args.store.open()?;
     let clock = OsClock::new();
     tpcc::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = Outcome { load_seconds, ..tpcc::run(&opened.engine, &plan)? };
+    let (outcome, counted) = opened.counted(|engine| tpcc::run(engine, &plan))?;
     opened.engine.db.close()?;
-    show(args, &outcome);
+    report(args, load_seconds, &outcome, counted)?;
     match outcome.consistent {
         true => Ok(()),
         false => {
@@ -50,51 +55,40 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     }
 }
 
-fn show(args: &TpccArgs, outcome: &Outcome) {
-    if args.store.json {
-        let mut line = json!({
-            "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals,
-            "level": args.store.level.name(), "mode": args.store.mode.to_string(),
-            "concurrency": args.store.concurrency.name(),
-        });
-        if let (Some(line), Ok(serde_json::Value::Object(more))) =
-            (line.as_object_mut(), serde_json::to_value(outcome))
-        {
-            line.extend(more);
-        }
-        say(&line.to_string());
-        return;
-    }
-    let mut text = format!(
-        "loaded {} warehouses in {:.1} s\n\n{:<14} {:>10} {:>11} {:>8} {:>10} {:>10} {:>10}\n",
-        args.warehouses,
-        outcome.load_seconds,
-        "transaction",
-        "committed",
-        "rolled back",
-        "retries",
-        "p50 us",
-        "p99 us",
-        "max us"
-    );
-    for kind in &outcome.kinds {
-        text += &format!(
-            "{:<14} {:>10} {:>11} {:>8} {:>10.0} {:>10.0} {:>10.0}\n",
-            kind.transaction,
-            kind.committed,
-            kind.rolled_back,
-            kind.retries,
-            kind.p50_us,
-            kind.p99_us,
-            kind.max_us
-        );
-    }
-    text += &format!(
-        "\n{:.0} tpmC, {:.0} transactions/s of all kinds, {:.2} % begun again; consistency conditions 1 to 12: {}",
+fn report(
+    args: &TpccArgs,
+    load_seconds: f64,
+    outcome: &Outcome,
+    counted: serde_json::Value,
+) -> Result<(), Failure> {
+    let mut settings = json!({
+        "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals, "store": counted,
+    });
+    extend(&mut settings, args.store.settings());
+    let sum = format!(
+        "{:.0} tpmC, {:.0} transactions/s of all kinds\n\
+         {:.2} % of all tries were begun again; {:.2} % of the New-Orders rolled back, as intended\n\
+         consistency conditions 1 to 12: {}",
         outcome.tpmc,
-        outcome.transactions_per_sec,
-        100.0 * outcome.abort_rate,
+        outcome.run.transactions_per_sec,
+        100.0 * outcome.run.abort_rate,
+        100.0 * outcome.rollback_rate,
         if outcome.consistent { "hold" } else { "VIOLATED" }
     );
-    say(&text);
+    args.store.report(&Report {
+        title: "TPC-C",
+        subtitle: format!(
+            "warehouses: {}, terminals: {}, {}: {:.0} tpmC",
+            args.warehouses,
+            args.terminals,
+            args.store.about(),
+            outcome.tpmc
+        ),
+        loaded: format!("{} warehouses", args.warehouses),
+        load_seconds,
+        settings,
+        outcome: serde_json::to_value(outcome).map_err(|e| Failure::Other(e.to_string()))?,
+        run: &outcome.run,
+        sum,
+    })
 }

@@ -1,8 +1,7 @@
 //! `ringfort bench ycsb`: YCSB's mixes and TREATY's, in transactions of one or several operations.
 
 use super::report::Failure;
-use super::transactional::StoreArgs;
-use crate::serve::say;
+use super::transactional::{Report, StoreArgs, extend};
 use clap::Args;
 use ringfort_base::world::Clock as _;
 use ringfort_bench::ycsb::{self, Distribution, Mix, Outcome, Plan};
@@ -44,6 +43,7 @@ pub(crate) struct YcsbArgs {
 /// Runs it.
 pub(crate) fn ycsb(args: &YcsbArgs) -> Result<(), Failure> {
     let duration = args.store.duration()?;
+    args.store.check_plot()?;
     if [args.field_size, args.fields, args.operations, args.clients, args.records as usize].contains(&0) {
         return Err(Failure::Usage("counts and sizes must be above 0".to_owned()));
     }
@@ -54,6 +54,7 @@ pub(crate) fn ycsb(args: &YcsbArgs) -> Result<(), Failure> {
         value_bytes: args.field_size * args.fields,
         operations: args.operations,
         clients: args.clients,
+        warm_up: args.store.warm_up()?,
         duration,
         seed: args.store.seed,
     };
@@ -61,37 +62,43 @@ pub(crate) fn ycsb(args: &YcsbArgs) -> Result<(), Failure> {
     let clock = OsClock::new();
     ycsb::load(&opened.engine, &plan)?;
     let load_seconds = clock.monotonic().as_secs_f64();
-    let outcome = ycsb::run(&opened.engine, &plan)?;
+    let (outcome, counted) = opened.counted(|engine| ycsb::run(engine, &plan))?;
     opened.engine.db.close()?;
-    show(args, &plan, load_seconds, &outcome);
-    Ok(())
+    report(args, &plan, load_seconds, &outcome, counted)
 }
 
-fn show(args: &YcsbArgs, plan: &Plan, load_seconds: f64, outcome: &Outcome) {
-    if args.store.json {
-        let mut line = json!({
-            "kind": "ycsb", "workload": plan.mix, "distribution": plan.distribution, "records": plan.records,
-            "value_bytes": plan.value_bytes, "operations": plan.operations, "clients": plan.clients,
-            "level": args.store.level.name(), "mode": args.store.mode.to_string(),
-            "concurrency": args.store.concurrency.name(), "load_seconds": load_seconds,
-        });
-        if let (Some(line), Ok(serde_json::Value::Object(more))) =
-            (line.as_object_mut(), serde_json::to_value(outcome))
-        {
-            line.extend(more);
-        }
-        say(&line.to_string());
-        return;
-    }
-    say(&format!(
-        "loaded {} records in {load_seconds:.1} s\n\n{:.0} transactions/s, {:.0} operations/s, {:.2} % begun again\n\
-        latency of a transaction: p50 {:.0} us, p99 {:.0} us, max {:.0} us",
-        plan.records,
-        outcome.transactions_per_sec,
-        outcome.operations_per_sec,
-        100.0 * outcome.abort_rate,
-        outcome.p50_us,
-        outcome.p99_us,
-        outcome.max_us
-    ));
+fn report(
+    args: &YcsbArgs,
+    plan: &Plan,
+    load_seconds: f64,
+    outcome: &Outcome,
+    counted: serde_json::Value,
+) -> Result<(), Failure> {
+    let mut settings = json!({
+        "kind": "ycsb", "workload": plan.mix, "distribution": plan.distribution, "records": plan.records,
+        "value_bytes": plan.value_bytes, "operations": plan.operations, "clients": plan.clients,
+        "store": counted,
+    });
+    extend(&mut settings, args.store.settings());
+    let workload = settings["workload"].as_str().unwrap_or_default().to_owned();
+    args.store.report(&Report {
+        title: &format!("YCSB {workload}"),
+        subtitle: format!(
+            "clients: {}, operations of a transaction: {}, {}",
+            plan.clients,
+            plan.operations,
+            args.store.about()
+        ),
+        loaded: format!("{} records", plan.records),
+        load_seconds,
+        settings,
+        outcome: serde_json::to_value(outcome).map_err(|e| Failure::Other(e.to_string()))?,
+        run: &outcome.run,
+        sum: format!(
+            "{:.0} transactions/s, {:.0} operations/s; {:.2} % of all tries were begun again",
+            outcome.run.transactions_per_sec,
+            outcome.operations_per_sec,
+            100.0 * outcome.run.abort_rate
+        ),
+    })
 }

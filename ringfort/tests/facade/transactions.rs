@@ -1,7 +1,7 @@
 //! Transactions in the embedded library. That they are serializable is the isolation checker's business
 //! (`ringfort-store`, `tests/isolation.rs`); here is what a caller sees.
 
-use ringfort::{Concurrency, Db, ErrorKind, Level, TxnOptions};
+use ringfort::{Concurrency, Db, Error, ErrorKind, Level, Options, TxnOptions, WriteBatch};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn options(concurrency: Concurrency) -> TxnOptions {
@@ -144,4 +144,24 @@ fn a_committed_transaction_has_its_level_and_survives() {
     assert!(read.commit_with(Level::Fresh).unwrap().position() >= commit.position());
     let value = db.transact(TxnOptions::default(), |txn| Ok(txn.get(ks, "k")?.map(|v| v.len()))).unwrap();
     assert_eq!(value, Some(1));
+}
+
+/// That a transaction was not carried out is an answer too, and waits for what it was concluded from (R6).
+#[test]
+fn a_refusal_by_the_caller_waits_for_what_it_read() {
+    let quiet = Options::new("").anchor_window(std::time::Duration::from_secs(3600));
+    let db = Db::open_temporary_with(quiet).unwrap();
+    let ks = db.default_keyspace().id();
+    for how in [Concurrency::Pessimistic, Concurrency::Optimistic, Concurrency::Snapshot] {
+        let mut batch = WriteBatch::new();
+        batch.put(ks, "balance", "0");
+        let written = db.write_with(batch, Level::Buffered).unwrap();
+        assert!(!written.has(Level::Durable));
+        let refused = db.transact(options(how), |txn| -> ringfort::Result<()> {
+            assert!(txn.get(ks, "balance")?.is_some());
+            Err(Error::new(ErrorKind::Invalid, "not enough money"))
+        });
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+        assert!(written.has(Level::Durable), "{how:?}: the balance may still be lost");
+    }
 }

@@ -1,9 +1,9 @@
 //! [`Ctx`]: what a command has at hand, and the few ways in which commands touch the store.
 //!
 //! - Reading commands use [`Ctx::load`] and [`Ctx::scan`]; whatever is read is noted for the gate.
-//! - Writing commands take [`Ctx::latch`] first, read, collect [`Changes`] and [`Ctx::commit`]
-//!   them with the latch; they are applied, and their level is waited for, at the end of the turn.
-//! - Nothing waits for the byte budget while it holds a latch.
+//! - Writing commands take [`Ctx::lock`] first, read, collect [`Changes`] and [`Ctx::commit`]
+//!   them with the locks; they are applied, and their level is waited for, at the end of the turn.
+//! - Nothing waits for the byte budget while it holds a lock.
 
 use crate::budget::Charge;
 use crate::clients::Client;
@@ -12,6 +12,7 @@ use crate::model::{
     Changes, HashMeta, Kind, Record, Slot, USER_KEY_BYTES_MAX, field_prefix, meta_key_into, next_prefix,
 };
 use crate::server::Server;
+use crate::server::locking::{self, Wanted};
 use crate::server::pending::Pending;
 use crate::server::turn::{Shows, Turn};
 use crate::server::views::OpenView;
@@ -23,9 +24,9 @@ use ringfort_protocol::front::resp::error::{
     FIELD_VALUE_TOO_LONG, KEY_TOO_LONG, OVER_BUDGET, STRING_TOO_LONG, WRONG_TYPE,
 };
 use ringfort_protocol::front::resp::{ReplyError, ReplyWriter};
-use ringfort_store::txn::latch::{Acquire, LatchGuard};
+use ringfort_store::txn::locks::{Mode, Owner};
 use ringfort_store::{Value, WriteBatch};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
@@ -206,12 +207,12 @@ impl Ctx<'_> {
         Ok(answer.value)
     }
 
-    /// What stands under a user key of the selected database, for a writer that holds its latch.
-    pub(crate) async fn load_latched(&mut self, key: &[u8]) -> Done<Slot> {
+    /// What stands under a user key of the selected database, for a writer that holds its lock.
+    pub(crate) async fn load_locked(&mut self, key: &[u8]) -> Done<Slot> {
         self.load_in(self.keyspace(), key, None).await
     }
 
-    /// [`Ctx::load_latched`] in another database, or at a snapshot.
+    /// [`Ctx::load_locked`] in another database, or at a snapshot.
     pub(crate) async fn load_in(
         &mut self,
         keyspace: KeyspaceId,
@@ -227,7 +228,7 @@ impl Ctx<'_> {
     }
 
     /// What commands see under a user key of the selected database. Its size is charged to the
-    /// budget, so this may wait: not for holders of latches.
+    /// budget, so this may wait: not for holders of locks.
     pub(crate) async fn load(&mut self, key: &[u8], at: Option<&View>) -> Done<Option<Record>> {
         self.pending.flush();
         loop {
@@ -249,7 +250,7 @@ impl Ctx<'_> {
         }
     }
 
-    /// [`Ctx::fetch`] of what will be shown, charged as [`Ctx::load`] does: not for holders of latches.
+    /// [`Ctx::fetch`] of what will be shown, charged as [`Ctx::load`] does: not for holders of locks.
     pub(crate) async fn fetch_charged(
         &mut self,
         keyspace: KeyspaceId,
@@ -268,18 +269,18 @@ impl Ctx<'_> {
         }
     }
 
-    /// Latches a key of the selected database and reads it. What is stored is charged: it is held
-    /// twice, as it was read and in the reply or the new record. If there is no room, the latch is given
+    /// Locks a key of the selected database and reads it. What is stored is charged: it is held
+    /// twice, as it was read and in the reply or the new record. If there is no room, the lock is given
     /// back before waiting for it.
-    pub(crate) async fn latch_and_load(&mut self, key: &[u8]) -> Done<(LatchGuard, Slot)> {
+    pub(crate) async fn lock_and_load(&mut self, key: &[u8]) -> Done<(Owner, Slot)> {
         loop {
-            let latch = self.latch(self.keyspace(), [key]).await;
-            let slot = self.load_latched(key).await?;
+            let lock = self.lock(key).await?;
+            let slot = self.load_locked(key).await?;
             let bytes = slot.stored().map_or(0, Record::stored_len);
             if self.try_charge(2 * bytes) {
-                return Ok((latch, slot));
+                return Ok((lock, slot));
             }
-            drop((slot, latch));
+            drop((slot, lock));
             self.wait_for_room(2 * bytes).await?;
         }
     }
@@ -307,7 +308,7 @@ impl Ctx<'_> {
 
     /// Scans `span` at a snapshot, in slices in the pool unless it is small (R23). The visitor keeps what it wants and says when to stop. What it keeps is
     /// charged slice by slice, twice (as it was found, and in the reply or the batch), so this may wait:
-    /// not for holders of latches.
+    /// not for holders of locks.
     pub(crate) async fn scan(
         &mut self,
         at: &View,
@@ -319,8 +320,8 @@ impl Ctx<'_> {
         self.scan_as(Room::Waits, at, keyspace, span, entries_max, visit).await
     }
 
-    /// [`Ctx::scan`] for the holder of a latch: without room it fails instead of waiting.
-    pub(crate) async fn scan_latched(
+    /// [`Ctx::scan`] for the holder of a lock: without room it fails instead of waiting.
+    pub(crate) async fn scan_locked(
         &mut self,
         at: &View,
         keyspace: KeyspaceId,
@@ -402,7 +403,7 @@ impl Ctx<'_> {
             || self.charge.try_cover(self.bytes_with(bytes))
     }
 
-    /// Waits until it does. Not for holders of latches; those of this turn's writes are given back.
+    /// Waits until it does. Not for holders of locks; those of this turn's writes are given back.
     pub(crate) async fn wait_for_room(&mut self, bytes: usize) -> Done {
         self.pending.flush();
         let total = self.bytes_with(bytes);
@@ -418,30 +419,48 @@ impl Ctx<'_> {
 
     // --- writing -------------------------------------------------------------------------------------
 
-    /// The latches of user keys of one keyspace.
-    pub(crate) async fn latch<'k>(
-        &mut self,
-        keyspace: KeyspaceId,
-        keys: impl IntoIterator<Item = &'k [u8]>,
-    ) -> LatchGuard {
-        let latches = self.server.store().latches().acquire(keys.into_iter().map(|key| (keyspace, key)));
-        self.take(latches).await
+    /// Locks a user key of the selected database, to write it.
+    pub(crate) async fn lock(&mut self, key: &[u8]) -> Done<Owner> {
+        let server = self.server;
+        let keyspace = self.keyspace();
+        let mut stored = std::mem::take(self.scratch);
+        meta_key_into(&mut stored, key);
+        let owner = self.wait_for_locks(locking::take_one(server.store(), keyspace, &stored)).await;
+        *self.scratch = stored;
+        owner
     }
 
-    /// Waits for latches, after the pause that a write stall asks for; see [`crate::server::pending`]
-    /// for why it never waits with others in hand.
-    pub(crate) async fn take(&mut self, latches: Acquire) -> LatchGuard {
+    /// Locks several user keys of the selected database, to write them.
+    pub(crate) async fn lock_keys(&mut self, keys: impl IntoIterator<Item = &[u8]>) -> Done<Owner> {
+        let keyspace = self.keyspace();
+        self.lock_all(keys.into_iter().map(|key| Wanted::key(keyspace, key, Mode::Exclusive)).collect()).await
+    }
+
+    /// Locks all of `wanted`.
+    pub(crate) async fn lock_all(&mut self, mut wanted: Vec<Wanted>) -> Done<Owner> {
+        let server = self.server;
+        locking::in_order(&mut wanted);
+        self.wait_for_locks(locking::take(server.store(), &wanted)).await
+    }
+
+    /// Waits for locks, after the pause that a write stall asks for; see [`crate::server::pending`]
+    /// for why it never waits with others in hand. Who is asked to close waits no longer.
+    async fn wait_for_locks<T>(&mut self, locks: impl Future<Output = StoreResult<T>>) -> Done<T> {
         if let Some(pause) = self.server.store().take_pause(SHORTEST_PAUSE) {
             self.pending.flush();
             door::sleep(pause).await;
         }
-        let mut latches = pin!(latches);
-        let at_once = poll_fn(|cx| Poll::Ready(latches.as_mut().poll(cx))).await;
-        if let Poll::Ready(guard) = at_once {
-            return guard;
+        let mut locks = pin!(locks);
+        let at_once = poll_fn(|cx| Poll::Ready(locks.as_mut().poll(cx))).await;
+        if let Poll::Ready(taken) = at_once {
+            return Ok(taken?);
         }
         self.pending.flush();
-        latches.await
+        tokio::select! {
+            biased;
+            taken = locks => Ok(taken?),
+            () = self.client.closed() => Err(CLOSING.into()),
+        }
     }
 
     /// Refuses a string that is longer than the server takes.
@@ -499,15 +518,15 @@ impl Ctx<'_> {
         Changes::new(self.keyspace())
     }
 
-    /// Submits changes that were prepared under `latch`. They are visible to nobody before the turn's
-    /// group is applied, and the latch is held until then.
-    pub(crate) fn commit(&mut self, changes: Changes, latch: LatchGuard) -> Done {
+    /// Submits changes that were prepared under `locks`. They are visible to nobody before the turn's
+    /// group is applied, and the locks are held until then.
+    pub(crate) fn commit(&mut self, changes: Changes, locks: Owner) -> Done {
         let (batch, earliest) = changes.finish();
-        self.submit(batch, earliest, latch)
+        self.submit(batch, earliest, locks)
     }
 
     /// [`Ctx::commit`] for changes to several databases as one.
-    pub(crate) fn commit_all(&mut self, all: impl IntoIterator<Item = Changes>, latch: LatchGuard) -> Done {
+    pub(crate) fn commit_all(&mut self, all: impl IntoIterator<Item = Changes>, locks: Owner) -> Done {
         let mut batch = WriteBatch::new();
         let mut earliest: Option<u64> = None;
         for changes in all {
@@ -515,22 +534,22 @@ impl Ctx<'_> {
             batch.append(more);
             earliest = earliest.into_iter().chain(expiry).min();
         }
-        self.submit(batch, earliest, latch)
+        self.submit(batch, earliest, locks)
     }
 
-    fn submit(&mut self, batch: WriteBatch, earliest_expiry_ms: Option<u64>, latch: LatchGuard) -> Done {
+    fn submit(&mut self, batch: WriteBatch, earliest_expiry_ms: Option<u64>, locks: Owner) -> Done {
         if batch.is_empty() {
             return Ok(());
         }
         let bytes = batch.bytes();
-        let ticket = self.server.store().submit(batch).map_err(Fail::Write)?;
+        let ticket = self.server.store().submit_locked(batch, locks).map_err(Fail::Write)?;
         self.shows.wrote(ticket.position);
         self.session.last_write = self.session.last_write.max(ticket.position);
-        self.pending.add(latch, ticket.position, bytes, earliest_expiry_ms);
+        self.pending.add(ticket.position, bytes, earliest_expiry_ms);
         Ok(())
     }
 
-    /// A generation for a hash that is being created under a latch; see [`crate::model`].
+    /// A generation for a hash that is being created under its lock; see [`crate::model`].
     pub(crate) fn new_generation(&self) -> u64 {
         let Seq(visible) = self.server.store().snapshot().position();
         visible
@@ -624,7 +643,7 @@ pub(crate) fn of_kind(record: Option<Record>, kind: Kind) -> Done<Option<Record>
     }
 }
 
-/// The visible record under a latch, which must be of `kind`.
+/// The visible record under its lock, which must be of `kind`.
 pub(crate) fn live_of_kind(slot: &Slot, kind: Kind) -> Done<Option<&Record>> {
     match slot.live() {
         Some(record) if record.kind() != kind => Err(WRONG_TYPE.into()),

@@ -9,10 +9,10 @@ use ringfort_protocol::front::resp::number::{
     add_floats, add_integers, float, integer, parse_i64, write_i64,
 };
 use ringfort_store::Value;
-use ringfort_store::txn::latch::LatchGuard;
+use ringfort_store::txn::locks::Owner;
 use std::ops::ControlFlow;
 
-/// A hash that is being changed under its latch.
+/// A hash that is being changed under its lock.
 struct Edit<'k> {
     key: &'k [u8],
     slot: Slot,
@@ -24,7 +24,7 @@ struct Edit<'k> {
 impl<'k> Edit<'k> {
     /// Reads the record; a hash that is not there yet gets a new generation.
     async fn begin(ctx: &mut Ctx<'_>, key: &'k [u8]) -> Done<Self> {
-        let slot = ctx.load_latched(key).await?;
+        let slot = ctx.load_locked(key).await?;
         let (meta, expiry_ms) = match live_of_kind(&slot, Kind::Hash)? {
             Some(record) => (record.hash(), record.expiry_ms()),
             None => (HashMeta { generation: ctx.new_generation(), count: 0 }, 0),
@@ -56,7 +56,7 @@ impl<'k> Edit<'k> {
 
     /// Writes what changed: the record only if it says something else now. A hash without
     /// fields does not exist.
-    fn commit(mut self, ctx: &mut Ctx<'_>, latch: LatchGuard) -> Done {
+    fn commit(mut self, ctx: &mut Ctx<'_>, lock: Owner) -> Done {
         if self.changes.is_empty() {
             return Ok(());
         }
@@ -68,7 +68,7 @@ impl<'k> Edit<'k> {
         } else if before != Some(self.meta) {
             self.changes.put_hash(self.key, self.slot.stored(), self.expiry_ms, self.meta);
         }
-        ctx.commit(self.changes, latch)
+        ctx.commit(self.changes, lock)
     }
 }
 
@@ -93,7 +93,7 @@ async fn set_fields(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<i64> {
         check_field(key, field)?;
         check_field_value(value.len())?;
     }
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let lock = ctx.lock(key).await?;
     let mut edit = Edit::begin(ctx, key).await?;
     let mut added = 0;
     for (field, value) in &pairs {
@@ -101,7 +101,7 @@ async fn set_fields(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<i64> {
         added += i64::from(is_new);
         edit.put(field, value, is_new);
     }
-    edit.commit(ctx, latch)?;
+    edit.commit(ctx, lock)?;
     Ok(added)
 }
 
@@ -109,13 +109,13 @@ async fn set_fields(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<i64> {
 pub(super) async fn hsetnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, field, value) = (arg(req, 1), arg(req, 2), arg(req, 3));
     check_field_value(value.len())?;
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let lock = ctx.lock(key).await?;
     let mut edit = Edit::begin(ctx, key).await?;
     let is_new = edit.read(ctx, field).await?.is_none();
     if is_new {
         edit.put(field, value, true);
     }
-    edit.commit(ctx, latch)?;
+    edit.commit(ctx, lock)?;
     ctx.reply().integer(i64::from(is_new));
     Ok(())
 }
@@ -123,7 +123,7 @@ pub(super) async fn hsetnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `HDEL key field...`.
 pub(super) async fn hdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let key = arg(req, 1);
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let lock = ctx.lock(key).await?;
     let mut edit = Edit::begin(ctx, key).await?;
     let mut removed = 0;
     for field in distinct(req, 2) {
@@ -132,7 +132,7 @@ pub(super) async fn hdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
             removed += 1;
         }
     }
-    edit.commit(ctx, latch)?;
+    edit.commit(ctx, lock)?;
     ctx.reply().integer(removed);
     Ok(())
 }
@@ -140,7 +140,7 @@ pub(super) async fn hdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `HINCRBY key field step`.
 pub(super) async fn hincrby(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, field, step) = (arg(req, 1), arg(req, 2), integer(arg(req, 3))?);
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let lock = ctx.lock(key).await?;
     let mut edit = Edit::begin(ctx, key).await?;
     let old = edit.read(ctx, field).await?;
     let before = match &old {
@@ -151,7 +151,7 @@ pub(super) async fn hincrby(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let mut text = Vec::with_capacity(20);
     write_i64(&mut text, after);
     edit.put(field, &text, old.is_none());
-    edit.commit(ctx, latch)?;
+    edit.commit(ctx, lock)?;
     ctx.reply().integer(after);
     Ok(())
 }
@@ -163,12 +163,12 @@ pub(super) async fn hincrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if float(arg(req, 3))?.is_infinite() {
         return Err(INFINITE.into());
     }
-    let latch = ctx.latch(ctx.keyspace(), [key]).await;
+    let lock = ctx.lock(key).await?;
     let mut edit = Edit::begin(ctx, key).await?;
     let old = edit.read(ctx, field).await?;
     let after = add_floats(old.as_deref().unwrap_or(b"0"), arg(req, 3), HASH_NOT_A_FLOAT)?;
     edit.put(field, &after, old.is_none());
-    edit.commit(ctx, latch)?;
+    edit.commit(ctx, lock)?;
     ctx.reply().bulk(&after);
     Ok(())
 }

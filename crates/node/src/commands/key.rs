@@ -3,12 +3,14 @@
 use super::ctx::{Ctx, Done, Span};
 use super::{arg, distinct};
 use crate::model::{Changes, Kind, Record, Slot};
+use crate::server::locking::Wanted;
 use crate::stats::{add, read};
 use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_base::{Error, ErrorKind, KeyspaceId};
 use ringfort_protocol::front::resp::error::{NO_SUCH_KEY, OVER_BUDGET, SAME_OBJECT};
 use ringfort_protocol::front::resp::options::TimeUnit;
 use ringfort_protocol::front::resp::{Request, options};
+use ringfort_store::txn::locks::Mode;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,17 +18,17 @@ use std::sync::atomic::AtomicU64;
 /// `DEL key...` and `UNLINK key...`: the same here, a hash of any size goes in O(1).
 pub(super) async fn del(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let keys = distinct(req, 1);
-    let latch = ctx.latch(ctx.keyspace(), keys.iter().copied()).await;
+    let lock = ctx.lock_keys(keys.iter().copied()).await?;
     let mut changes = ctx.changes();
     let mut removed = 0;
     for key in keys {
-        let slot = ctx.load_latched(key).await?;
+        let slot = ctx.load_locked(key).await?;
         removed += i64::from(slot.live().is_some());
         if let Some(stored) = slot.stored() {
             changes.remove(key, stored);
         }
     }
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().integer(removed);
     Ok(())
 }
@@ -82,12 +84,12 @@ pub(super) fn as_i64(n: u64) -> i64 {
 /// `PERSIST key`.
 pub(super) async fn persist(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let key = arg(req, 1);
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let volatile = slot.live().filter(|record| record.expiry_ms() != 0);
     if let Some(record) = volatile {
         let mut changes = ctx.changes();
         ctx.put_expiry(&mut changes, key, record, 0).await?;
-        ctx.commit(changes, latch)?;
+        ctx.commit(changes, lock)?;
     }
     ctx.reply().integer(i64::from(volatile.is_some()));
     Ok(())
@@ -109,20 +111,20 @@ pub(super) async fn renamenx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 
 async fn rename_to(ctx: &mut Ctx<'_>, from: &[u8], to: &[u8], only_if_absent: bool) -> Done<bool> {
     let keyspace = ctx.keyspace();
-    let latch = ctx.latch(keyspace, [from, to]).await;
-    let source = ctx.load_latched(from).await?;
+    let lock = ctx.lock_keys([from, to]).await?;
+    let source = ctx.load_locked(from).await?;
     let Some(record) = source.live() else { return Err(NO_SUCH_KEY.into()) };
     if from == to {
         return Ok(!only_if_absent);
     }
-    let target = ctx.load_latched(to).await?;
+    let target = ctx.load_locked(to).await?;
     if only_if_absent && target.live().is_some() {
         return Ok(false);
     }
     let mut changes = ctx.changes();
     copy_record(ctx, (keyspace, from, record), &mut changes, to, &target).await?;
     changes.remove(from, record);
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     Ok(true)
 }
 
@@ -149,7 +151,7 @@ async fn copy_record(
     let count = usize::try_from(meta.count).unwrap_or(usize::MAX);
     let at = ctx.snapshot();
     let found = ctx
-        .scan_latched(&at, keyspace, span, count, move |stored, value, found| {
+        .scan_locked(&at, keyspace, span, count, move |stored, value, found| {
             found.keep(super::hash::without_prefix(stored, prefix_len), value);
             // More than a batch holds: no need to read on.
             if found.bytes > BATCH_BYTES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -178,15 +180,16 @@ pub(super) async fn copy(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     if source_in == target_in && from == to {
         return Err(SAME_OBJECT.into());
     }
-    let latches = ctx.server.store().latches().acquire([(source_in, from), (target_in, to)]);
-    let latch = ctx.take(latches).await;
-    let source = ctx.load_latched(from).await?;
+    let both = [(source_in, from), (target_in, to)];
+    let both = both.map(|(keyspace, key)| Wanted::key(keyspace, key, Mode::Exclusive));
+    let lock = ctx.lock_all(both.into()).await?;
+    let source = ctx.load_locked(from).await?;
     let target = ctx.load_in(target_in, to, None).await?;
     let copied = match source.live() {
         Some(record) if replace || target.live().is_none() => {
             let mut changes = Changes::new(target_in);
             copy_record(ctx, (source_in, from, record), &mut changes, to, &target).await?;
-            ctx.commit(changes, latch)?;
+            ctx.commit(changes, lock)?;
             true
         }
         _ => false,
@@ -209,7 +212,7 @@ pub(super) async fn expire(
     let now_ms = as_i64(ctx.now_for_expiry_ms()?);
     let base_ms = if relative { now_ms } else { 0 };
     let at_ms = options::expire_deadline_ms(arg(req, 2), unit, base_ms, command)?;
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let allowed = slot.live().filter(|record| {
         let current = Some(record.expiry_ms()).filter(|ms| *ms != 0).map(as_i64);
         conditions.allow(current, at_ms)
@@ -225,7 +228,7 @@ pub(super) async fn expire(
                 add(&ctx.server.stats().expired_keys, 1);
             }
         }
-        ctx.commit(changes, latch)?;
+        ctx.commit(changes, lock)?;
     }
     ctx.reply().integer(i64::from(allowed.is_some()));
     Ok(())

@@ -8,8 +8,10 @@ use super::ctx::{Ctx, Done, Found, Span, View};
 use super::hash::without_prefix;
 use crate::cursors::Scanned;
 use crate::model::{Changes, Kind, META_END, META_START, Record, meta_key, next_prefix, user_key};
+use crate::server::locking::Wanted;
 use ringfort_base::KeyspaceId;
 use ringfort_protocol::front::resp::{Request, glob, options};
+use ringfort_store::txn::locks::Mode;
 use std::ops::ControlFlow;
 
 /// Keys up to this many are drawn from uniformly by RANDOMKEY.
@@ -332,17 +334,17 @@ pub(super) async fn flush(ctx: &mut Ctx<'_>, req: &Request, all_databases: bool)
     let own = [ctx.keyspace()];
     let server = ctx.server;
     let keyspaces: &[KeyspaceId] = if all_databases { server.databases() } else { &own };
-    let latches = ctx.server.store().latches().acquire_all();
-    let latch = ctx.take(latches).await;
+    let all = keyspaces.iter().map(|keyspace| Wanted::database(*keyspace, Mode::Exclusive));
+    let lock = ctx.lock_all(all.collect()).await?;
     let mut all = Vec::with_capacity(keyspaces.len());
     for &keyspace in keyspaces {
-        // Exact: nobody else writes while all latches are held.
+        // Exact: nobody else writes while all of it is locked.
         let count = ctx.server.store().count(keyspace)?;
         let mut changes = Changes::new(keyspace);
         changes.clear(count.value);
         all.push(changes);
     }
-    ctx.commit_all(all, latch)?;
+    ctx.commit_all(all, lock)?;
     ctx.reply().ok();
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         SetExpiry::Set(deadline) => deadline_ms(ctx, deadline, "set")?,
         SetExpiry::Clear | SetExpiry::Keep => None,
     };
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     // With GET the old value is answered, so it must be a string.
     let old = if options.get { live_of_kind(&slot, Kind::String)? } else { slot.live() };
     if options.get {
@@ -47,7 +47,7 @@ pub(super) async fn set(ctx: &mut Ctx<'_>, req: &Request) -> Done {
                 None => remove(ctx, &mut changes, key, &slot),
             },
         }
-        ctx.commit(changes, latch)?;
+        ctx.commit(changes, lock)?;
     }
     match (options.get, allowed) {
         (true, _) => ctx.reply().bulk_or_null(old.map(Record::value)),
@@ -78,13 +78,13 @@ pub(super) async fn setex(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> D
     let command = if unit == TimeUnit::Seconds { "setex" } else { "psetex" };
     let (key, value) = (arg(req, 1), arg(req, 3));
     ctx.check_string(value.len())?;
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let mut changes = ctx.changes();
     match deadline_ms(ctx, deadline, command)? {
         Some(at_ms) => ctx.put_string(&mut changes, key, slot.stored(), at_ms, &[value]).await?,
         None => remove(ctx, &mut changes, key, &slot),
     }
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().ok();
     Ok(())
 }
@@ -96,7 +96,7 @@ pub(super) async fn getex(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         return get(ctx, req).await;
     }
     let key = arg(req, 1);
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let Some(old) = live_of_kind(&slot, Kind::String)? else {
         ctx.reply().null();
         return Ok(());
@@ -113,7 +113,7 @@ pub(super) async fn getex(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         Some(at_ms) if at_ms == old.expiry_ms() => {}
         Some(at_ms) => ctx.put_expiry(&mut changes, key, old, at_ms).await?,
     }
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().bulk(old.value());
     Ok(())
 }
@@ -165,12 +165,12 @@ pub(super) async fn mget(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 pub(super) async fn getset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
     ctx.check_string(value.len())?;
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     ctx.check_reply(old.map_or(0, |r| r.value().len()))?;
     let mut changes = ctx.changes();
     ctx.put_string(&mut changes, key, slot.stored(), 0, &[value]).await?;
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().bulk_or_null(old.map(Record::value));
     Ok(())
 }
@@ -178,14 +178,14 @@ pub(super) async fn getset(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// `GETDEL key`.
 pub(super) async fn getdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let key = arg(req, 1);
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     ctx.check_reply(old.map_or(0, |r| r.value().len()))?;
     let mut changes = ctx.changes();
     if let Some(stored) = slot.stored() {
         changes.remove(key, stored);
     }
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().bulk_or_null(old.map(Record::value));
     Ok(())
 }
@@ -194,12 +194,12 @@ pub(super) async fn getdel(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 pub(super) async fn setnx(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
     ctx.check_string(value.len())?;
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let absent = slot.live().is_none();
     if absent {
         let mut changes = ctx.changes();
         ctx.put_string(&mut changes, key, slot.stored(), 0, &[value]).await?;
-        ctx.commit(changes, latch)?;
+        ctx.commit(changes, lock)?;
     }
     ctx.reply().integer(i64::from(absent));
     Ok(())
@@ -226,23 +226,23 @@ async fn set_many(ctx: &mut Ctx<'_>, req: &Request, name: &str) -> Done<bool> {
         check_key(key)?;
         ctx.check_string(value.len())?;
     }
-    let latch = ctx.latch(ctx.keyspace(), pairs.iter().map(|(key, _)| *key)).await;
+    let lock = ctx.lock_keys(pairs.iter().map(|(key, _)| *key)).await?;
     let mut changes = ctx.changes();
     for (key, value) in &pairs {
-        let slot = ctx.load_latched(key).await?;
+        let slot = ctx.load_locked(key).await?;
         if only_if_absent && slot.live().is_some() {
             return Ok(false);
         }
         ctx.put_string(&mut changes, key, slot.stored(), 0, &[*value]).await?;
     }
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     Ok(true)
 }
 
 /// `APPEND key value`.
 pub(super) async fn append(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 2));
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(&b""[..], Record::value);
     let len = before.len() + value.len();
@@ -250,7 +250,7 @@ pub(super) async fn append(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let mut changes = ctx.changes();
     ctx.put_string(&mut changes, key, slot.stored(), old.map_or(0, Record::expiry_ms), &[before, value])
         .await?;
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().count(len);
     Ok(())
 }
@@ -259,7 +259,7 @@ pub(super) async fn append(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 pub(super) async fn setrange(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let (key, value) = (arg(req, 1), arg(req, 3));
     let offset = usize::try_from(integer(arg(req, 2))?).map_err(|_| OFFSET_OUT_OF_RANGE)?;
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(&b""[..], Record::value);
     if value.is_empty() {
@@ -284,7 +284,7 @@ pub(super) async fn setrange(ctx: &mut Ctx<'_>, req: &Request) -> Done {
         &[head, &gap, value, tail],
     )
     .await?;
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().count(head.len() + gap.len() + value.len() + tail.len());
     Ok(())
 }
@@ -312,7 +312,7 @@ pub(super) async fn decrby(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 }
 
 async fn add_to(ctx: &mut Ctx<'_>, key: &[u8], step: i64) -> Done {
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(Ok(0), |r| integer(r.value()))?;
     let after = add_integers(before, step)?;
@@ -320,7 +320,7 @@ async fn add_to(ctx: &mut Ctx<'_>, key: &[u8], step: i64) -> Done {
     write_i64(&mut text, after);
     let mut changes = ctx.changes();
     ctx.put_string(&mut changes, key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&text]).await?;
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().integer(after);
     Ok(())
 }
@@ -328,14 +328,14 @@ async fn add_to(ctx: &mut Ctx<'_>, key: &[u8], step: i64) -> Done {
 /// `INCRBYFLOAT key step`.
 pub(super) async fn incrbyfloat(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let key = arg(req, 1);
-    let (latch, slot) = ctx.latch_and_load(key).await?;
+    let (lock, slot) = ctx.lock_and_load(key).await?;
     let old = live_of_kind(&slot, Kind::String)?;
     let before = old.map_or(&b"0"[..], Record::value);
     let not_a_float = ringfort_protocol::front::resp::error::NOT_A_FLOAT;
     let after = add_floats(before, arg(req, 2), not_a_float)?;
     let mut changes = ctx.changes();
     ctx.put_string(&mut changes, key, slot.stored(), old.map_or(0, Record::expiry_ms), &[&after]).await?;
-    ctx.commit(changes, latch)?;
+    ctx.commit(changes, lock)?;
     ctx.reply().bulk(&after);
     Ok(())
 }

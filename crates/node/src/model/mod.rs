@@ -32,12 +32,12 @@
 //! - **Generations.** `DEL` of a hash removes its meta record only: O(1). Its fields stay behind
 //!   under a generation that no meta record names, so nothing can reach them, and compaction drops
 //!   them ([`is_orphan_field`]). A new hash under the same name must never meet them again, so its
-//!   generation is the store's visible log position, read while the key's latch is held. That is unique per
+//!   generation is the store's visible log position, read while the key's lock is held. That is unique per
 //!   user key without randomness and without trust in a clock: creating the earlier hash consumed
-//!   positions after its own generation was read, was applied before the latch was released, and positions are
+//!   positions after its own generation was read, was applied before the lock was released, and positions are
 //!   global and never restart (R9). A crash that loses the tail of the log loses the fields with it.
-//! - All writers of a user key hold its latch from before they read its meta record until their
-//!   batch is applied; `FLUSHDB` holds all latches.
+//! - All writers of a user key hold the lock of its meta record's name from before they read it until
+//!   their batch is applied; `FLUSHDB` locks the whole database.
 mod keys;
 mod orphan;
 mod record;

@@ -6,7 +6,7 @@ use ringfort_base::KeyspaceId;
 use ringfort_store::{StoredValue, WriteBatch};
 
 /// Collects the writes of a command. Each method takes what is stored under the key now (read under
-/// its latch), so that the count and the expiry index change with the record.
+/// its lock), so that the count and the expiry index change with the record.
 pub struct Changes {
     keyspace: KeyspaceId,
     batch: WriteBatch,
@@ -106,7 +106,7 @@ impl Changes {
         self.batch.delete(self.keyspace, expiry_key(expiry_ms, key));
     }
 
-    /// Removes everything; `count` is the present one. Call it under all latches.
+    /// Removes everything; `count` is the present one. Call it with the whole database locked.
     pub fn clear(&mut self, count: i64) {
         self.batch.delete_range(self.keyspace, META_START, DB_END);
         self.count -= count;

@@ -15,7 +15,7 @@
 //! that ended) wakes the clerk once, who wakes them from within, where that costs no call of the system.
 //!
 //! Invariants:
-//! - What was left is applied, and its latches released, whatever becomes of the connection that left it:
+//! - What was left is applied, and its locks released, whatever becomes of the connection that left it:
 //!   by the clerk, also as he ends with his runtime. So nobody has to be there for it.
 //! - A call is not lost: the clerk says that it may be called again in the same critical section in
 //!   which it finds that nothing is left.
@@ -195,7 +195,7 @@ impl Wake for Bell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::pending::tests::server;
+    use crate::server::pending::tests::{lock, server};
     use ringfort_base::Level;
     use ringfort_store::WriteBatch;
 
@@ -205,12 +205,12 @@ mod tests {
 
     fn write(server: &Arc<Server>, key: &'static [u8]) -> Pending {
         let (store, keyspace) = (server.store(), server.databases()[0]);
-        let latch = door::block_on(store.latches().acquire([(keyspace, key)]));
+        let lock = lock(server, key);
         let mut batch = WriteBatch::new();
         batch.put(keyspace, key, b"v".as_slice());
-        let ticket = store.submit(batch).expect("submits");
+        let ticket = store.submit_locked(batch, lock).expect("submits");
         let mut writes = Pending::new(server);
-        writes.add(latch, ticket.position, 2, None);
+        writes.add(ticket.position, 2, None);
         writes
     }
 
@@ -235,8 +235,7 @@ mod tests {
             let bell = Bell::new(&lane);
             bell.wait(server.store().wait(position, Level::Buffered)).await.expect("applied");
             assert!(is_seen(&server, b"a") && is_seen(&server, b"b"));
-            let latched = server.store().latches().acquire([(server.databases()[0], b"a".as_slice())]);
-            drop(latched.await);
+            drop(lock(&server, b"a"));
         });
         assert_eq!(server.store().statistics().groups, groups + 1);
     }

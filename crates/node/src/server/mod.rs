@@ -8,6 +8,7 @@
 //! is answered with the evidence and never with data.
 mod connection;
 mod lane;
+pub(crate) mod locking;
 pub(crate) mod pending;
 pub(crate) mod turn;
 pub(crate) mod views;
@@ -139,6 +140,8 @@ impl Server {
             clock,
             started,
         });
+        // Commands lock for themselves, and nobody else may write past them.
+        door::block_on(server.store.lock_always())?;
         // Weak: the store outlives no server, and no circle keeps either alive.
         let filter = OrphanFields(Arc::downgrade(&server));
         server.store.set_compaction_filter(Arc::new(filter));

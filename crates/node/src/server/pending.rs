@@ -5,34 +5,33 @@
 //! with the [`lane`](super::lane), which makes one of what all its connections left.
 //!
 //! ```text
-//! SET a ─ latch a, read, submit ┐
-//! SET b ─ latch b, read, submit ├─ flush: apply all, release a, b, c
-//! INCR c ─ latch c, read, submit ┘        (within the turn, or by the lane's clerk)
+//! SET a ─ lock a, read, submit ┐
+//! SET b ─ lock b, read, submit ├─ flush: apply all; whoever leads the group releases a, b, c
+//! INCR c ─ lock c, read, submit ┘        (within the turn, or by the lane's clerk)
 //! ```
 //!
 //! Invariants:
-//! - A latch is held until its write is visible, so nobody reads a key between submit and apply;
-//!   neither does this connection: whatever is no latched write of other keys flushes first.
-//! - **No deadlock.** A connection that holds pending latches never *waits* for a latch (or for
-//!   memory): if one is not free at once, it flushes, which releases all, and waits then. So
-//!   latches are still waited for in the one global order. What was left with the lane is released by
-//!   its clerk, who waits for nobody.
+//! - A lock is held until its write is visible, so nobody reads a key between submit and apply;
+//!   neither does this connection: whatever is no locked write of other keys flushes first.
+//! - **No deadlock.** Each command's locks have an owner of their own, so the lock table does not see that a
+//!   connection holds what its earlier commands locked. It never *waits* for a lock (or for memory) with
+//!   those in hand: if one is not free at once, it flushes, which releases all, and waits then. What was
+//!   left with the lane is released by its clerk, who waits for nobody.
 //! - Dropped with pending writes (a connection that is cancelled), it flushes.
 
 use super::Server;
 use ringfort_base::{Level, Seq};
 use ringfort_store::WriteBatch;
-use ringfort_store::txn::latch::LatchGuard;
 use std::sync::Arc;
 
 /// A group is flushed at this many writes or bytes.
 const WRITES_MAX: usize = 128;
 const BYTES_MAX: usize = 1 << 20;
 
-/// Submitted writes that are not visible yet, with their latches.
+/// Submitted writes that are not visible yet, which release their locks then.
 pub(crate) struct Pending {
     server: Arc<Server>,
-    latches: Vec<LatchGuard>,
+    writes: usize,
     position: Seq,
     bytes: usize,
     earliest_expiry_ms: Option<u64>,
@@ -42,23 +41,23 @@ impl Pending {
     /// None yet.
     pub(crate) fn new(server: &Arc<Server>) -> Self {
         let server = Arc::clone(server);
-        Self { server, latches: Vec::new(), position: Seq::ZERO, bytes: 0, earliest_expiry_ms: None }
+        Self { server, writes: 0, position: Seq::ZERO, bytes: 0, earliest_expiry_ms: None }
     }
 
     /// Adds a write that was submitted at `position`.
-    pub(crate) fn add(&mut self, latch: LatchGuard, position: Seq, bytes: usize, expiry_ms: Option<u64>) {
-        self.latches.push(latch);
+    pub(crate) fn add(&mut self, position: Seq, bytes: usize, expiry_ms: Option<u64>) {
+        self.writes += 1;
         self.position = position;
         self.bytes += bytes;
         self.earliest_expiry_ms = self.earliest_expiry_ms.into_iter().chain(expiry_ms).min();
-        if self.latches.len() >= WRITES_MAX || self.bytes >= BYTES_MAX {
+        if self.writes >= WRITES_MAX || self.bytes >= BYTES_MAX {
             self.flush();
         }
     }
 
     /// Whether nothing waits to be made visible.
     pub(crate) fn is_empty(&self) -> bool {
-        self.latches.is_empty()
+        self.writes == 0
     }
 
     /// Takes over what `other` has, unless both together are too much for a group.
@@ -66,7 +65,7 @@ impl Pending {
         if self.bytes + other.bytes > BYTES_MAX {
             return false;
         }
-        self.latches.append(&mut other.latches);
+        self.writes += std::mem::take(&mut other.writes);
         self.position = self.position.max(other.position);
         self.bytes += std::mem::take(&mut other.bytes);
         let expiries = self.earliest_expiry_ms.into_iter().chain(other.earliest_expiry_ms.take());
@@ -86,10 +85,10 @@ impl Pending {
         self.position
     }
 
-    /// Makes all of them visible and releases their latches. If the store stops meanwhile, the gate
+    /// Makes all of them visible, which releases their locks. If the store stops meanwhile, the gate
     /// says so for each reply.
     pub(crate) fn flush(&mut self) {
-        if self.latches.is_empty() {
+        if self.writes == 0 {
             return;
         }
         let store = self.server.store();
@@ -100,7 +99,7 @@ impl Pending {
                 self.server.store_failed(&error);
             }
         }
-        self.latches.clear();
+        self.writes = 0;
         self.bytes = 0;
         // Only now can the workers see what they are told of.
         self.server.note_unanchored();
@@ -121,13 +120,22 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::ServerConfig;
     use crate::door;
+    use crate::model::meta_key;
+    use crate::server::locking;
     use ringfort_base::world::{Clock, Entropy};
     use ringfort_fault::clock::ManualClock;
     use ringfort_fault::entropy::SeededEntropy;
     use ringfort_fault::memory::MemDisk;
+    use ringfort_store::txn::locks::Owner;
     use ringfort_store::{Store, StoreOptions, World};
     use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
     use std::time::Duration;
+
+    /// The lock of a key of the first database.
+    pub(crate) fn lock(server: &Server, key: &[u8]) -> Owner {
+        let name = meta_key(key);
+        door::block_on(locking::take_one(server.store(), server.databases()[0], &name)).expect("locks")
+    }
 
     pub(crate) fn server() -> Arc<Server> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)));
@@ -144,18 +152,18 @@ pub(crate) mod tests {
         Server::new(store, ServerConfig::default(), clock, &*entropy).expect("starts")
     }
 
-    /// A latch never comes free before its write is visible: not by a flush, not by being dropped.
+    /// A lock never comes free before its write is visible: not by a flush, not by being dropped.
     #[test]
-    fn a_latch_is_held_until_its_write_is_visible() {
+    fn a_lock_is_held_until_its_write_is_visible() {
         let server = server();
         let store = server.store();
         let keyspace = server.databases()[0];
         let write = |pending: &mut Pending, key: &'static [u8]| {
-            let latch = door::block_on(store.latches().acquire([(keyspace, key)]));
+            let lock = lock(&server, key);
             let mut batch = WriteBatch::new();
             batch.put(keyspace, key, b"v".as_slice());
-            let ticket = store.submit(batch).expect("submits");
-            pending.add(latch, ticket.position, 2, None);
+            let ticket = store.submit_locked(batch, lock).expect("submits");
+            pending.add(ticket.position, 2, None);
         };
         let seen = |key: &[u8]| store.get(keyspace, key, None).expect("reads").value.is_some();
         let mut pending = Pending::new(&server);
@@ -163,12 +171,12 @@ pub(crate) mod tests {
         assert!(!seen(b"a"));
         pending.flush();
         assert!(seen(b"a"));
-        drop(door::block_on(store.latches().acquire([(keyspace, b"a".as_slice())])));
+        drop(lock(&server, b"a"));
         write(&mut pending, b"b");
         assert!(!seen(b"b"));
         drop(pending);
         assert!(seen(b"b"), "a connection that is cancelled flushes");
-        drop(door::block_on(store.latches().acquire([(keyspace, b"b".as_slice())])));
+        drop(lock(&server, b"b"));
     }
 
     #[test]
@@ -178,13 +186,12 @@ pub(crate) mod tests {
         let mut pending = Pending::new(&server);
         for n in 0..WRITES_MAX {
             let key = [b'k', n as u8];
-            // Two keys may share a stripe; what a connection does then is its business, not this test's.
-            let latch = door::block_on(store.latches().acquire(std::iter::empty()));
+            let lock = lock(&server, &key);
             let mut batch = WriteBatch::new();
             batch.put(keyspace, key.as_slice(), b"v".as_slice());
-            let ticket = store.submit(batch).expect("submits");
-            pending.add(latch, ticket.position, 3, None);
-            assert_eq!(pending.latches.is_empty(), n + 1 == WRITES_MAX);
+            let ticket = store.submit_locked(batch, lock).expect("submits");
+            pending.add(ticket.position, 3, None);
+            assert_eq!(pending.is_empty(), n + 1 == WRITES_MAX);
         }
         assert_eq!(store.frontier(Level::Buffered), pending.position);
     }

@@ -26,7 +26,6 @@ use crate::manifest::state::Life;
 use crate::manifest::writer::ManifestWriter;
 use crate::stats::Counters;
 use crate::txn::gate::Gate;
-use crate::txn::latch::Latches;
 use crate::txn::locks::LockTable;
 use crate::wal;
 use crate::wal::record::{Claim, Run};
@@ -41,8 +40,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-/// Latch stripes.
-const LATCH_STRIPES: usize = 1024;
 /// Few: a range lock stands in each.
 const LOCK_STRIPES: usize = 8;
 /// Some 200 MB of locks.
@@ -57,7 +54,8 @@ pub(super) fn claim(
     start: Start,
     tables: Option<Arc<Tables>>,
 ) -> Result<Arc<Inner>> {
-    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built, unnamed, in_doubt } = start;
+    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built, unnamed, in_doubt } =
+        start;
     // What was in doubt finds room beside all others, however its locks were counted before.
     let locks_max = LOCKS_MAX + in_doubt.locks() * LOCK_STRIPES as u64;
     let (locks, gate) = (LockTable::new(LOCK_STRIPES, locks_max), Arc::default());
@@ -225,7 +223,6 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         recovery: parts.recovery,
         unreplayed: AtomicU64::new(parts.built.map_or(u64::MAX, |built| built.next().0)),
         clock: parts.clock,
-        latches: Latches::new(LATCH_STRIPES),
         locks: parts.transactions.locks,
         gate: parts.transactions.gate,
         prepared: Mutex::new(parts.transactions.book),

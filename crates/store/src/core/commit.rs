@@ -1,10 +1,17 @@
 //! From a batch to the frontier: submit → log step (seal, write, memtable, publish) → sync step.
+//!
+//! The locks under which a batch was made travel with it, and whoever leads its group releases them
+//! (early lock release, R26): as soon as the group is visible, since who gets one must see what
+//! was written under it; not later, since the log is one total order. If the store stops instead, they are
+//! released behind that, and who gets them finds it stopped (R11): he reads nothing, writes nothing, and
+//! cannot tell a batch that may yet be recovered from one that is lost.
 
 use super::Inner;
 use crate::batch::WriteBatch;
 use crate::engine::lsm::blob::Stored;
 use crate::engine::lsm::tree::Tree;
 use crate::store::{Step, Ticket};
+use crate::txn::locks::Owner;
 use crate::wal::writer::{Entry, WalWriter};
 use parking_lot::{MutexGuard, RwLockReadGuard};
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, SEQ_MAX};
@@ -26,7 +33,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Gives a batch its place.
-    pub(crate) fn place(&mut self, batch: WriteBatch) -> Result<Entry> {
+    pub(crate) fn place(&mut self, batch: WriteBatch, locks: Option<Owner>) -> Result<Entry> {
         let first = self.next_seq;
         let next = first.0 + batch.len() as u64;
         if next > SEQ_MAX {
@@ -34,7 +41,7 @@ impl Queue {
         }
         Stored::keep_all(batch.stored())?;
         self.next_seq = Seq(next);
-        Ok(Entry { first, batch })
+        Ok(Entry { first, batch, locks })
     }
 
     /// As old as everything submitted so far.
@@ -84,21 +91,28 @@ impl Log {
 
 impl Inner {
     /// Assigns a position and queues.
-    pub(crate) fn submit(&self, batch: WriteBatch) -> Result<Ticket> {
+    pub(crate) fn submit(&self, batch: WriteBatch, locks: Option<Owner>) -> Result<Ticket> {
         self.check()?;
         // Held until the batch has its position: whoever drops a keyspace finds all of it at or
         // below the position that he reads behind the removal.
         let _trees = self.admit(&batch)?;
-        self.enqueue(&mut self.queue.lock(), batch)
+        self.enqueue(&mut self.queue.lock(), batch, locks)
     }
 
-    pub(super) fn enqueue(&self, queue: &mut Queue, batch: WriteBatch) -> Result<Ticket> {
+    pub(super) fn enqueue(
+        &self,
+        queue: &mut Queue,
+        batch: WriteBatch,
+        locks: Option<Owner>,
+    ) -> Result<Ticket> {
+        // With the queue held: who stops the store empties it behind that.
+        self.check()?;
         let bytes = queued_bytes(&batch);
         if queue.bytes + bytes > QUEUE_BYTES_MAX {
             return Err(Error::new(ErrorKind::Exhausted, "too many bytes wait for the log; try again later"));
         }
         if !batch.is_empty() {
-            let entry = queue.place(batch)?;
+            let entry = queue.place(batch, locks)?;
             queue.bytes += bytes;
             queue.pending.push_back(entry);
         }
@@ -139,11 +153,11 @@ impl Inner {
     }
 
     /// Submits and sees to it that the batch is applied, leading the group if nobody else does.
-    pub(crate) fn apply(&self, batch: WriteBatch) -> Result<Ticket> {
+    pub(crate) fn apply(&self, batch: WriteBatch, locks: Option<Owner>) -> Result<Ticket> {
         match self.log.try_lock() {
-            Some(log) => self.apply_first(log, batch),
+            Some(log) => self.apply_first(log, batch, locks),
             None => {
-                let ticket = self.submit(batch)?;
+                let ticket = self.submit(batch, locks)?;
                 self.apply_queued(ticket, None)
             }
         }
@@ -151,17 +165,22 @@ impl Inner {
 
     /// Whoever finds the log free leads at once, and alone if nothing is queued: then his batch
     /// need not go through the queue.
-    fn apply_first(&self, mut log: MutexGuard<'_, Log>, batch: WriteBatch) -> Result<Ticket> {
+    fn apply_first(
+        &self,
+        mut log: MutexGuard<'_, Log>,
+        batch: WriteBatch,
+        locks: Option<Owner>,
+    ) -> Result<Ticket> {
         self.check()?;
         let trees = self.admit(&batch)?;
         let mut queue = self.queue.lock();
         if !queue.pending.is_empty() || batch.is_empty() {
-            let ticket = self.enqueue(&mut queue, batch)?;
+            let ticket = self.enqueue(&mut queue, batch, locks)?;
             drop(queue);
             drop(trees);
             return self.apply_queued(ticket, Some(log));
         }
-        let entry = queue.place(batch)?;
+        let entry = queue.place(batch, locks)?;
         drop(queue);
         let position = entry.last();
         let mut group = std::mem::take(&mut log.group);
@@ -176,7 +195,11 @@ impl Inner {
     }
 
     /// Leads, or waits for who does, until the ticket is reached.
-    pub(super) fn apply_queued<'a>(&'a self, ticket: Ticket, mut log: Option<MutexGuard<'a, Log>>) -> Result<Ticket> {
+    pub(super) fn apply_queued<'a>(
+        &'a self,
+        ticket: Ticket,
+        mut log: Option<MutexGuard<'a, Log>>,
+    ) -> Result<Ticket> {
         while self.frontiers.get(Level::Buffered) < ticket.position {
             let log = log.take().unwrap_or_else(|| self.log.lock());
             if self.frontiers.get(Level::Buffered) >= ticket.position {
@@ -252,11 +275,21 @@ impl Inner {
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.frontiers.raise(Level::Buffered, position);
+        group.iter_mut().for_each(|entry| drop(entry.locks.take()));
         self.freeze_full_memtables(log, &touched, position);
         group.clear();
         touched.clear();
         (log.group, log.touched) = (group, touched);
         Ok(())
+    }
+
+    /// The store has stopped: nobody writes what is queued any more, and its locks are released.
+    pub(super) fn empty_queue(&self) {
+        let mut queue = self.queue.lock();
+        queue.bytes = 0;
+        let pending = std::mem::take(&mut queue.pending);
+        drop(queue);
+        drop(pending);
     }
 
     fn drain(&self, group: &mut Vec<Entry>) {

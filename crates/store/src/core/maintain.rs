@@ -17,11 +17,11 @@ use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableOptions, TableWriter};
 use crate::engine::lsm::tree::{Change, Mem, Tables, Tree};
+use crate::manifest;
 use crate::manifest::edit::Entry;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::KeyspaceOptions;
 use crate::store::Step;
-use crate::manifest;
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
@@ -471,6 +471,7 @@ impl Inner {
         // segment.
         let _ = self.log.lock().writer.give_back();
         self.frontiers.close();
+        self.empty_queue();
         self.wake_log();
         self.wake_maintenance();
         Ok(())

@@ -46,7 +46,7 @@ impl Inner {
             if queue.pending.is_empty() {
                 let mut batch = WriteBatch::new();
                 batch.mark(keyspace);
-                return queue.place(batch).map(Some);
+                return queue.place(batch, None).map(Some);
             }
         }
     }

@@ -37,7 +37,6 @@ use crate::manifest::writer::ManifestWriter;
 use crate::options::{StoreOptions, World};
 use crate::stats::Counters;
 use crate::txn::gate::Gate;
-use crate::txn::latch::Latches;
 use crate::txn::locks::LockTable;
 use crate::wal::writer::LogContext;
 use parking_lot::{Mutex, RwLock};
@@ -71,7 +70,6 @@ pub(crate) struct Inner {
     pub(crate) tables: Arc<Tables>,
     pub(crate) next_file: AtomicU64,
     pub(crate) clock: StoreClock,
-    pub(crate) latches: Arc<Latches>,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) gate: Arc<Gate>,
     /// Transactions that are prepared and not decided.
@@ -117,6 +115,7 @@ impl Inner {
     /// Stops the store for good and says why.
     pub(crate) fn stop(&self, error: Error) -> Error {
         self.frontiers.stop(error.clone());
+        self.empty_queue();
         self.wake_log();
         self.wake_maintenance();
         error

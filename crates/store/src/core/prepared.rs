@@ -47,8 +47,8 @@ pub(crate) struct Open {
     /// The beginning of the oldest record that the log must keep.
     pinned: Seq,
     bytes: usize,
-    _locks: Owner,
-    _live: Live,
+    locks: Owner,
+    live: Live,
 }
 
 /// What the log said of a transaction that is in doubt.
@@ -91,17 +91,7 @@ impl Book {
         let id = self.next_id;
         self.next_id += 1;
         self.bytes += bytes;
-        let open = Open {
-            id,
-            batch,
-            reads,
-            since_ms,
-            position: last,
-            pinned: first,
-            bytes,
-            _locks: locks,
-            _live: live,
-        };
+        let open = Open { id, batch, reads, since_ms, position: last, pinned: first, bytes, locks, live };
         self.open.insert(name.into(), open);
         id
     }
@@ -110,7 +100,7 @@ impl Book {
         self.open.get(name).filter(|open| open.id == id).ok_or_else(|| not_in_doubt())
     }
 
-    /// Takes it out of the book; who calls keeps its locks until the decision is visible.
+    /// Takes it out of the book; its locks are for whoever makes the decision visible.
     fn decide(&mut self, name: &[u8], at: Seq) -> Option<Open> {
         let open = self.open.remove(name)?;
         self.bytes -= open.bytes;
@@ -163,7 +153,7 @@ impl Inner {
             let (parts, bytes) = (record.len() as u64 - 1, record.encoded().len());
             let mut book = self.prepared.lock();
             self.has_room(&book, name, bytes)?;
-            let ticket = self.enqueue(&mut self.queue.lock(), record)?;
+            let ticket = self.enqueue(&mut self.queue.lock(), record, None)?;
             let first = Seq(ticket.position.0 - parts);
             (book.add(name, txn, (since_ms, bytes), (first, ticket.position)), ticket)
         };
@@ -197,18 +187,22 @@ impl Inner {
         if commit {
             batch = self.prepared.lock().find(name, id)?.batch.clone();
         }
-        let (ticket, open) = {
+        let (ticket, _live) = {
             // To abort needs nothing but its own record.
             let _trees = commit.then(|| self.admit(&batch)).transpose()?;
             batch.decide(name, commit);
             let mut book = self.prepared.lock();
             book.find(name, id)?;
-            let ticket = self.enqueue(&mut self.queue.lock(), batch)?;
-            (ticket, book.decide(name, ticket.position))
+            let mut queue = self.queue.lock();
+            // Refused, it is still in doubt and has its locks.
+            let ticket = self.enqueue(&mut queue, batch, None)?;
+            let open = book.decide(name, ticket.position).ok_or_else(not_in_doubt)?;
+            if let Some(entry) = queue.pending.back_mut() {
+                entry.locks = Some(open.locks);
+            }
+            (ticket, open.live)
         };
-        let done = self.apply_queued(ticket, None);
-        drop(open);
-        done
+        self.apply_queued(ticket, None)
     }
 
     /// A handle of a transaction in doubt.
@@ -244,7 +238,7 @@ impl Inner {
                 let Ok(open) = book.find(&name, id) else { continue };
                 let copy = record(&name, open.since_ms, &open.batch, &open.reads);
                 let parts = copy.len() as u64 - 1;
-                let ticket = self.enqueue(&mut self.queue.lock(), copy);
+                let ticket = self.enqueue(&mut self.queue.lock(), copy, None);
                 ticket.map(|ticket| (ticket, Seq(ticket.position.0 - parts)))
             };
             let (ticket, first) = match placed {
@@ -273,5 +267,8 @@ impl Inner {
 
 /// Names are not told: they are the coordinator's, and may say whose transaction it is.
 fn not_in_doubt() -> Error {
-    Error::new(ErrorKind::NotFound, "no prepared transaction of this name is in doubt: it was decided, or never was")
+    Error::new(
+        ErrorKind::NotFound,
+        "no prepared transaction of this name is in doubt: it was decided, or never was",
+    )
 }

@@ -5,20 +5,24 @@ use super::locks::{LockError, Mode, Owner};
 use super::transaction::refusal;
 use crate::batch::{Op, WriteBatch};
 use crate::core::Inner;
+use crate::store::Ticket;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
 
 /// What a write holds: a pass, while no transaction lives, or locks on all that it writes.
-pub struct Hold<'s>(Held<'s>);
+pub struct Hold<'s> {
+    inner: &'s Inner,
+    held: Held<'s>,
+}
 
 enum Held<'s> {
-    Pass { _pass: Pass<'s> },
-    Locks { _locks: Owner },
+    Pass(Pass<'s>),
+    Locks(Owner),
 }
 
 impl<'s> Hold<'s> {
     pub(crate) async fn of(inner: &'s Inner, batch: &WriteBatch) -> Result<Self> {
         if let Some(pass) = inner.gate.enter() {
-            return Ok(Self(Held::Pass { _pass: pass }));
+            return Ok(Self { inner, held: Held::Pass(pass) });
         }
         let mut wanted = spans(batch)?;
         // In order, so that two batches do not wait for each other.
@@ -29,7 +33,7 @@ impl<'s> Hold<'s> {
             let mut locks = inner.locks.owner(age);
             age = Some(locks.age());
             match lock_all(&mut locks, &wanted).await {
-                Ok(()) => return Ok(Self(Held::Locks { _locks: locks })),
+                Ok(()) => return Ok(Self { inner, held: Held::Locks(locks) }),
                 // Transactions take theirs in any order. This one has done nothing yet, so it begins again, and
                 // is older than theirs in the end.
                 Err(LockError::Deadlock(_)) => {}
@@ -38,10 +42,33 @@ impl<'s> Hold<'s> {
         }
     }
 
-    /// Whether the write has to be visible before this is dropped.
+    /// As [`crate::store::Store::apply`], for the batch that this is of.
+    ///
+    /// # Errors
+    /// Those of [`crate::store::Store::apply`].
+    pub fn apply(self, batch: WriteBatch) -> Result<Ticket> {
+        match self.held {
+            Held::Pass(_pass) => self.inner.apply(batch, None),
+            Held::Locks(locks) => self.inner.apply(batch, Some(locks)),
+        }
+    }
+
+    /// As [`crate::store::Store::submit`]; a batch with locks is applied at once, so that nobody waits for a group that
+    /// nobody is in a hurry to write.
+    ///
+    /// # Errors
+    /// Those of [`crate::store::Store::apply`].
+    pub fn submit(self, batch: WriteBatch) -> Result<Ticket> {
+        match self.held {
+            Held::Pass(_pass) => self.inner.submit(batch, None),
+            Held::Locks(locks) => self.inner.apply(batch, Some(locks)),
+        }
+    }
+
+    /// Whether it took locks: a transaction lives.
     #[must_use]
-    pub fn must_apply(&self) -> bool {
-        matches!(self.0, Held::Locks { .. })
+    pub fn has_locks(&self) -> bool {
+        matches!(self.held, Held::Locks(_))
     }
 }
 
@@ -80,6 +107,15 @@ pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
 }
 
 impl Inner {
+    /// See [`crate::store::Store::lock_always`].
+    pub(crate) async fn lock_always(&self) -> Result<()> {
+        let live = self.gate.live();
+        live.alone().await;
+        self.show_queued()?;
+        self.gate.shut(&live);
+        Ok(())
+    }
+
     /// Writes what is queued, so that all that has a position now is visible.
     pub(super) fn show_queued(&self) -> Result<()> {
         let newest: Seq = self.queue.lock().newest().position;

@@ -11,7 +11,7 @@
 //! has its position (all four steps are sequentially consistent). It waits once, before it reads; a write
 //! is inside for the moment in which it is queued or applied.
 
-use crate::sync::{AtomicU64, Mutex};
+use crate::sync::{AtomicBool, AtomicU64, Mutex};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub(crate) struct Gate {
     inside: [Slot; SLOTS],
     live: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
+    /// For good: no write was inside when that was said, and none comes in any more.
+    shut: AtomicBool,
 }
 
 impl Gate {
@@ -58,6 +60,19 @@ impl Gate {
     pub(crate) fn live(self: &Arc<Self>) -> Live {
         self.live.fetch_add(1, Ordering::SeqCst);
         Live(Arc::clone(self))
+    }
+
+    /// Lets nobody through any more. `live` must be [alone](Live::alone), and what was queued visible.
+    pub(crate) fn shut(&self, live: &Live) {
+        debug_assert!(std::ptr::eq(self, &*live.0), "of this gate");
+        // Counted as one more who lives, and never given back.
+        self.live.fetch_add(1, Ordering::SeqCst);
+        self.shut.store(true, Ordering::Release);
+    }
+
+    /// Whether it is shut for good, so that a transaction need not look who is inside.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
     }
 }
 
@@ -127,6 +142,17 @@ mod tests {
     use std::future::Future;
     use std::pin::pin;
     use std::task::Context;
+
+    #[test]
+    fn a_gate_that_is_shut_stays_shut() {
+        crate::sync::check(|| {
+            let gate = Arc::new(Gate::default());
+            let live = gate.live();
+            gate.shut(&live);
+            drop(live);
+            assert!(gate.is_shut() && gate.enter().is_none());
+        });
+    }
 
     #[test]
     fn a_write_passes_or_a_transaction_waits_for_it() {

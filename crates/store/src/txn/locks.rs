@@ -185,7 +185,7 @@ impl Owner {
     }
 
     /// Locks all keys, present or not, from `from` up to and without `to`; to the end of the
-    /// keyspace if that is `None`.
+    /// keyspace if that is `None`. A range that ends before it begins holds nothing.
     pub fn lock_range(
         &mut self,
         keyspace: KeyspaceId,
@@ -197,8 +197,9 @@ impl Owner {
             Some(to) => with_keyspace(keyspace, to),
             None => with_keyspace(keyspace.next(), &[]),
         };
-        let span = Span::Range(with_keyspace(keyspace, from), to);
-        let end = self.table.stripes.len();
+        let from = with_keyspace(keyspace, from);
+        let end = if from < to { self.table.stripes.len() } else { 0 };
+        let span = Span::Range(from, to);
         Acquire { owner: self, span, mode, next: 0, end, waiting: None }
     }
 

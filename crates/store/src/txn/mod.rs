@@ -1,9 +1,8 @@
-//! Concurrency control: transactions over the [lock table](locks), and for now the striped per-key
-//! [latches](latch) that make read-modify-write commands atomic.
+//! Concurrency control: transactions over the [lock table](locks), and what writes outside of them do
+//! to keep out of their way.
 
 mod batch_locks;
 pub(crate) mod gate;
-pub mod latch;
 pub mod locks;
 mod overlay;
 pub mod prepared;

@@ -81,14 +81,18 @@ pub struct Transaction {
     is_alone: bool,
 }
 
-/// A transaction that may be written: nothing can come between any more.
+/// A transaction that may be written: nothing can come between any more, as long as this is kept, until the
+/// batch has its position.
 pub struct Ready {
     /// What is to be written; empty if there is nothing.
     pub batch: WriteBatch,
     /// The newest position that it read: a commit without a batch waits for this.
     pub depends: Seq,
-    /// To be kept until the batch is visible.
+    /// To be kept until the batch is visible, or handed to [`crate::store::Store::apply_locked`].
     pub locks: Owner,
+    /// Writes outside of transactions still take locks: else one could take its position now, between what was
+    /// read and what is written.
+    _live: Option<Live>,
 }
 
 impl Transaction {
@@ -107,7 +111,7 @@ impl Transaction {
             scans: Vec::new(),
             depends: Seq::ZERO,
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
-            is_alone: false,
+            is_alone: inner.gate.is_shut(),
         }
     }
 
@@ -435,7 +439,12 @@ impl Transaction {
             self.lock_all().await?;
             self.validate()?;
         }
-        Ok(Ready { batch: self.overlay.into_batch(), depends: self.depends, locks: self.owner })
+        Ok(Ready {
+            batch: self.overlay.into_batch(),
+            depends: self.depends,
+            locks: self.owner,
+            _live: self.live,
+        })
     }
 
     /// Commits: writes, and gives the locks back when that is visible. The ticket is what to wait for, at
@@ -449,7 +458,7 @@ impl Transaction {
         if ready.batch.is_empty() {
             return Ok(Ticket { position: ready.depends });
         }
-        inner.apply(ready.batch)
+        inner.apply(ready.batch, Some(ready.locks))
     }
 
     /// Locks what was written and read, in order, so that optimistic ones do not become deadlocks among themselves.
@@ -560,7 +569,9 @@ pub(super) fn keys_of(range: &(Key, Key)) -> (&[u8], Option<&[u8]>) {
     (from, (keyspace == end_in).then_some(to))
 }
 
-pub(super) fn refusal(why: LockError) -> Error {
+/// The error for a lock that was refused.
+#[must_use]
+pub fn refusal(why: LockError) -> Error {
     match why {
         LockError::Deadlock(deadlock) => {
             Error::new(ErrorKind::Deadlock, format!("{deadlock}: roll back and try again"))

@@ -2,6 +2,7 @@
 
 use super::record::{self, Claim, OPS_CONTINUED, OPS_START, Run};
 use crate::batch::WriteBatch;
+use crate::txn::locks::Owner;
 use parking_lot::RwLock;
 use ringfort_base::codec::Write;
 use ringfort_base::limits::{RECORD_BYTES_MAX, SEGMENT_RECORDS_MAX};
@@ -53,6 +54,8 @@ pub(crate) struct WalWriter {
 pub(crate) struct Entry {
     pub(crate) first: Seq,
     pub(crate) batch: WriteBatch,
+    /// Released when the batch is visible.
+    pub(crate) locks: Option<Owner>,
 }
 
 impl Entry {

@@ -185,14 +185,10 @@ pub fn examine(machine: &Machine, history: &History, end: End, settle: bool) -> 
 
 /// What is in doubt has its locks; of every three states one commits it, one aborts it, and one leaves it for
 /// the next life.
-fn decide_some(
-    store: &Store,
-    ids: &[KeyspaceId],
-    history: &mut History,
-    settle: bool,
-) -> Result<(), String> {
+fn decide_some(store: &Store, ids: &[KeyspaceId], history: &mut History, settle: bool) -> Result<(), String> {
     for (n, txn) in store.prepared().into_iter().enumerate() {
-        let changes = history.prepared.get(&txn.name).ok_or("a transaction in doubt that was never prepared")?;
+        let changes =
+            history.prepared.get(&txn.name).ok_or("a transaction in doubt that was never prepared")?;
         check_locks(store, ids, changes)?;
         let what = (history.base[0].entries.len() + n + usize::from(settle)) % 3;
         if what == 2 {

@@ -75,6 +75,7 @@ impl From<&Error> for ReplyError {
             ErrorKind::Busy | ErrorKind::Timeout => Self::composed(format!("TRYAGAIN {message}")),
             ErrorKind::Conflict => Self::composed(format!("CONFLICT {message}")),
             ErrorKind::Deadlock => Self::composed(format!("DEADLOCK {message}")),
+            ErrorKind::LockTimeout => Self::composed(format!("LOCKTIMEOUT {message}")),
             ErrorKind::Refused => Self::composed(format!("NOPERM {message}")),
             _ => Self::composed(format!("ERR {message}")),
         }
@@ -280,6 +281,7 @@ mod tests {
             (ErrorKind::Timeout, "TRYAGAIN why"),
             (ErrorKind::Conflict, "CONFLICT why"),
             (ErrorKind::Deadlock, "DEADLOCK why"),
+            (ErrorKind::LockTimeout, "LOCKTIMEOUT why"),
             (ErrorKind::Refused, "NOPERM why"),
             (ErrorKind::Invalid, "ERR why"),
             (ErrorKind::Io, "ERR why"),

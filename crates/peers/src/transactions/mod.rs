@@ -1,0 +1,3 @@
+//! # Transactions beside other stores
+
+pub mod stores;
