@@ -212,9 +212,9 @@ fn every_cut_around_a_prepared_transaction() {
         &[prepare(durable), rotate, commit(Level::Buffered), rotate, Step::Settle],
         &[prepare(durable), rotate, commit(durable), Step::Settle, Step::Both, Step::FlushA],
         &[prepare(durable), rotate, abort(Level::Buffered), Step::Settle],
-        // A flush that needs no sync, beside a decision that is not durable.
+        // A flush that needs no sync, and an anchor over it, beside a decision that is not durable.
         &[prepare(durable), rotate, abort(Level::Buffered), Step::Background],
-        &[prepare(durable), rotate, commit(Level::Buffered), Step::Background],
+        &[prepare(durable), rotate, commit(Level::Buffered), Step::Background, Step::Anchor],
         &[prepare(Level::Fresh), Step::Reopen, commit(durable)],
         &[prepare(Level::Buffered), Step::Reopen, rotate, Step::Reopen, Step::Settle],
         &[prepare(durable), commit(Level::Buffered), prepare(durable), Step::Reopen],
