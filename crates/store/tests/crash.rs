@@ -214,7 +214,7 @@ fn every_cut_around_a_prepared_transaction() {
         &[prepare(durable), rotate, abort(Level::Buffered), Step::Settle],
         // A flush that needs no sync, and an anchor over it, beside a decision that is not durable.
         &[prepare(durable), rotate, abort(Level::Buffered), Step::Background],
-        &[prepare(durable), rotate, commit(Level::Buffered), Step::Background, Step::Anchor],
+        &[prepare(durable), rotate, commit(Level::Buffered), Step::Background, Step::Create],
         &[prepare(Level::Fresh), Step::Reopen, commit(durable)],
         &[prepare(Level::Buffered), Step::Reopen, rotate, Step::Reopen, Step::Settle],
         &[prepare(durable), commit(Level::Buffered), prepare(durable), Step::Reopen],
