@@ -103,7 +103,7 @@ pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
                     wanted.push((span.keyspace, key, None));
                 }
                 Op::DeleteRange { from, to } => wanted.push((span.keyspace, from, Some(to))),
-                Op::Count { .. } => {}
+                Op::Count { .. } | Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {}
             }
         }
     }

@@ -175,6 +175,14 @@ impl Owner {
         Waiting { table: Arc::clone(&self.table), id: self.id }
     }
 
+    /// What it has locked: keys, and ranges with their end.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (&Key, Option<&Key>)> {
+        self.held.iter().map(|(_, span)| match span {
+            Span::Key(key) => (key, None),
+            Span::Range(from, to) => (from, Some(to)),
+        })
+    }
+
     /// Locks a key.
     pub fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Acquire<'_> {
         let key = with_keyspace(keyspace, key);

@@ -57,7 +57,7 @@ pub struct TxnOptions {
 /// See the module.
 pub struct Transaction {
     pub(super) inner: Arc<Inner>,
-    owner: Owner,
+    pub(super) owner: Owner,
     pub(super) concurrency: Concurrency,
     /// What reads see; none if they see the newest.
     pub(super) snapshot: Option<Snapshot>,
@@ -69,7 +69,7 @@ pub struct Transaction {
     /// The name of the key that is worked with: its keyspace, and it.
     name: Vec<u8>,
     /// Writes outside of transactions take locks while this is here. Who only reads a snapshot has none.
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     /// Those that did not are all visible.
     is_alone: bool,
 }
@@ -110,7 +110,7 @@ impl Transaction {
 
     /// Sees to it that no write is under way that knows nothing of transactions, and that all that went
     /// before is visible: from then on only who has the lock can change a key.
-    async fn be_alone(&mut self) -> Result<()> {
+    pub(super) async fn be_alone(&mut self) -> Result<()> {
         if let Some(live) = &self.live
             && !self.is_alone
         {
@@ -406,6 +406,9 @@ impl Transaction {
                         }
                     }
                     Op::Count { delta } => self.count(keyspace, delta),
+                    Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {
+                        return Err(internal("a batch of a user holds records of prepared transactions"));
+                    }
                 }
             }
         }
