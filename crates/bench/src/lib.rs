@@ -11,7 +11,8 @@
 //!    └─ engine     the trait that a store is adapted to, opened with the same settings
 //! ```
 //!
-//! [`recovery`] measures something else: how long a store takes to come back.
+//! [`recovery`] measures something else: how long a store takes to come back. So do [`tpcc`] and [`ycsb`]:
+//! transactions, over a trait and by a loop of their own ([`transactional`]). [`plot`] draws figures for all.
 //!
 //! It names no store. `ringfort bench db` runs it on Ringfort; `ringfort-peers` on Ringfort and
 //! others in turn.
@@ -24,9 +25,11 @@ pub mod keys;
 pub mod lines;
 pub mod machine;
 pub mod measured;
+pub mod plot;
 pub mod process;
 mod progress;
 pub mod recovery;
+pub mod resp;
 pub mod rng;
 pub mod scratch;
 pub mod settings;
@@ -43,7 +46,7 @@ pub use engine::{Begun, Direction, Engine, Op, Unsupported, Visit};
 pub use measured::{Latency, Measured};
 pub use settings::{Compression, Settings};
 pub use tally::Kind;
-pub use workload::{Benchmark, Workload};
+pub use workload::{Benchmark, Workload, level_by_name};
 
 /// An error is a sentence: what the user of a bench program needs.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -93,7 +93,7 @@ impl Open {
     /// Takes the changes of a command over.
     pub(crate) fn write(&mut self, changes: Changes) -> Result<()> {
         let finished = changes.finish();
-        self.inner.write(&finished.batch)?;
+        self.inner.write_covered(&finished.batch)?;
         self.earliest_expiry_ms =
             self.earliest_expiry_ms.into_iter().chain(finished.earliest_expiry_ms).min();
         if let Some(touched) = finished.touched {

@@ -1,13 +1,17 @@
 //! `ringfort bench tpcc`: TPC-C's mix on a store of its own, loaded first and checked afterwards.
 
 use super::report::Failure;
-use super::transactional::StoreArgs;
-use crate::serve::say;
+use super::transactional::{Report, StoreArgs, extend};
 use clap::Args;
+use parking_lot::Mutex;
+use ringfort::bench::TransactionalDb;
 use ringfort_base::world::Clock as _;
-use ringfort_bench::tpcc::{self, Outcome, Plan};
+use ringfort_bench::tpcc::{self, Outcome, Placed, Plan};
 use ringfort_host::door::OsClock;
 use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 /// How TPC-C runs.
 #[derive(Args)]
@@ -23,26 +27,68 @@ pub(crate) struct TpccArgs {
     /// Terminals, each of which enters transactions as fast as it gets answers.
     #[arg(long, value_name = "N", default_value_t = 4)]
     terminals: u32,
+    /// Go on with the database that is in --db. It is checked first: whatever ended the run before, the consistency
+    /// conditions hold, and nothing of the ledger is missing.
+    #[arg(long, requires = "db")]
+    resume: bool,
+    /// Write into this file, behind what it holds, the number of each New-Order that was acknowledged.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// The orders that were acknowledged, a line each. A line is written before its terminal goes on, so that the death of
+/// the process loses none.
+struct Ledger(Mutex<File>);
+
+impl Ledger {
+    /// Opens the file, with what it holds.
+    fn open(path: &Path) -> std::io::Result<(Self, Vec<Placed>)> {
+        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let orders = text.lines().filter_map(Self::parse).collect();
+        Ok((Self(Mutex::new(file)), orders))
+    }
+
+    fn parse(line: &str) -> Option<Placed> {
+        let numbers: Vec<u32> = line.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        numbers.try_into().ok()
+    }
+
+    fn note(&self, [w, d, o]: &Placed) -> ringfort_bench::Result<()> {
+        Ok(self.0.lock().write_all(format!("{w} {d} {o}\n").as_bytes())?)
+    }
 }
 
 /// Runs it.
 pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     let duration = args.store.duration()?;
+    args.store.check_plot()?;
     if args.warehouses == 0 || args.terminals == 0 {
         return Err(Failure::Usage("--warehouses and --terminals must be above 0".to_owned()));
     }
-    let plan =
-        Plan { warehouses: args.warehouses, terminals: args.terminals, duration, seed: args.store.seed };
+    let plan = Plan {
+        warehouses: args.warehouses,
+        terminals: args.terminals,
+        warm_up: args.store.warm_up()?,
+        duration,
+        seed: args.store.seed,
+    };
+    let ledger = args.ledger.as_deref().map(Ledger::open).transpose();
+    let ledger = ledger.map_err(|e| Failure::Other(format!("the ledger cannot be opened: {e}")))?;
     let opened = args.store.open()?;
     let clock = OsClock::new();
-    tpcc::load(&opened.engine, &plan)?;
+    match args.resume {
+        true => check(&opened.engine, &plan, ledger.as_ref().map_or(&[], |(_, orders)| orders))?,
+        false => tpcc::load(&opened.engine, &plan)?,
+    }
     let load_seconds = clock.monotonic().as_secs_f64();
-    let (outcome, counted) = opened.counted(|engine| tpcc::run(engine, &plan))?;
-    let outcome = Outcome { load_seconds, ..outcome };
+    let note = |order: &Placed| ledger.as_ref().map_or(Ok(()), |(ledger, _)| ledger.note(order));
+    let (outcome, counted) = opened.counted(|engine| tpcc::run_and_note(engine, &plan, &note))?;
     opened.engine.db.close()?;
-    show(args, &outcome, &counted);
+    report(args, load_seconds, &outcome, counted)?;
     match outcome.consistent {
         true => Ok(()),
         false => {
@@ -51,51 +97,55 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
     }
 }
 
-fn show(args: &TpccArgs, outcome: &Outcome, counted: &serde_json::Value) {
-    if args.store.json {
-        let mut line = json!({
-            "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals,
-            "level": args.store.level.name(), "mode": args.store.mode.to_string(),
-            "concurrency": args.store.concurrency.name(), "store": counted,
-        });
-        if let (Some(line), Ok(serde_json::Value::Object(more))) =
-            (line.as_object_mut(), serde_json::to_value(outcome))
-        {
-            line.extend(more);
+/// What a run before has left: consistent, and with all that it acknowledged.
+fn check(engine: &TransactionalDb, plan: &Plan, orders: &[Placed]) -> Result<(), Failure> {
+    if let Some([w, d, o]) = tpcc::missing(engine, orders)?.first() {
+        return Err(Failure::Other(format!("order {w}/{d}/{o} was acknowledged and is not there")));
+    }
+    let violations = tpcc::check(engine, plan.warehouses)?;
+    match violations.is_empty() {
+        true => Ok(()),
+        false => {
+            let all = violations.join("; ");
+            Err(Failure::Other(format!("the database that was left is not consistent: {all}")))
         }
-        say(&line.to_string());
-        return;
     }
-    let mut text = format!(
-        "loaded {} warehouses in {:.1} s\n\n{:<14} {:>10} {:>11} {:>8} {:>10} {:>10} {:>10}\n",
-        args.warehouses,
-        outcome.load_seconds,
-        "transaction",
-        "committed",
-        "rolled back",
-        "retries",
-        "p50 us",
-        "p99 us",
-        "max us"
-    );
-    for kind in &outcome.kinds {
-        text += &format!(
-            "{:<14} {:>10} {:>11} {:>8} {:>10.0} {:>10.0} {:>10.0}\n",
-            kind.transaction,
-            kind.committed,
-            kind.rolled_back,
-            kind.retries,
-            kind.p50_us,
-            kind.p99_us,
-            kind.max_us
-        );
-    }
-    text += &format!(
-        "\n{:.0} tpmC, {:.0} transactions/s of all kinds, {:.2} % begun again; consistency conditions 1 to 12: {}",
+}
+
+fn report(
+    args: &TpccArgs,
+    load_seconds: f64,
+    outcome: &Outcome,
+    counted: serde_json::Value,
+) -> Result<(), Failure> {
+    let mut settings = json!({
+        "kind": "tpcc", "warehouses": args.warehouses, "terminals": args.terminals, "store": counted,
+    });
+    extend(&mut settings, args.store.settings());
+    let sum = format!(
+        "{:.0} tpmC, {:.0} transactions/s of all kinds\n\
+         {:.2} % of all tries were begun again; {:.2} % of the New-Orders rolled back, as intended\n\
+         consistency conditions 1 to 12: {}",
         outcome.tpmc,
-        outcome.transactions_per_sec,
-        100.0 * outcome.abort_rate,
+        outcome.run.transactions_per_sec,
+        100.0 * outcome.run.abort_rate,
+        100.0 * outcome.rollback_rate,
         if outcome.consistent { "hold" } else { "VIOLATED" }
     );
-    say(&text);
+    args.store.report(&Report {
+        title: "TPC-C",
+        subtitle: format!(
+            "warehouses: {}, terminals: {}, {}: {:.0} tpmC",
+            args.warehouses,
+            args.terminals,
+            args.store.about(),
+            outcome.tpmc
+        ),
+        loaded: format!("{} warehouses", args.warehouses),
+        load_seconds,
+        settings,
+        outcome: serde_json::to_value(outcome).map_err(|e| Failure::Other(e.to_string()))?,
+        run: &outcome.run,
+        sum,
+    })
 }

@@ -1,11 +1,11 @@
 //! Transactions in the embedded library. That they are serializable is the isolation checker's business
 //! (`ringfort-store`, `tests/isolation.rs`); here is what a caller sees.
 
-use ringfort::{Concurrency, Db, ErrorKind, Level, TxnOptions};
+use ringfort::{Concurrency, Db, Error, ErrorKind, Level, Options, TxnOptions, WriteBatch};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn options(concurrency: Concurrency) -> TxnOptions {
-    TxnOptions { concurrency, age: None }
+    TxnOptions { concurrency, ..TxnOptions::default() }
 }
 
 fn number(value: Option<ringfort::Value>) -> u64 {
@@ -83,10 +83,10 @@ fn a_transaction_sees_its_writes_and_nobody_sees_one_that_was_dropped() {
         txn.set_savepoint();
         txn.delete_range(ks, "a", "z").unwrap();
         txn.put(ks, "d", "again").unwrap();
-        assert_eq!(txn.scan(ks, "", None, false, 9).unwrap(), [(b"d".to_vec(), b"again".to_vec())]);
+        let found: Vec<_> = txn.scan(ks, ..).map(Result::unwrap).collect();
+        assert_eq!(found, [(b"d".to_vec(), b"again".to_vec())]);
         txn.rollback_to_savepoint().unwrap();
-        let keys: Vec<Vec<u8>> =
-            txn.scan(ks, "", None, true, 3).unwrap().into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<Vec<u8>> = txn.scan_rev(ks, ..).limit(3).map(|entry| entry.unwrap().0).collect();
         assert_eq!(keys, [b"d".to_vec(), b"bb".to_vec(), b"b".to_vec()]);
         assert_eq!(txn.get(ks, "c").unwrap(), None);
         assert_eq!(txn.rollback_to_savepoint().unwrap_err().kind(), ErrorKind::NotFound);
@@ -144,4 +144,24 @@ fn a_committed_transaction_has_its_level_and_survives() {
     assert!(read.commit_with(Level::Fresh).unwrap().position() >= commit.position());
     let value = db.transact(TxnOptions::default(), |txn| Ok(txn.get(ks, "k")?.map(|v| v.len()))).unwrap();
     assert_eq!(value, Some(1));
+}
+
+/// That a transaction was not carried out is an answer too, and waits for what it was concluded from (R6).
+#[test]
+fn a_refusal_by_the_caller_waits_for_what_it_read() {
+    let quiet = Options::new("").anchor_window(std::time::Duration::from_secs(3600));
+    let db = Db::open_temporary_with(quiet).unwrap();
+    let ks = db.default_keyspace().id();
+    for how in [Concurrency::Pessimistic, Concurrency::Optimistic, Concurrency::Snapshot] {
+        let mut batch = WriteBatch::new();
+        batch.put(ks, "balance", "0");
+        let written = db.write_with(batch, Level::Buffered).unwrap();
+        assert!(!written.has(Level::Durable));
+        let refused = db.transact(options(how), |txn| -> ringfort::Result<()> {
+            assert!(txn.get(ks, "balance")?.is_some());
+            Err(Error::new(ErrorKind::Invalid, "not enough money"))
+        });
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+        assert!(written.has(Level::Durable), "{how:?}: the balance may still be lost");
+    }
 }

@@ -11,14 +11,19 @@ use crate::transactional::{End, Transactional};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What is wrong, by the number of the condition; empty if nothing is.
-pub(super) fn check(engine: &dyn Transactional, warehouses: u32) -> Result<Vec<String>> {
+/// `checked` is called for each district.
+pub(super) fn check(
+    engine: &dyn Transactional,
+    warehouses: u32,
+    checked: &mut dyn FnMut(),
+) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     engine.transact(true, &mut |txn| {
         let mut check =
             Check { tables: Tables { txn, value: Vec::new() }, paid: HashMap::new(), wrong: Vec::new() };
         check.payments(warehouses)?;
         for w in 1..=warehouses {
-            check.warehouse(w)?;
+            check.warehouse(w, checked)?;
         }
         wrong = check.wrong;
         Ok(End::Commit)
@@ -53,15 +58,15 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn warehouse(&mut self, w: u32) -> Result<()> {
+    fn warehouse(&mut self, w: u32, checked: &mut dyn FnMut()) -> Result<()> {
         let warehouses: Vec<(_, Warehouse)> = self.all(Table::Warehouse, &[w])?;
-        let districts: Vec<(_, District)> = self.all(Table::District, &[w])?;
+        let districts: BTreeMap<u32, District> = numbered(self.all(Table::District, &[w])?)?;
         let history: Vec<(_, History)> = self.all(Table::History, &[w])?;
         let of = format!("warehouse {w}");
         let ytd = warehouses.first().map(|(_, row)| row.ytd);
-        self.holds(1, &of, ytd == Some(districts.iter().map(|(_, row)| row.ytd).sum()));
+        self.holds(1, &of, ytd == Some(districts.values().map(|row| row.ytd).sum()));
         self.holds(8, &of, ytd == Some(history.iter().map(|(_, row)| row.amount).sum()));
-        for (d, (_, district)) in (1..).zip(&districts) {
+        for (&d, district) in &districts {
             let paid: i64 = history
                 .iter()
                 .filter(|(key, _)| key.starts_with(&Key::of(Table::History, &[w, d]).0))
@@ -69,6 +74,7 @@ impl Check<'_> {
                 .sum();
             self.holds(9, &format!("district {w}/{d}"), district.ytd == paid);
             self.district(w, d, district)?;
+            checked();
         }
         self.holds(1, &of, districts.len() == DISTRICTS as usize);
         Ok(())

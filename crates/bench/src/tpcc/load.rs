@@ -165,8 +165,8 @@ impl<'e> Loader<'e> {
             amount: 1000,
             data: self.random.text(12, 24),
         };
-        // Terminals number their entries from 1 on; those of the load have terminal 0.
-        self.put(&Key::of(Table::History, &[w, d, 0, c]), &history)
+        // Runs and terminals are counted from 1 on; the load is 0.
+        self.put(&Key::of(Table::History, &[w, d, 0, 0, c]), &history)
     }
 
     fn order(&mut self, w: u32, d: u32, o: u32, c: u32) -> Result<()> {

@@ -6,6 +6,9 @@ use crate::rng::Mt64;
 pub(super) const CUSTOMERS: u32 = 3000;
 pub(super) const ITEMS: u32 = 100_000;
 
+/// What one of ten items, and of ten stocks, has in its data.
+pub(super) const ORIGINAL: &str = "ORIGINAL";
+
 const SYLLABLES: [&str; 10] =
     ["BAR", "OUGHT", "ABLE", "PRI", "PRES", "ESE", "ANTI", "CALLY", "ATION", "EING"];
 
@@ -84,8 +87,8 @@ impl Random {
     pub(super) fn data(&mut self) -> String {
         let mut data = self.text(26, 50);
         if self.percent(10) {
-            let at = self.uniform(0, data.len() as u32 - 8) as usize;
-            data.replace_range(at..at + 8, "ORIGINAL");
+            let at = self.uniform(0, (data.len() - ORIGINAL.len()) as u32) as usize;
+            data.replace_range(at..at + ORIGINAL.len(), ORIGINAL);
         }
         data
     }

@@ -20,6 +20,8 @@ pub(super) enum Table {
     OrderLine,
     Item,
     Stock,
+    /// How many runs there were on this database; not the specification's.
+    Runs,
 }
 
 /// A key under construction.

@@ -1,10 +1,10 @@
 //! The five transactions (clauses 2.4 to 2.8).
 
-use super::DISTRICTS;
-use super::random::Random;
+use super::random::{ORIGINAL, Random};
 use super::schema::{Customer, District, History, Item, Key, Order, OrderLine, Row, Stock, Table, Warehouse};
+use super::{DISTRICTS, Placed};
 use crate::Result;
-use crate::transactional::{End, Transaction};
+use crate::transactional::{End, Transaction, Transactional};
 
 /// The five, in the order of their weights.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
@@ -46,7 +46,7 @@ impl Kind {
 
     /// As the specification calls it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Kind::NewOrder => "New-Order",
             Kind::Payment => "Payment",
@@ -73,7 +73,7 @@ pub(super) struct Line {
 /// What a terminal has entered. It is the same for each try.
 pub(super) enum Input {
     NewOrder { w: u32, d: u32, c: u32, lines: Vec<Line>, now: u64 },
-    Payment { w: u32, d: u32, customer: (u32, u32, Who), amount: i64, now: u64, history: (u32, u32) },
+    Payment { w: u32, d: u32, customer: (u32, u32, Who), amount: i64, now: u64, history: [u32; 3] },
     OrderStatus { w: u32, d: u32, customer: Who },
     Delivery { w: u32, carrier: u32, now: u64 },
     StockLevel { w: u32, d: u32, threshold: u32 },
@@ -89,7 +89,7 @@ impl Input {
         random: &mut Random,
         (w, home_d, warehouses): (u32, u32, u32),
         now: u64,
-        history: (u32, u32),
+        history: [u32; 3],
     ) -> Self {
         let d = random.uniform(1, DISTRICTS);
         match kind {
@@ -124,12 +124,15 @@ impl Input {
         }
     }
 
-    /// Carries it out.
-    pub(super) fn run(&self, txn: &mut dyn Transaction) -> Result<End> {
+    /// Carries it out. A New-Order that is not rolled back says which order it `placed`.
+    pub(super) fn run(&self, txn: &mut dyn Transaction, placed: &mut Option<Placed>) -> Result<End> {
         let mut tables = Tables { txn, value: Vec::new() };
+        *placed = None;
         match self {
             Input::NewOrder { w, d, c, lines, now } => {
-                return new_order(&mut tables, *w, *d, *c, lines, *now);
+                let order = new_order(&mut tables, *w, *d, *c, lines, *now)?;
+                *placed = order.map(|order| [*w, *d, order]);
+                return Ok(if order.is_some() { End::Commit } else { End::Rollback });
             }
             Input::Payment { w, d, customer: (c_w, c_d, who), amount, now, history } => {
                 payment(&mut tables, (*w, *d), (*c_w, *c_d, who), *amount, *now, *history)?;
@@ -152,6 +155,27 @@ impl Who {
     fn draw(random: &mut Random) -> Self {
         if random.percent(60) { Who::LastName(random.last_name()) } else { Who::Number(random.customer()) }
     }
+}
+
+/// Whether an order is there with all its lines.
+pub(super) fn is_there(txn: &mut dyn Transaction, order: &Placed) -> Result<bool> {
+    let mut tables = Tables { txn, value: Vec::new() };
+    let Some(row) = tables.find::<Order>(&Key::of(Table::Order, order), false)? else { return Ok(false) };
+    let lines: Vec<(_, OrderLine)> = tables.rows(&Key::of(Table::OrderLine, order), false, usize::MAX)?;
+    Ok(lines.len() == row.lines as usize)
+}
+
+/// Counts the runs on a database; the number of this one.
+pub(super) fn begin_run(engine: &dyn Transactional) -> Result<u32> {
+    let key = Key::of(Table::Runs, &[]);
+    let mut nth = 0;
+    engine.transact(false, &mut |txn| {
+        let mut tables = Tables { txn, value: Vec::new() };
+        nth = tables.find::<u32>(&key, true)?.unwrap_or_default() + 1;
+        tables.put(&key, &nth)?;
+        Ok(End::Commit)
+    })?;
+    Ok(nth)
 }
 
 /// Another warehouse, if there is one.
@@ -214,7 +238,15 @@ impl Tables<'_> {
     }
 }
 
-fn new_order(tables: &mut Tables<'_>, w: u32, d: u32, c: u32, lines: &[Line], now: u64) -> Result<End> {
+/// The number of the order, if all its items exist.
+fn new_order(
+    tables: &mut Tables<'_>,
+    w: u32,
+    d: u32,
+    c: u32,
+    lines: &[Line],
+    now: u64,
+) -> Result<Option<u32>> {
     let warehouse: Warehouse = tables.row(&Key::of(Table::Warehouse, &[w]), false)?;
     let customer: Customer = tables.row(&Key::of(Table::Customer, &[w, d, c]), false)?;
     let district_key = Key::of(Table::District, &[w, d]);
@@ -227,10 +259,10 @@ fn new_order(tables: &mut Tables<'_>, w: u32, d: u32, c: u32, lines: &[Line], no
     tables.put(&Key::of(Table::Order, &[w, d, o]), &order)?;
     tables.put(&Key::of(Table::OrderByCustomer, &[w, d, c, o]), &o)?;
     tables.put(&Key::of(Table::NewOrder, &[w, d, o]), &o)?;
-    let mut total = 0;
+    let (mut total, mut brands) = (0, 0);
     for (n, line) in (1..).zip(lines) {
         let Some(item) = tables.find::<Item>(&Key::of(Table::Item, &[line.item]), false)? else {
-            return Ok(End::Rollback);
+            return Ok(None);
         };
         let stock_key = Key::of(Table::Stock, &[line.supply_w, line.item]);
         let mut stock: Stock = tables.row(&stock_key, true)?;
@@ -254,12 +286,13 @@ fn new_order(tables: &mut Tables<'_>, w: u32, d: u32, c: u32, lines: &[Line], no
             dist_info: stock.dists.get(at..at + 24).unwrap_or_default().to_owned(),
         };
         tables.put(&Key::of(Table::OrderLine, &[w, d, o, n]), &row)?;
+        brands += u32::from(item.data.contains(ORIGINAL) && stock.data.contains(ORIGINAL));
     }
     // What the terminal would show.
     let taxed =
         total * i64::from(10_000 - customer.discount) * i64::from(10_000 + warehouse.tax + district.tax);
-    std::hint::black_box(taxed);
-    Ok(End::Commit)
+    std::hint::black_box((taxed, brands));
+    Ok(Some(o))
 }
 
 fn payment(
@@ -268,7 +301,7 @@ fn payment(
     (c_w, c_d, who): (u32, u32, &Who),
     amount: i64,
     now: u64,
-    (terminal, number): (u32, u32),
+    [nth_run, terminal, number]: [u32; 3],
 ) -> Result<()> {
     let warehouse_key = Key::of(Table::Warehouse, &[w]);
     let mut warehouse: Warehouse = tables.row(&warehouse_key, true)?;
@@ -291,7 +324,7 @@ fn payment(
     tables.put(&customer_key, &customer)?;
     let data = format!("{}    {}", warehouse.name, district.name);
     let history = History { customer: c, customer_d: c_d, customer_w: c_w, date: now, amount, data };
-    tables.put(&Key::of(Table::History, &[w, d, terminal, number]), &history)
+    tables.put(&Key::of(Table::History, &[w, d, nth_run, terminal, number]), &history)
 }
 
 fn order_status(tables: &mut Tables<'_>, w: u32, d: u32, who: &Who) -> Result<()> {
@@ -353,4 +386,22 @@ fn stock_level(tables: &mut Tables<'_>, w: u32, d: u32, threshold: u32) -> Resul
         short += usize::from(stock.quantity < threshold);
     }
     Ok(short)
+}
+
+#[cfg(test)]
+impl Input {
+    /// Of a new order: its lines, those that another warehouse than `home` supplies, and whether its last item is
+    /// nobody's.
+    pub(super) fn lines(&self, home: u32) -> (usize, usize, bool) {
+        let Input::NewOrder { lines, .. } = self else { return (0, 0, false) };
+        let remote = lines.iter().filter(|line| line.supply_w != home).count();
+        (lines.len(), remote, lines.last().is_some_and(|line| line.item == UNUSED_ITEM))
+    }
+}
+
+#[cfg(test)]
+impl Who {
+    pub(super) fn is_name(&self) -> bool {
+        matches!(self, Who::LastName(_))
+    }
 }

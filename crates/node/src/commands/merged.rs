@@ -1,7 +1,7 @@
 //! [`Merged`]: what a scan of the store shows with a transaction's own writes over it.
 
 use ringfort_base::Result;
-use ringfort_store::txn::transaction::Own;
+use ringfort_store::txn::covered::Own;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 

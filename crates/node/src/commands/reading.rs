@@ -17,8 +17,8 @@ use ringfort_base::{KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{NEEDS_LOCKS, OVER_BUDGET};
 use ringfort_protocol::front::resp::options::TxnKind;
 use ringfort_store::Value;
+use ringfort_store::txn::covered::Own;
 use ringfort_store::txn::locks::Mode;
-use ringfort_store::txn::transaction::Own;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Ctx<'_> {
         if let Some(open) = &self.session.open
             && let Some(own) = open.inner.own(keyspace, stored)?
         {
-            return Ok(own.map(|value| value.to_vec().into()));
+            return Ok(own);
         }
         let store = self.server.store();
         let at = self.position_of(at);

@@ -3,7 +3,7 @@
 //! A command locks what it is going to write, reads it, collects [`Changes`] and commits them with the locks. In a
 //! transaction the locks are the transaction's, and so are the changes until it commits.
 
-use super::ctx::{CLOSING, Ctx, Done, Fail, HELD_BYTES_MAX};
+use super::ctx::{CLOSING, Ctx, Done, Fail};
 use crate::door;
 use crate::model::{Changes, Kind, Record, Slot, Touched, meta_key_into};
 use crate::server::locking::{self, Wanted};
@@ -129,12 +129,7 @@ impl Ctx<'_> {
         expiry_ms: u64,
         parts: &[&[u8]],
     ) -> Done {
-        let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
-        // A transaction holds what it writes until it commits.
-        if self.session.open.is_some() && bytes > HELD_BYTES_MAX {
-            return Err(TXN_TOO_LARGE.into());
-        }
-        if bytes < STORED_VALUE_BYTES_MIN || self.session.open.is_some() {
+        if parts.iter().map(|part| part.len()).sum::<usize>() < STORED_VALUE_BYTES_MIN {
             changes.put_string(key, old, expiry_ms, parts);
             return Ok(());
         }

@@ -26,16 +26,20 @@ const MAP_BYTES: usize = 256 << 30;
 /// Threads that read at once, at the most.
 const READERS_MAX: u32 = 1024;
 
-struct Lmdb {
-    env: Env,
-    database: Database<Bytes, Bytes>,
+/// An open store.
+pub struct Lmdb {
+    /// Its file.
+    pub env: Env,
+    /// What is in it.
+    pub database: Database<Bytes, Bytes>,
     /// Whether a commit syncs at present.
     syncs: AtomicBool,
     /// Held by who changes that.
     changing: Mutex<()>,
 }
 
-fn about() -> String {
+/// Name and version, with what a reader must know.
+pub fn about() -> String {
     let version = heed::lmdb_version();
     format!(
         "LMDB {}.{}.{} (crate heed 0.22), unprotected; buffered = MDB_NOSYNC; caches in the page cache alone",
@@ -44,6 +48,11 @@ fn about() -> String {
 }
 
 fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
+    Ok(Arc::new(open_env(dir, settings)?))
+}
+
+/// Opens a store, or makes one.
+pub fn open_env(dir: &Path, settings: &Settings) -> Result<Lmdb> {
     super::plain_files(settings)?;
     let mut options = EnvOpenOptions::new();
     options.map_size(MAP_BYTES).max_readers(READERS_MAX);
@@ -53,12 +62,12 @@ fn open(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
     let mut transaction = env.write_txn()?;
     let database = env.create_database(&mut transaction, None)?;
     transaction.commit()?;
-    Ok(Arc::new(Lmdb { env, database, syncs: AtomicBool::new(true), changing: Mutex::new(()) }))
+    Ok(Lmdb { env, database, syncs: AtomicBool::new(true), changing: Mutex::new(()) })
 }
 
 impl Lmdb {
     /// Has commits sync, or not.
-    fn sync_commits(&self, sync: bool) -> Result<()> {
+    pub fn sync_commits(&self, sync: bool) -> Result<()> {
         if self.syncs.load(Ordering::Acquire) == sync {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The engines, a file each, and how one is opened: [`Kind`].
 
 mod fjall;
-mod lmdb;
+pub mod lmdb;
 mod redb;
 pub mod ringfort;
 pub mod rocksdb;
@@ -10,8 +10,10 @@ mod surrealkv;
 use crate::setup::Emulation;
 use crate::{Result, twinstore};
 use ringfort_bench::{Compression, Engine, Settings, Unsupported};
+use ringfort_host::door;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How to open an engine.
 pub struct Kind {
@@ -73,6 +75,22 @@ pub fn by_name(name: &str) -> Result<&'static Kind> {
         let names: Vec<&str> = all().map(|kind| kind.name).collect();
         format!("no engine is called '{name}'; there are: {}", names.join(", ")).into()
     })
+}
+
+/// It has settled when so many looks in a row saw next to no processor time used.
+const QUIET_LOOKS: usize = 10;
+const LOOK: Duration = Duration::from_millis(20);
+/// What looking itself and the line of progress take.
+const QUIET_CPU_US: u64 = 1_000;
+
+/// For a store that does not say what it has to do: waits until this process uses no processor any more.
+pub fn wait_until_idle() {
+    let mut quiet = 0;
+    while quiet < QUIET_LOOKS {
+        let before = door::cpu_time_us();
+        door::sleep(LOOK);
+        quiet = if door::cpu_time_us() - before < QUIET_CPU_US { quiet + 1 } else { 0 };
+    }
 }
 
 /// For an engine that has neither compression nor direct reads here.

@@ -42,7 +42,8 @@ struct RocksDb {
     write_synced: WriteOptions,
 }
 
-fn about() -> String {
+/// Name and version, with what a reader must know about the build.
+pub fn about() -> String {
     let crc = if cfg!(target_arch = "x86_64") { ", CRC-32C by the processor's instruction" } else { "" };
     format!("RocksDB 7.8 (the system's library, crate rocksdb 0.19){crc}, unprotected")
 }
@@ -64,7 +65,8 @@ pub fn replay(dir: &Path, settings: &Settings) -> Result<Arc<dyn Engine>> {
     Ok(Arc::new(RocksDb { db, write: WriteOptions::default(), write_synced: WriteOptions::default() }))
 }
 
-fn options(settings: &Settings) -> Result<Options> {
+/// The options of a store, whatever is built on it.
+pub fn options(settings: &Settings) -> Result<Options> {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&Cache::new_lru_cache(settings.memory_budget)?);
     table.set_block_size(settings.block_size);

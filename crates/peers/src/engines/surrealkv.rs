@@ -15,10 +15,9 @@ use ringfort_base::Level;
 use ringfort_base::world::Entropy;
 use ringfort_bench::engine::synced;
 use ringfort_bench::{Direction, Engine, Op, Settings, Visit};
-use ringfort_host::door::{self, OsEntropy};
+use ringfort_host::door::OsEntropy;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use surrealkv::{
     CipherSuite, Durability, Error, LSMIterator, Mode, Options, SoftwareKeyManager, Transaction, Tree,
     TreeBuilder,
@@ -30,12 +29,6 @@ pub const KIND: Kind = Kind { name: "surrealkv", about, open: Open::Plain(open),
 /// With its encryption.
 pub const TDE: Kind =
     Kind { name: "surrealkv:tde", about: about_tde, open: Open::Plain(open_tde), cache_share: 0.3 };
-
-/// It has settled when so many looks in a row saw next to no processor time used.
-const QUIET_LOOKS: usize = 10;
-const LOOK: Duration = Duration::from_millis(20);
-/// What looking itself and the line of progress take.
-const QUIET_CPU_US: u64 = 1_000;
 
 struct SurrealKv {
     tree: Tree,
@@ -179,12 +172,7 @@ impl Engine for SurrealKv {
 
     fn settle(&self) -> Result<()> {
         self.flush()?;
-        let mut quiet = 0;
-        while quiet < QUIET_LOOKS {
-            let before = door::cpu_time_us();
-            door::sleep(LOOK);
-            quiet = if door::cpu_time_us() - before < QUIET_CPU_US { quiet + 1 } else { 0 };
-        }
+        super::wait_until_idle();
         match self.tree.background_error() {
             None => Ok(()),
             Some(error) => Err(format!("a background task of SurrealKV failed: {error:?}").into()),

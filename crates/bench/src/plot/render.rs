@@ -37,27 +37,45 @@ const STYLES: [(&str, &str, &str); 10] = [
 
 /// The chart as an SVG document.
 pub fn svg(chart: &Chart) -> Result<String> {
-    let points = || chart.series.iter().flat_map(|series| &series.points);
-    let nothing = || format!("the figure '{}' has no point that can be drawn", chart.title);
-    let x = chart.x.scale.fit(points().map(|point| point.x)).ok_or_else(nothing)?;
-    let y = chart.y.scale.fit(points().flat_map(|point| [point.min, point.max])).ok_or_else(nothing)?;
-    let mut document = Document::new(WIDTH, HEIGHT, &chart.title, &style(chart));
-    document.element("rect", &[("class", "ground"), ("width", &number(WIDTH)), ("height", &number(HEIGHT))]);
-    text(&mut document, "title", LEFT, 28.0, &chart.title);
-    text(&mut document, "note", LEFT, 48.0, &chart.subtitle);
-    let field = Field { x, y };
-    field.axes(&mut document, chart);
-    for (nth, series) in chart.series.iter().enumerate() {
-        field.line(&mut document, chart, series);
-        legend(&mut document, nth, series);
+    stacked(std::slice::from_ref(chart))
+}
+
+/// Several charts as one document, one below the other; it is called as the first is.
+pub fn stacked(charts: &[Chart]) -> Result<String> {
+    let first = charts.first().ok_or("a figure without a chart")?;
+    let height = HEIGHT * charts.len() as f64;
+    let mut document = Document::new(WIDTH, height, &first.title, &style(charts));
+    document.element("rect", &[("class", "ground"), ("width", &number(WIDTH)), ("height", &number(height))]);
+    for (nth, chart) in charts.iter().enumerate() {
+        let down = format!("translate(0 {})", number(HEIGHT * nth as f64));
+        document.begin("g", &[("transform", &down)]);
+        draw(&mut document, chart)?;
+        document.end();
     }
     Ok(document.finish())
 }
 
+fn draw(document: &mut Document, chart: &Chart) -> Result<()> {
+    let points = || chart.series.iter().flat_map(|series| &series.points);
+    let nothing = || format!("the figure '{}' has no point that can be drawn", chart.title);
+    let x = chart.x.scale.fit(points().map(|point| point.x)).ok_or_else(nothing)?;
+    let y = chart.y.scale.fit(points().flat_map(|point| [point.min, point.max])).ok_or_else(nothing)?;
+    text(document, "title", LEFT, 28.0, &chart.title);
+    text(document, "note", LEFT, 48.0, &chart.subtitle);
+    let field = Field { x, y };
+    field.axes(document, chart);
+    for (nth, series) in chart.series.iter().enumerate() {
+        field.line(document, chart, series);
+        legend(document, nth, series);
+    }
+    Ok(())
+}
+
 /// Colours, for light and dark, of exactly the styles that are used.
-fn style(chart: &Chart) -> String {
+fn style(charts: &[Chart]) -> String {
+    let series = charts.iter().flat_map(|chart| &chart.series);
     let used: BTreeMap<usize, &(&str, &str, &str)> =
-        chart.series.iter().map(|series| nth_style(series.style)).map(|nth| (nth, &STYLES[nth])).collect();
+        series.map(|series| nth_style(series.style)).map(|nth| (nth, &STYLES[nth])).collect();
     let mut light = String::new();
     let mut dark = String::new();
     for (nth, (on_light, on_dark, dash)) in used {
@@ -135,25 +153,30 @@ impl Field<'_> {
     fn point(&self, document: &mut Document, chart: &Chart, series: &Series, point: &Point) {
         let nth = nth_style(series.style);
         let x = self.at_x(point.x);
-        let (top, bottom) = (self.at_y(point.max), self.at_y(point.min));
-        let class = format!("whisker s{nth}");
-        stroke(document, &class, (x, top), (x, bottom));
-        stroke(document, &class, (x - CAP, top), (x + CAP, top));
-        stroke(document, &class, (x - CAP, bottom), (x + CAP, bottom));
+        // What was measured once has no spread.
+        let is_spread = point.min < point.max;
+        if is_spread {
+            let (top, bottom) = (self.at_y(point.max), self.at_y(point.min));
+            let class = format!("whisker s{nth}");
+            stroke(document, &class, (x, top), (x, bottom));
+            stroke(document, &class, (x - CAP, top), (x + CAP, top));
+            stroke(document, &class, (x - CAP, bottom), (x + CAP, bottom));
+        }
         document.begin("g", &[]);
         let at = |axis: &Axis, value: f64| match &axis.scale {
             super::Scale::Category(names) => names.get(value as usize).cloned().unwrap_or_default(),
             _ => axis.unit.write(value),
         };
-        let said = format!(
-            "{}, {} {}: {} ({} to {})",
+        let mut said = format!(
+            "{}, {} {}: {}",
             series.name,
             chart.x.label,
             at(&chart.x, point.x),
-            at(&chart.y, point.median),
-            at(&chart.y, point.min),
-            at(&chart.y, point.max)
+            at(&chart.y, point.median)
         );
+        if is_spread {
+            let _ = write!(said, " ({} to {})", at(&chart.y, point.min), at(&chart.y, point.max));
+        }
         document.text("title", &[], &said);
         marker(document, nth, x, self.at_y(point.median));
         document.end();
@@ -348,6 +371,31 @@ mod tests {
         let mut other = chart();
         other.series[0].points[0].median += 1e4;
         assert_ne!(svg(&chart()).unwrap(), svg(&other).unwrap());
+    }
+
+    #[test]
+    fn stacked_charts_stand_one_below_the_other() {
+        let second = Chart { title: "second".into(), ..chart() };
+        let text = stacked(&[chart(), second]).unwrap();
+        let elements = parsed(&text);
+        assert_eq!(elements.iter().filter(|element| element.0 == "polyline").count(), 6);
+        assert!(
+            text.contains("translate(0 0)") && text.contains("translate(0 440)") && text.contains(">second<")
+        );
+        assert_eq!(attribute(&elements[0], "viewBox"), Some("0 0 820 880"));
+        assert!(stacked(&[]).is_err());
+    }
+
+    #[test]
+    fn what_was_measured_once_has_no_whisker() {
+        let mut once = chart();
+        once.series.iter_mut().flat_map(|series| &mut series.points).for_each(|point| {
+            (point.min, point.max) = (point.median, point.median);
+        });
+        let text = svg(&once).unwrap();
+        assert!(
+            !text.contains("class=\"whisker") && text.contains("<title>ringfort, threads 8: 400k</title>")
+        );
     }
 
     #[test]

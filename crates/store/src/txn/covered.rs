@@ -6,12 +6,13 @@
 //! ([`Transaction::own`]) before what is stored, and tells what he saw: an optimistic transaction checks that in the end,
 //! and locks the names then.
 
-use super::{Concurrency, Transaction, end_of};
-use crate::batch::{Op, WriteBatch};
+use super::locks::{Mode, with_keyspace};
+use super::overlay::{self, split};
+use super::transaction::{Concurrency, Transaction};
+use crate::batch::WriteBatch;
 use crate::store::Snapshot;
-use crate::txn::locks::{Key, Mode, with_keyspace};
-use crate::txn::overlay::{Pending, split};
-use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
+use crate::value::Value;
+use ringfort_base::{Error, KeyspaceId, Result, Seq};
 
 /// What a transaction itself made of a range of keys.
 #[derive(Clone, Default, Debug)]
@@ -43,10 +44,10 @@ impl Transaction {
         self.snapshot.as_ref()
     }
 
-    /// What its writes take, bytes.
+    /// What its writes take in memory, bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.overlay.bytes()
+        self.overlay.held_bytes()
     }
 
     /// Covers a name: by a lock, now or, for an optimistic one, when it commits.
@@ -54,16 +55,16 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::get`]; `Invalid` for a snapshot that wants to write.
     pub async fn cover(&mut self, keyspace: KeyspaceId, name: &[u8], mode: Mode) -> Result<()> {
-        if mode == Mode::Exclusive {
-            self.may_write(0)?;
-        }
-        match self.concurrency {
-            Concurrency::Pessimistic => self.lock(keyspace, name, mode).await,
-            Concurrency::Optimistic if mode == Mode::Exclusive => {
+        match (self.concurrency, mode) {
+            (Concurrency::Pessimistic, _) => self.lock(keyspace, name, mode).await,
+            (Concurrency::Optimistic, Mode::Exclusive) => {
                 self.covered.insert(with_keyspace(keyspace, name));
                 Ok(())
             }
-            Concurrency::Optimistic | Concurrency::Snapshot => Ok(()),
+            (Concurrency::Snapshot, Mode::Exclusive) => {
+                Err(Error::invalid("a transaction of a snapshot only reads"))
+            }
+            (_, Mode::Shared) => Ok(()),
         }
     }
 
@@ -90,12 +91,14 @@ impl Transaction {
     /// What the transaction made of a key: its value, or that it is deleted. `None` if it did not touch it.
     ///
     /// # Errors
-    /// `Invalid` for a key that it merged into: only [`Transaction::get`] knows what that makes.
-    pub fn own(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Option<&[u8]>>> {
-        if self.overlay.is_empty() {
+    /// `Invalid` for a key that it merged into: only [`Transaction::get`] knows what that makes. As
+    /// [`Transaction::get`] for a value by the piece.
+    pub fn own(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Option<Value>>> {
+        if self.overlay.hides_nothing() {
             return Ok(None);
         }
-        self.overlay.get(&with_keyspace(keyspace, key)).map(value_of).transpose()
+        let own = self.overlay.get(&with_keyspace(keyspace, key));
+        own.map(|own| self.value_of(own)).transpose()
     }
 
     /// [`Transaction::own`] of a range.
@@ -103,11 +106,14 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::own`].
     pub fn own_range(&self, keyspace: KeyspaceId, from: &[u8], to: &[u8]) -> Result<Own> {
+        if self.overlay.hides_nothing() {
+            return Ok(Own::default());
+        }
         let (from, to) = (with_keyspace(keyspace, from), with_keyspace(keyspace, to));
-        let keys = self
-            .overlay
-            .range(&from, &to)
-            .map(|(key, pending)| Ok((split(key).1.to_vec(), value_of(pending)?.map(<[u8]>::to_vec))));
+        let keys = self.overlay.range(&from, &to).map(|(name, own)| {
+            let value = self.value_of(own)?;
+            Ok((split(name).1.to_vec(), value.map(|value| value.to_vec())))
+        });
         let keys = keys.collect::<Result<_>>()?;
         let (_, deleted) = self.overlay.written();
         let deleted = deleted
@@ -116,6 +122,17 @@ impl Transaction {
             .map(|(begin, end)| (split(begin).1.to_vec(), split(end).1.to_vec()))
             .collect();
         Ok(Own { keys, deleted })
+    }
+
+    fn value_of(&self, own: overlay::Own<'_>) -> Result<Option<Value>> {
+        match own {
+            overlay::Own::Put(value) => Ok(Some(value.into())),
+            overlay::Own::Stored(stored) => self.inner.stored_value(stored).map(Some),
+            overlay::Own::Delete => Ok(None),
+            overlay::Own::Merge(_) => {
+                Err(Error::invalid("a key that was merged into is read by Transaction::get"))
+            }
+        }
     }
 
     /// How many keys of a range it wrote or deleted one by one.
@@ -134,7 +151,7 @@ impl Transaction {
     pub fn saw(&mut self, keyspace: KeyspaceId, key: &[u8], depends: Seq) {
         self.depends = self.depends.max(depends);
         if self.concurrency == Concurrency::Optimistic {
-            self.note_read(with_keyspace(keyspace, key));
+            self.reads.note(keyspace, key);
         }
     }
 
@@ -142,45 +159,15 @@ impl Transaction {
     pub fn saw_range(&mut self, keyspace: KeyspaceId, from: &[u8], to: &[u8], depends: Seq) {
         self.depends = self.depends.max(depends);
         if self.concurrency == Concurrency::Optimistic && from < to {
-            self.scans.push((with_keyspace(keyspace, from), end_of(keyspace, Some(to))));
+            self.reads.note_range(with_keyspace(keyspace, from), with_keyspace(keyspace, to));
         }
     }
 
-    /// Writes what is covered.
+    /// Writes what is covered: all of it, or nothing.
     ///
     /// # Errors
-    /// As [`Transaction::put`]. Values by the piece and merges are refused.
-    pub fn write(&mut self, batch: &WriteBatch) -> Result<()> {
-        self.may_write(batch.bytes())?;
-        for span in batch.spans() {
-            for op in span.iter() {
-                let op =
-                    op.map_err(|e| Error::new(ErrorKind::Internal, format!("a batch cannot be read: {e}")))?;
-                self.take_over(span.keyspace, &op)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_over(&mut self, keyspace: KeyspaceId, op: &Op<'_>) -> Result<()> {
-        let name = |key: &[u8]| -> Key { with_keyspace(keyspace, key) };
-        match *op {
-            Op::Put { key, value } => self.overlay.set(name(key), Pending::Put(value.to_vec())),
-            Op::Delete { key } => self.overlay.set(name(key), Pending::Delete),
-            Op::DeleteRange { from, to } => self.overlay.delete_range(name(from), name(to)),
-            Op::Count { delta } => self.overlay.count(keyspace, delta),
-            Op::PutStored { .. } | Op::Merge { .. } => {
-                return Err(Error::invalid("a covered write is a put or a deletion"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn value_of(pending: &Pending) -> Result<Option<&[u8]>> {
-    match pending {
-        Pending::Put(value) => Ok(Some(value)),
-        Pending::Delete => Ok(None),
-        Pending::Merge(_) => Err(Error::invalid("a key that was merged into is read by Transaction::get")),
+    /// As [`Transaction::write`].
+    pub fn write_covered(&mut self, batch: &WriteBatch) -> Result<()> {
+        self.write_locked(batch)
     }
 }

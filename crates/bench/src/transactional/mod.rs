@@ -1,10 +1,15 @@
-//! What a store must offer to be measured by transactions: [`Transactional`].
+//! What a store must offer to be measured by transactions, [`Transactional`]; the loop that measures it (`driver`);
+//! what comes out ([`Run`]).
 //!
 //! An adapter begins a transaction by its store's own call, hands it to the work, commits what the work
 //! wants committed, and begins again where the store says that it must (a conflict, a deadlock): with its own
 //! back-off, since that is part of what a user gets.
 
+pub(crate) mod driver;
+mod run;
+
 use crate::Result;
+pub use run::{KindResult, Latencies, Run};
 use std::fmt;
 
 /// A transaction that is under way.
@@ -44,6 +49,9 @@ pub enum End {
 /// What a scan hands each entry to.
 pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'v;
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// What a transaction does; called once for each try.
 pub type Work<'w> = dyn FnMut(&mut dyn Transaction) -> Result<End> + 'w;
 
@@ -54,7 +62,7 @@ pub trait Transactional: Send + Sync {
     fn transact(&self, read_only: bool, work: &mut Work<'_>) -> Result<u64>;
 
     /// Sets keys that nobody uses yet, as fast as it goes.
-    fn load(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<()>;
+    fn load(&self, entries: &[Entry]) -> Result<()>;
 
     /// Writes out what is in memory and waits until no background work is due.
     fn settle(&self) -> Result<()>;

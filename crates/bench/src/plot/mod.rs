@@ -1,4 +1,5 @@
-//! Line charts as SVG, written by hand: one line per engine, medians with whiskers from least to greatest.
+//! Line charts as SVG, written by hand: one line per engine (or kind of transaction), medians with whiskers from
+//! least to greatest.
 //!
 //! ```text
 //!   title
@@ -28,7 +29,7 @@ mod render;
 mod scale;
 mod svg;
 
-pub use render::svg as to_svg;
+pub use render::{stacked, svg as to_svg};
 pub use scale::{Scale, Unit};
 
 /// A figure.
