@@ -40,8 +40,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(10);
 
 /// A transaction under way. Dropping it rolls it back.
 pub struct Transaction {
-    shared: Arc<Shared>,
-    inner: core::Transaction,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inner: core::Transaction,
 }
 
 impl Transaction {

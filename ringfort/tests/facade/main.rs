@@ -6,6 +6,7 @@ mod dir;
 mod levels;
 mod life;
 mod map;
+mod prepared;
 mod refuse;
 mod tail;
 mod transactions;
