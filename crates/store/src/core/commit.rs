@@ -17,6 +17,7 @@ use parking_lot::{MutexGuard, RwLockReadGuard};
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, SEQ_MAX};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Error, ErrorKind, FileNo, KeyspaceId, Level, Result, Seq};
+use ringfort_trust::defence::{self, Defence};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,6 +42,7 @@ impl Queue {
         }
         Stored::keep_all(batch.stored())?;
         self.next_seq = Seq(next);
+        let locks = locks.filter(|_| defence::on(Defence::LocksUntilVisible));
         Ok(Entry { first, batch, locks })
     }
 
@@ -99,7 +101,12 @@ impl Inner {
         self.enqueue(&mut self.queue.lock(), batch, locks)
     }
 
-    fn enqueue(&self, queue: &mut Queue, batch: WriteBatch, locks: Option<Owner>) -> Result<Ticket> {
+    pub(super) fn enqueue(
+        &self,
+        queue: &mut Queue,
+        batch: WriteBatch,
+        locks: Option<Owner>,
+    ) -> Result<Ticket> {
         // With the queue held: who stops the store empties it behind that.
         self.check()?;
         let bytes = queued_bytes(&batch);
@@ -115,7 +122,7 @@ impl Inner {
     }
 
     /// Whether the batch may be written now; the keyspaces that it may be written to.
-    fn admit(&self, batch: &WriteBatch) -> Result<Trees<'_>> {
+    pub(super) fn admit(&self, batch: &WriteBatch) -> Result<Trees<'_>> {
         check_batch(batch)?;
         let trees = self.trees.read();
         if let Some(span) = batch.spans().find(|span| !trees.contains_key(&span.keyspace)) {
@@ -190,7 +197,11 @@ impl Inner {
     }
 
     /// Leads, or waits for who does, until the ticket is reached.
-    fn apply_queued<'a>(&'a self, ticket: Ticket, mut log: Option<MutexGuard<'a, Log>>) -> Result<Ticket> {
+    pub(super) fn apply_queued<'a>(
+        &'a self,
+        ticket: Ticket,
+        mut log: Option<MutexGuard<'a, Log>>,
+    ) -> Result<Ticket> {
         while self.frontiers.get(Level::Buffered) < ticket.position {
             let log = log.take().unwrap_or_else(|| self.log.lock());
             if self.frontiers.get(Level::Buffered) >= ticket.position {

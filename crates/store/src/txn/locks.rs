@@ -169,6 +169,20 @@ impl Owner {
         self.age
     }
 
+    /// For whoever polls its requests.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        Waiting { table: Arc::clone(&self.table), id: self.id }
+    }
+
+    /// What it has locked: keys, and ranges with their end.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (&Key, Option<&Key>)> {
+        self.held.iter().map(|(_, span)| match span {
+            Span::Key(key) => (key, None),
+            Span::Range(from, to) => (from, Some(to)),
+        })
+    }
+
     /// Locks a key.
     pub fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Acquire<'_> {
         let key = with_keyspace(keyspace, key);
@@ -215,6 +229,20 @@ impl Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+/// Whom a transaction waits for, for whoever polls its request.
+pub struct Waiting {
+    table: Arc<LockTable>,
+    id: OwnerId,
+}
+
+impl Waiting {
+    /// How many others hold what it waits for now, or stand before it.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        self.table.waits.blockers(self.id)
     }
 }
 
