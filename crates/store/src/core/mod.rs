@@ -18,7 +18,7 @@ pub(crate) mod commit;
 mod compact;
 mod in_doubt;
 pub(crate) mod keyspaces;
-mod load;
+pub(crate) mod load;
 pub(crate) mod maintain;
 mod marker;
 pub(crate) mod open;

@@ -1,4 +1,4 @@
-//! [`Hold`]: how a write outside of transactions keeps out of their way.
+//! [`Hold`]: how a write outside of transactions keeps out of their way, and how a bulk load and the end of a keyspace do.
 
 use super::gate::Pass;
 use super::locks::{LockError, Mode, Owner};
@@ -73,6 +73,29 @@ impl<'s> Hold<'s> {
     #[must_use]
     pub fn has_locks(&self) -> bool {
         matches!(self.held, Held::Locks(_))
+    }
+}
+
+impl Inner {
+    /// A lock on a whole range, for what changes it at once: a bulk load, the end of a keyspace. So no transaction sees
+    /// one half of that before it and the other behind.
+    pub(crate) async fn lock_whole(
+        &self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<Owner> {
+        let mut age = None;
+        loop {
+            let mut locks = self.locks.owner(age);
+            age = Some(locks.age());
+            match locks.lock_range(keyspace, from, to, Mode::Exclusive).await {
+                Ok(()) => return Ok(locks),
+                // A range is locked a stripe at a time: as in [`Hold::of`].
+                Err(LockError::Deadlock(_)) => {}
+                Err(full) => return Err(refusal(full)),
+            }
+        }
     }
 }
 

@@ -266,7 +266,7 @@ impl Acquire<'_> {
         let mut stripe = table.stripes[self.next].lock();
         let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
         if let Some(ticket) = self.waiting {
-            if !stripe.is_waiting(&asked, ticket) {
+            if !stripe.is_waiting(&asked, ticket) || stripe.claim(&asked, ticket, &table.waits) {
                 self.waiting = None;
                 return Poll::Ready(Ok(true));
             }
