@@ -4,6 +4,7 @@ mod common;
 
 use common::{Client, PATIENCE, Rig, on_runtime, text, texts};
 use ringfort_base::Level;
+use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::{ServerConfig, door};
 use ringfort_protocol::front::resp::Value;
 use std::sync::Arc;
@@ -243,6 +244,114 @@ fn what_is_held_for_a_transaction_is_bounded() {
         assert_eq!(text(&client.run("EXISTS k0 k1 k2 k3").await), "3", "what was refused is not there");
         rig.jobs.stop();
     });
+}
+
+/// On several runtimes: EXEC in opposite orders never fails, and increments by WATCH are exact.
+#[test]
+fn exec_on_several_threads_neither_fails_nor_loses() {
+    const THREADS: usize = 3;
+    let rig = Rig::at(Level::Buffered);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let rig = &rig;
+            scope.spawn(move || {
+                on_runtime(async move {
+                    let mut client = rig.connect();
+                    for round in 0..ROUNDS {
+                        let mut keys = ["x", "y", "z"];
+                        keys.rotate_left((thread + round) % 3);
+                        let mut sent = String::from("MULTI\r\n");
+                        for key in keys {
+                            sent.push_str(&format!("INCR {key}\r\nHINCRBY h {key} 1\r\n"));
+                        }
+                        sent.push_str(if round % 8 == thread {
+                            "KEYS *\r\nEXEC\r\n"
+                        } else {
+                            "PING\r\nEXEC\r\n"
+                        });
+                        client.send(sent.as_bytes()).await;
+                        for _ in 0..8 {
+                            assert_ne!(word(&client.reply().await.expect("a reply")), "ERR");
+                        }
+                        let done = client.reply().await.expect("a reply");
+                        assert_eq!(done.as_array().map(|all| all.len()), Some(7), "{done:?}");
+                        loop {
+                            client.send(b"WATCH w\r\nGET w\r\n").await;
+                            assert_eq!(reply(&mut client).await, "OK");
+                            let before: usize = reply(&mut client).await.parse().unwrap_or(0);
+                            client
+                                .send(format!("MULTI\r\nSET w {}\r\nEXEC\r\n", before + 1).as_bytes())
+                                .await;
+                            assert_eq!(reply(&mut client).await, "OK");
+                            assert_eq!(reply(&mut client).await, "QUEUED");
+                            if !is_null(&client.reply().await.expect("a reply")) {
+                                break;
+                            }
+                        }
+                    }
+                });
+            });
+        }
+    });
+    on_runtime(async {
+        let mut client = rig.connect();
+        let total = (THREADS * ROUNDS).to_string();
+        assert_eq!(texts(&client.run("MGET x y z w").await), [total.as_str(); 4]);
+        assert_eq!(texts(&client.run("HMGET h x y z").await), [total.as_str(); 3]);
+        assert_eq!(text(&client.run("DBSIZE").await), "5");
+        rig.jobs.stop();
+    });
+}
+
+/// R6, R11: what EXEC and TXN show has the level that it waits for, or is not shown.
+#[test]
+fn what_has_not_its_level_is_not_shown() {
+    on_runtime(async {
+        let rig = Rig::at(Level::Durable);
+        let (mut client, mut txn, mut nil) = (rig.connect(), rig.connect(), rig.connect());
+        ok(&mut client, "SET k safe").await;
+        ok(&mut nil, "WATCH k").await;
+        ok(&mut txn, "TXN BEGIN SNAPSHOT LEVEL buffered").await;
+        rig.faults.inject(
+            When::From(Op::Sync, rig.faults.count(Op::Sync) + 1),
+            Fault::Error(std::io::ErrorKind::Other),
+        );
+        // Visible, and never durable.
+        ok(&mut client, "TXN BEGIN LEVEL buffered").await;
+        ok(&mut client, "SET k unsafe").await;
+        ok(&mut client, "TXN COMMIT").await;
+        assert_eq!(text(&txn.run("GET k").await), "safe");
+        ok(&mut nil, "MULTI").await;
+        queue(&mut nil, "PING").await;
+        assert_eq!(word(&nil.run("EXEC").await), "STOPPED", "the nil tells of the write");
+        let mut reader = rig.connect();
+        ok(&mut reader, "MULTI").await;
+        queue(&mut reader, "GET k").await;
+        let shown = reader.run("EXEC").await;
+        assert!(!format!("{shown:?}").contains("unsafe"), "{shown:?}");
+        assert_eq!(word(&txn.run("TXN COMMIT").await), "STOPPED");
+        rig.jobs.stop();
+    });
+}
+
+#[test]
+fn a_commit_whose_sync_fails_has_an_unknown_outcome() {
+    for exec in [true, false] {
+        on_runtime(async {
+            let rig = Rig::new();
+            let mut client = rig.connect();
+            ok(&mut client, if exec { "MULTI" } else { "TXN BEGIN" }).await;
+            client.run("SET k v").await;
+            rig.faults.inject(
+                When::From(Op::Sync, rig.faults.count(Op::Sync) + 1),
+                Fault::Error(std::io::ErrorKind::Other),
+            );
+            let done = client.run(if exec { "EXEC" } else { "TXN COMMIT" }).await;
+            assert_eq!(word(&done), "OUTCOMEUNKNOWN");
+            assert_eq!(text(&client.run("PING").await), "PONG");
+            rig.jobs.stop();
+        });
+    }
 }
 
 // --- TXN ----------------------------------------------------------------------------------------------
