@@ -26,6 +26,7 @@
 use crate::db::Shared;
 use crate::pump::block_on;
 use crate::{Commit, Error, ErrorKind, KeyspaceId, Level, Result, Value};
+use ringfort_store::txn::locks::Refused;
 use ringfort_store::txn::transaction as core;
 pub use ringfort_store::txn::transaction::{Concurrency, Entries, TxnOptions};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ use std::time::Duration;
 
 /// A transaction that fails so often in a row is given up: somebody holds what it needs.
 const TRIES_MAX: u32 = 1000;
+/// So often it is tried again without a pause, if it then waits for the lock that it was refused.
+const PROMPT_TRIES: u32 = 8;
 /// The pause before the second try is drawn from so long, and twice as long before each further one.
 const PAUSE: Duration = Duration::from_micros(20);
 /// At the longest.
@@ -189,16 +192,19 @@ pub(crate) fn transact<T>(
     level: Level,
     mut work: impl FnMut(&mut Transaction) -> Result<Option<T>>,
 ) -> Result<(Option<T>, u64)> {
+    let mut refused: Option<Refused> = None;
     for tries in 0..TRIES_MAX {
         let mut txn = Transaction::begin(shared, options);
         options.age = Some(txn.inner.age());
-        let ended = match work(&mut txn) {
+        let is_ready = refused.iter().try_for_each(|refused| block_on(txn.inner.lock_refused(refused)));
+        let ended = match is_ready.and_then(|()| work(&mut txn)) {
             Ok(None) => {
                 txn.give_up(level)?;
                 return Ok((None, u64::from(tries)));
             }
             Ok(Some(result)) => txn.commit_with(level).map(|_| result),
             Err(error) if may_try_again(&error) => {
+                refused = txn.inner.refused();
                 drop(txn);
                 Err(error)
             }
@@ -209,6 +215,8 @@ pub(crate) fn transact<T>(
         };
         match ended {
             Ok(result) => return Ok((Some(result), u64::from(tries))),
+            // Who is going to wait for a lock needs no pause.
+            Err(_) if refused.is_some() && tries < PROMPT_TRIES => {}
             Err(error) if may_try_again(&error) => {
                 pause(tries, options.age.unwrap_or_default());
             }
