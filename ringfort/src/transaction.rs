@@ -120,20 +120,20 @@ impl From<&Keyspace> for KeyspaceId {
 /// A thread that has one open writes through it: a plain write of the same thread to what the transaction has locked
 /// would wait for ever.
 pub struct Transaction {
-    shared: Arc<Shared>,
-    inner: core::Transaction,
-    level: Level,
-    patience: Option<Patience>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inner: core::Transaction,
+    pub(crate) level: Level,
+    pub(crate) patience: Option<Patience>,
 }
 
 /// How long it waits for others, and whom it waits for.
-struct Patience {
+pub(crate) struct Patience {
     timeout: Duration,
     waiting: Waiting,
 }
 
 /// Waits for other transactions.
-fn wait<T>(patience: Option<&Patience>, future: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn wait<T>(patience: Option<&Patience>, future: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(Patience { timeout, waiting }) = patience else { return block_on(future) };
     let mut others = 0;
     let done = block_on_for(future, *timeout, || others = waiting.others());
@@ -355,14 +355,16 @@ impl Transaction {
     }
 
     fn try_commit(self, level: Level) -> Result<Commit> {
-        let ready = wait(self.patience.as_ref(), self.inner.ready())?;
-        if ready.batch.is_empty() {
-            self.shared.pump.gate(ready.depends, level)?;
-            let ticket = ringfort_store::store::Ticket { position: ready.depends };
-            return Ok(Commit::new(self.shared, ticket, level));
-        }
-        // Others may go on when it is visible; the level is this caller's to wait for (R26).
-        let ticket = self.shared.pump.apply(ready.batch, ready.locks)?;
+        let ticket = {
+            let ready = wait(self.patience.as_ref(), self.inner.ready())?;
+            if ready.batch.is_empty() {
+                self.shared.pump.gate(ready.depends, level)?;
+                let ticket = ringfort_store::store::Ticket { position: ready.depends };
+                return Ok(Commit::new(self.shared, ticket, level));
+            }
+            // Others may go on when it is visible; the level is this caller's to wait for (R26).
+            self.shared.pump.apply(ready.batch, ready.locks)?
+        };
         if level > Level::Buffered {
             self.shared.pump.settle(ticket, level)?;
         }

@@ -1,4 +1,4 @@
-//! [`Hold`]: how a write outside of transactions keeps out of their way.
+//! [`Hold`]: how a write outside of transactions keeps out of their way, and how a bulk load and the end of a keyspace do.
 
 use super::gate::Pass;
 use super::locks::{LockError, Mode, Owner};
@@ -60,7 +60,11 @@ impl<'s> Hold<'s> {
     /// Those of [`crate::store::Store::apply`].
     pub fn submit(self, batch: WriteBatch) -> Result<Ticket> {
         match self.held {
-            Held::Pass(_pass) => self.inner.submit(batch, None),
+            Held::Pass(pass) => {
+                let ticket = self.inner.submit(batch, None)?;
+                pass.queued(ticket.position);
+                Ok(ticket)
+            }
             Held::Locks(locks) => self.inner.apply(batch, Some(locks)),
         }
     }
@@ -69,6 +73,29 @@ impl<'s> Hold<'s> {
     #[must_use]
     pub fn has_locks(&self) -> bool {
         matches!(self.held, Held::Locks(_))
+    }
+}
+
+impl Inner {
+    /// A lock on a whole range, for what changes it at once: a bulk load, the end of a keyspace. So no transaction sees
+    /// one half of that before it and the other behind.
+    pub(crate) async fn lock_whole(
+        &self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<Owner> {
+        let mut age = None;
+        loop {
+            let mut locks = self.locks.owner(age);
+            age = Some(locks.age());
+            match locks.lock_range(keyspace, from, to, Mode::Exclusive).await {
+                Ok(()) => return Ok(locks),
+                // A range is locked a stripe at a time: as in [`Hold::of`].
+                Err(LockError::Deadlock(_)) => {}
+                Err(full) => return Err(refusal(full)),
+            }
+        }
     }
 }
 
@@ -101,7 +128,7 @@ pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
                     wanted.push((span.keyspace, key, None));
                 }
                 Op::DeleteRange { from, to } => wanted.push((span.keyspace, from, Some(to))),
-                Op::Count { .. } => {}
+                Op::Count { .. } | Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {}
             }
         }
     }
@@ -113,15 +140,15 @@ impl Inner {
     pub(crate) async fn lock_always(&self) -> Result<()> {
         let live = self.gate.live();
         live.alone().await;
-        self.show_queued()?;
+        let newest = self.queue.lock().newest().position;
+        self.make_visible(newest)?;
         self.gate.shut(&live);
         Ok(())
     }
 
-    /// Writes what is queued, so that all that has a position now is visible.
-    pub(super) fn show_queued(&self) -> Result<()> {
-        let newest: Seq = self.queue.lock().newest().position;
-        while self.frontiers.get(Level::Buffered) < newest {
+    /// Writes what is queued up to a position.
+    pub(super) fn make_visible(&self, position: Seq) -> Result<()> {
+        while self.frontiers.get(Level::Buffered) < position {
             self.log_step()?;
         }
         Ok(())

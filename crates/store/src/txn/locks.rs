@@ -175,6 +175,14 @@ impl Owner {
         Waiting { table: Arc::clone(&self.table), id: self.id }
     }
 
+    /// What it has locked: keys, and ranges with their end.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (&Key, Option<&Key>)> {
+        self.held.iter().map(|(_, span)| match span {
+            Span::Key(key) => (key, None),
+            Span::Range(from, to) => (from, Some(to)),
+        })
+    }
+
     /// Locks a key.
     pub fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Acquire<'_> {
         let key = with_keyspace(keyspace, key);
@@ -258,7 +266,7 @@ impl Acquire<'_> {
         let mut stripe = table.stripes[self.next].lock();
         let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
         if let Some(ticket) = self.waiting {
-            if !stripe.is_waiting(&asked, ticket) {
+            if !stripe.is_waiting(&asked, ticket) || stripe.claim(&asked, ticket, &table.waits) {
                 self.waiting = None;
                 return Poll::Ready(Ok(true));
             }

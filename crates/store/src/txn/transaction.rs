@@ -17,7 +17,7 @@
 
 use super::batch_locks::spans;
 use super::gate::Live;
-use super::locks::{LockError, Mode, Owner, Waiting, with_keyspace};
+use super::locks::{Key, LockError, Mode, Owner, Waiting, with_keyspace};
 use super::overlay::{Overlay, Own};
 use super::reads::ReadSet;
 use crate::batch::{Op, WriteBatch, check_lengths};
@@ -29,6 +29,7 @@ use crate::value::Value;
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
 use ringfort_trust::defence::{self, Defence};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How a transaction keeps others away.
@@ -57,19 +58,21 @@ pub struct TxnOptions {
 /// See the module.
 pub struct Transaction {
     pub(super) inner: Arc<Inner>,
-    owner: Owner,
+    pub(super) owner: Owner,
     pub(super) concurrency: Concurrency,
     /// What reads see; none if they see the newest.
     pub(super) snapshot: Option<Snapshot>,
     pub(super) overlay: Overlay,
     /// What an optimistic transaction has read.
     pub(super) reads: ReadSet,
+    /// Names that an optimistic transaction locks, beside what it wrote, when it commits.
+    pub(super) covered: BTreeSet<Key>,
     /// The newest position that an answer depended on (R6).
     pub(super) depends: Seq,
     /// The name of the key that is worked with: its keyspace, and it.
     name: Vec<u8>,
     /// Writes outside of transactions take locks while this is here. Who only reads a snapshot has none.
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     /// Those that did not are all visible.
     is_alone: bool,
 }
@@ -101,6 +104,7 @@ impl Transaction {
             snapshot,
             overlay: Overlay::default(),
             reads: ReadSet::default(),
+            covered: BTreeSet::new(),
             depends: Seq::ZERO,
             name: Vec::new(),
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
@@ -110,12 +114,13 @@ impl Transaction {
 
     /// Sees to it that no write is under way that knows nothing of transactions, and that all that went
     /// before is visible: from then on only who has the lock can change a key.
-    async fn be_alone(&mut self) -> Result<()> {
+    pub(super) async fn be_alone(&mut self) -> Result<()> {
         if let Some(live) = &self.live
             && !self.is_alone
         {
-            live.alone().await;
-            self.inner.show_queued()?;
+            // What others left there with their locks is not waited for.
+            let queued = live.alone().await;
+            self.inner.make_visible(queued)?;
             self.is_alone = true;
         }
         Ok(())
@@ -364,6 +369,11 @@ impl Transaction {
                 }
             }
         }
+        self.write_locked(batch)
+    }
+
+    /// Does all that a batch does, or nothing of it, on what is locked.
+    pub(super) fn write_locked(&mut self, batch: &WriteBatch) -> Result<()> {
         self.overlay.set_savepoint();
         let written = self.write_own(batch);
         match written {
@@ -373,7 +383,7 @@ impl Transaction {
         written
     }
 
-    /// The operations of a batch, on what is locked.
+    /// The operations of a batch.
     fn write_own(&mut self, batch: &WriteBatch) -> Result<()> {
         let mut stored = batch.stored().iter();
         for span in batch.spans() {
@@ -405,6 +415,9 @@ impl Transaction {
                         }
                     }
                     Op::Count { delta } => self.count(keyspace, delta),
+                    Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {
+                        return Err(internal("a batch of a user holds records of prepared transactions"));
+                    }
                 }
             }
         }

@@ -248,6 +248,8 @@ impl Tree {
                 self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
                 self.count.fetch_add(delta, Ordering::AcqRel);
             }
+            // What a transaction is going to do is kept elsewhere until it is decided.
+            Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {}
         }
         Ok(())
     }
