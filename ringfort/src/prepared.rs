@@ -22,7 +22,7 @@
 //! ```
 
 use crate::db::Shared;
-use crate::pump::block_on;
+use crate::transaction::wait;
 use crate::{Commit, Db, Error, Level, Result, Transaction};
 use ringfort_store::store::Ticket;
 pub use ringfort_store::txn::prepared::InDoubt;
@@ -36,14 +36,14 @@ pub struct Prepared {
 }
 
 impl Transaction {
-    /// Prepares at the store's write level, `durable` at the least: whatever happens from here on, it can be committed
+    /// Prepares at the transaction's level, `durable` at the least: whatever happens from here on, it can be committed
     /// and it keeps its locks, until [`Prepared::commit`] or [`Prepared::abort`]. The name is the coordinator's.
     ///
     /// # Errors
-    /// `Conflict` or `Deadlock`: begin it again. `AlreadyExists`: one of this name is not decided. `Exhausted`: too
+    /// `Conflict`, `Deadlock` or `LockTimeout`: begin it again. `AlreadyExists`: one of this name is not decided. `Exhausted`: too
     /// much is in doubt, see [`Db::prepared`]. Nothing was prepared then. `OutcomeUnknown`: it may have been.
     pub fn prepare(self, name: impl AsRef<[u8]>) -> Result<Prepared> {
-        let level = self.shared.vote_level();
+        let level = self.level.max(Level::Durable);
         self.prepare_with(name, level)
     }
 
@@ -55,8 +55,8 @@ impl Transaction {
         if level < Level::Durable {
             return Err(Error::invalid("a vote is durable at the least"));
         }
-        let Self { shared, inner } = self;
-        let inner = shared.pump.led(|| block_on(inner.prepare(name.as_ref())))?;
+        let Self { shared, inner, patience, .. } = self;
+        let inner = shared.pump.led(|| wait(patience.as_ref(), inner.prepare(name.as_ref())))?;
         shared.pump.settle(inner.ticket(), level)?;
         Ok(Prepared { shared, inner })
     }

@@ -6,6 +6,9 @@
 //! | `ringfort-anchor` | advances of the counter for the same; every anchor window, for all that was written (R7) | it is called, or the window's end |
 //! | `ringfort-upkeep` | flush, purge, compaction | the store has such work |
 //!
+//! The first two ask for short turns on the processor: whoever waits, waits for them, and without that they stand behind
+//! all whom they have just woken.
+//!
 //! A thread that is alone with its wait runs the steps itself and needs no worker; see
 //! [`pump`](crate::pump). Nothing polls: an idle store costs nothing. A step that fails without
 //! stopping the store (a full disk) is tried again after a pause, and what it said can be asked for.
@@ -172,6 +175,7 @@ impl Drop for Alive<'_> {
 }
 
 fn log_worker(pump: &Pump, failure: &Mutex<Option<Error>>) {
+    door::ask_for_short_turns();
     let mut pause = None;
     while pump.log_call.wait(pause.take()) {
         // A caller who has the role calls again when he gives it up, if there is anything left.
@@ -219,6 +223,7 @@ impl Window {
 }
 
 fn counter_worker(pump: &Pump, window: Duration, failure: &Mutex<Option<Error>>) {
+    door::ask_for_short_turns();
     let clock = OsClock::new();
     let mut window = Window { length: window, ends: None };
     let mut pace = Pace::default();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::BufRead;
+use std::io::{self, BufRead, Write};
 
 /// What a client knows of the end of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,4 +111,31 @@ pub fn read_json_lines(from: impl BufRead) -> Result<Vec<Txn>, Malformed> {
         }
     }
     Ok(history)
+}
+
+/// Writes a history as [`read_json_lines`] reads it.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_json_lines(mut to: impl Write, history: &[Txn]) -> io::Result<()> {
+    for txn in history {
+        serde_json::to_writer(&mut to, txn)?;
+        to.write_all(b"\n")?;
+    }
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let ops = vec![Op::Append { key: 1, value: 2 }, Op::Read { key: 3, value: None }];
+        let txn = Txn { session: 4, start: 5, end: 6, outcome: Outcome::Unknown, ops };
+        let history = vec![txn.clone(), Txn { outcome: Outcome::Committed, ops: Vec::new(), ..txn }];
+        let mut lines = Vec::new();
+        write_json_lines(&mut lines, &history).unwrap();
+        assert_eq!(read_json_lines(&lines[..]).unwrap(), history);
+    }
 }

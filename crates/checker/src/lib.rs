@@ -34,7 +34,7 @@ mod realtime;
 mod versions;
 
 pub use anomaly::{Anomaly, Kind, Report};
-pub use history::{Malformed, Op, Outcome, Txn, read_json_lines};
+pub use history::{Malformed, Op, Outcome, Txn, read_json_lines, write_json_lines};
 
 /// Which order beyond that of the data must be explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

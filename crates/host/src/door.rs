@@ -4,7 +4,7 @@
 //! with a clock of its own, and a reader knows where time and chance come from.
 #![expect(clippy::disallowed_methods, reason = "this is the door that the lint points to")]
 
-use crate::cpu_random;
+use crate::{cpu_random, turns};
 use ringfort_base::Untrusted;
 use ringfort_base::world::{Clock, Entropy};
 #[cfg(target_os = "linux")]
@@ -83,6 +83,12 @@ pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// The calling thread is one that others wait for: it asks the system for short turns on the processor, which come
+/// sooner. Its share stays what it is, and where the system cannot do that nothing changes.
+pub fn ask_for_short_turns() {
+    let _ = turns::ask_for_short();
 }
 
 /// Waits.

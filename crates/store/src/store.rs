@@ -58,6 +58,12 @@ impl Snapshot {
     }
 }
 
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        self.inner.pin_snapshot(self.position)
+    }
+}
+
 impl Drop for Snapshot {
     fn drop(&mut self) {
         self.inner.release_snapshot(self.position);

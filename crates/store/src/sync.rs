@@ -5,6 +5,7 @@
 
 pub(crate) use parking_lot::Mutex;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
+pub(crate) use std::thread_local;
 
 /// Runs a unit test's body; in `tests/interleaving.rs` under the scheduler.
 #[cfg(test)]

@@ -7,6 +7,7 @@
 /// Stands in for `crate::sync`.
 mod sync {
     pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64};
+    pub(crate) use shuttle::thread_local;
 
     /// A mutex with the face of the production one.
     #[derive(Default)]
@@ -36,8 +37,15 @@ mod sync {
 
 #[path = "../src/frontier.rs"]
 mod frontier;
+#[path = "interleaving/locks.rs"]
+mod lock_table;
 #[path = "../src/role.rs"]
 mod role;
+#[path = "../src/txn"]
+mod txn {
+    pub(crate) mod gate;
+    pub(crate) mod locks;
+}
 
 use frontier::Frontiers;
 use ringfort_base::{Error, ErrorKind, Level, Seq};

@@ -18,6 +18,18 @@ pub enum Defence {
     CounterCondition,
     /// Every open claims a new incarnation (asked by the store).
     Claim,
+    /// A transaction locks the keys that it reads (asked by the store, as all below).
+    ReadLocks,
+    /// A transaction locks the ranges that it scans or deletes.
+    RangeLocks,
+    /// An optimistic transaction looks whether the keys that it read have changed.
+    KeyValidation,
+    /// And whether anything has changed in the ranges that it scanned.
+    RangeValidation,
+    /// A write outside of transactions takes locks while a transaction lives.
+    Gate,
+    /// A commit keeps its locks until it is visible.
+    LocksUntilVisible,
 }
 
 /// Whether `defence` stands. Always, in an ordinary build.

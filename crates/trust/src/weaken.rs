@@ -7,7 +7,7 @@
 use crate::defence::Defence;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-static OFF: [AtomicBool; 6] = [const { AtomicBool::new(false) }; 6];
+static OFF: [AtomicBool; 12] = [const { AtomicBool::new(false) }; 12];
 
 /// Switches `defence` off.
 pub fn off(defence: Defence) {

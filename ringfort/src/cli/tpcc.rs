@@ -3,10 +3,15 @@
 use super::report::Failure;
 use super::transactional::{Report, StoreArgs, extend};
 use clap::Args;
+use parking_lot::Mutex;
+use ringfort::bench::TransactionalDb;
 use ringfort_base::world::Clock as _;
-use ringfort_bench::tpcc::{self, Outcome, Plan};
+use ringfort_bench::tpcc::{self, Outcome, Placed, Plan};
 use ringfort_host::door::OsClock;
 use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 /// How TPC-C runs.
 #[derive(Args)]
@@ -22,8 +27,39 @@ pub(crate) struct TpccArgs {
     /// Terminals, each of which enters transactions as fast as it gets answers.
     #[arg(long, value_name = "N", default_value_t = 4)]
     terminals: u32,
+    /// Go on with the database that is in --db. It is checked first: whatever ended the run before, the consistency
+    /// conditions hold, and nothing of the ledger is missing.
+    #[arg(long, requires = "db")]
+    resume: bool,
+    /// Write into this file, behind what it holds, the number of each New-Order that was acknowledged.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// The orders that were acknowledged, a line each. A line is written before its terminal goes on, so that the death of
+/// the process loses none.
+struct Ledger(Mutex<File>);
+
+impl Ledger {
+    /// Opens the file, with what it holds.
+    fn open(path: &Path) -> std::io::Result<(Self, Vec<Placed>)> {
+        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let orders = text.lines().filter_map(Self::parse).collect();
+        Ok((Self(Mutex::new(file)), orders))
+    }
+
+    fn parse(line: &str) -> Option<Placed> {
+        let numbers: Vec<u32> = line.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        numbers.try_into().ok()
+    }
+
+    fn note(&self, [w, d, o]: &Placed) -> ringfort_bench::Result<()> {
+        Ok(self.0.lock().write_all(format!("{w} {d} {o}\n").as_bytes())?)
+    }
 }
 
 /// Runs it.
@@ -40,17 +76,38 @@ pub(crate) fn tpcc(args: &TpccArgs) -> Result<(), Failure> {
         duration,
         seed: args.store.seed,
     };
+    let ledger = args.ledger.as_deref().map(Ledger::open).transpose();
+    let ledger = ledger.map_err(|e| Failure::Other(format!("the ledger cannot be opened: {e}")))?;
     let opened = args.store.open()?;
     let clock = OsClock::new();
-    tpcc::load(&opened.engine, &plan)?;
+    match args.resume {
+        true => check(&opened.engine, &plan, ledger.as_ref().map_or(&[], |(_, orders)| orders))?,
+        false => tpcc::load(&opened.engine, &plan)?,
+    }
     let load_seconds = clock.monotonic().as_secs_f64();
-    let (outcome, counted) = opened.counted(|engine| tpcc::run(engine, &plan))?;
+    let note = |order: &Placed| ledger.as_ref().map_or(Ok(()), |(ledger, _)| ledger.note(order));
+    let (outcome, counted) = opened.counted(|engine| tpcc::run_and_note(engine, &plan, &note))?;
     opened.engine.db.close()?;
     report(args, load_seconds, &outcome, counted)?;
     match outcome.consistent {
         true => Ok(()),
         false => {
             Err(Failure::Other(format!("the database is not consistent: {}", outcome.violations.join("; "))))
+        }
+    }
+}
+
+/// What a run before has left: consistent, and with all that it acknowledged.
+fn check(engine: &TransactionalDb, plan: &Plan, orders: &[Placed]) -> Result<(), Failure> {
+    if let Some([w, d, o]) = tpcc::missing(engine, orders)?.first() {
+        return Err(Failure::Other(format!("order {w}/{d}/{o} was acknowledged and is not there")));
+    }
+    let violations = tpcc::check(engine, plan.warehouses)?;
+    match violations.is_empty() {
+        true => Ok(()),
+        false => {
+            let all = violations.join("; ");
+            Err(Failure::Other(format!("the database that was left is not consistent: {all}")))
         }
     }
 }

@@ -21,9 +21,9 @@ pub(super) struct StoreArgs {
     /// How transactions keep each other away: by locks, or by a check when they commit.
     #[arg(long, value_enum, default_value = "pessimistic")]
     pub(super) concurrency: By,
-    /// What each commit waits for: buffered, durable or fresh.
-    #[arg(long, value_name = "LEVEL", default_value_t = Level::Durable)]
-    pub(super) level: Level,
+    /// What each commit waits for: buffered, durable (if not said) or fresh.
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) level: Option<Level>,
     /// The mode of the store: software, hardware or twin.
     #[arg(long, value_name = "MODE", default_value_t = Mode::Software)]
     pub(super) mode: Mode,
@@ -51,7 +51,7 @@ pub(super) struct StoreArgs {
 }
 
 /// What keeps transactions apart.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum By {
     /// Locks.
     Pessimistic,
@@ -118,6 +118,10 @@ impl StoreArgs {
         }
     }
 
+    fn level(&self) -> Level {
+        self.level.unwrap_or(Level::Durable)
+    }
+
     /// For how long before.
     pub(super) fn warm_up(&self) -> Result<Duration, Failure> {
         Duration::try_from_secs_f64(self.warm_up)
@@ -143,13 +147,13 @@ impl StoreArgs {
     /// What was run on, for the settings of the object.
     pub(super) fn settings(&self) -> serde_json::Value {
         json!({
-            "level": self.level.name(), "mode": self.mode.to_string(), "concurrency": self.concurrency.name(),
+            "level": self.level().name(), "mode": self.mode.to_string(), "concurrency": self.concurrency.name(),
         })
     }
 
     /// The same for the figure.
     pub(super) fn about(&self) -> String {
-        format!("{}, {}, mode {}", self.concurrency.name(), self.level.name(), self.mode)
+        format!("{}, {}, mode {}", self.concurrency.name(), self.level().name(), self.mode)
     }
 
     /// A figure that cannot be written is said before a minute of work.
@@ -176,7 +180,7 @@ impl StoreArgs {
             By::Optimistic => Concurrency::Optimistic,
         };
         let db = Db::open(options)?;
-        Ok(Opened { engine: TransactionalDb { db, concurrency, level: self.level }, _temporary: temporary })
+        Ok(Opened { engine: TransactionalDb { db, concurrency, level: self.level() }, _temporary: temporary })
     }
 }
 

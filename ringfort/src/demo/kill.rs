@@ -8,11 +8,11 @@
 //!
 //! That holds at every level: a killed process is no power cut, so `buffered` writes survive too.
 
-use super::client::Client;
 use super::load::WRONG;
 use super::server::Place;
 use super::show::Progress;
 use ringfort::Level;
+use ringfort_bench::resp::Client;
 use ringfort_host::door;
 use ringfort_protocol::front::resp::Value;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Loading the data set over several pipelined connections, and reading all of it back.
 
-use super::client::Client;
 use super::data::{DataSet, Database};
 use super::show::Progress;
 use ringfort_base::world::Clock;
+use ringfort_bench::resp::Client;
 use ringfort_host::door::{self, OsClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,7 +9,6 @@
 //! Everything happens in a temporary directory, to servers of its own on free ports.
 
 mod attacks;
-mod client;
 mod data;
 mod kill;
 mod load;
@@ -22,12 +21,12 @@ use crate::cli::DemoArgs;
 use crate::cli::report::Failure;
 use crate::serve::say;
 use attacks::{Row, Spoils};
-use client::Client;
 use data::{DataSet, Database};
 use kill::Ledger;
 use load::Throughput;
 use ringfort::Options;
 use ringfort_base::world::{Clock, Entropy};
+use ringfort_bench::resp::Client;
 use ringfort_fault::tempdir::TempDir;
 use ringfort_host::door::{OsClock, OsEntropy};
 use ringfort_store::{Step, Store};

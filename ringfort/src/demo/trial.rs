@@ -2,13 +2,13 @@
 //! it. Besides the attacks on files: two live copies, and the honest cases that must not be refused.
 
 use super::attacks::{Attack, Expect, Row, Spoils, Target, seeds};
-use super::client::Client;
 use super::data::DataSet;
 use super::kill::Ledger;
 use super::load::{self, WRONG};
 use super::server::{Place, Server, Start};
 use super::show::Progress;
 use super::tree;
+use ringfort_bench::resp::Client;
 use ringfort_fault::attack;
 use ringfort_host::disk::OsDisk;
 use std::path::{Path, PathBuf};

@@ -338,3 +338,49 @@ fn transactions_are_shown_as_a_table() {
         "{said}"
     );
 }
+
+/// `--target` runs on a server, with the level that is asked for, and says what cannot be.
+#[test]
+fn transactions_are_measured_on_a_server() {
+    let dir = Dir::new();
+    let server = dir.serve(&[]);
+    let target = format!("resp://{}", server.resp);
+    let bench = |words: &str| {
+        let words: Vec<&str> =
+            ["bench", "ycsb", "--target", &target].into_iter().chain(words.split(' ')).collect();
+        dir.command(&words).output().unwrap()
+    };
+    let output = bench("--workload b --records 1000 --clients 3 --duration 0.3 --level buffered --json");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((line["target"].as_str(), line["level"].as_str()), (Some(&*target), Some("buffered")));
+    assert!(line["server"].as_str().unwrap().starts_with("ringfort "), "{line}");
+    assert_eq!(line["transactions"], "multi");
+    let names: Vec<&Value> =
+        line["kinds"].as_array().unwrap().iter().map(|kind| &kind["transaction"]).collect();
+    assert_eq!(names, ["read", "update"]);
+    assert!(line["transactions_per_sec"].as_f64().unwrap() > 0.0, "{line}");
+    assert_eq!(
+        format!("{:?}", server.client().call("DBSIZE")),
+        "Integer(1000)",
+        "updates are of what was loaded"
+    );
+    for (words, expected) in [
+        ("--workload e", "no ordered scan"),
+        ("--mode twin", "--mode"),
+        ("--db /nowhere", "--db"),
+        ("--target rediss://localhost:1", "TLS"),
+    ] {
+        let mut words: Vec<&str> = words.split(' ').collect();
+        if !words.contains(&"--target") {
+            words.extend(["--target", &target]);
+        }
+        let wrong = dir.command(&[&["bench", "ycsb"], &words[..]].concat()).output().unwrap();
+        assert_eq!(wrong.status.code(), Some(2), "{words:?}: {}", stderr(&wrong));
+        assert!(stderr(&wrong).contains(expected), "{words:?}: {}", stderr(&wrong));
+    }
+    let alone = dir.command(&["bench", "ycsb", "--interactive"]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
+    let nobody = dir.command(&["bench", "ycsb", "--target", "resp://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(1), "{}", stderr(&nobody));
+}

@@ -9,3 +9,4 @@ mod demo;
 mod kill;
 mod refuse;
 mod serve;
+mod tpcc;

@@ -41,6 +41,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "crates/host/src/cpu_random.rs",
     "crates/host/src/page_advice.rs",
     "crates/host/src/tail.rs",
+    "crates/host/src/turns.rs",
     "crates/store/src/engine/lsm/memtable/",
     "crates/peers/src/engines/lmdb.rs",
 ];

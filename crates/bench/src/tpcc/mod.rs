@@ -110,22 +110,48 @@ pub fn check(engine: &dyn Transactional, warehouses: u32) -> Result<Vec<String>>
     check::check(engine, warehouses, &mut || progress.advance(1))
 }
 
+/// An order: its warehouse, its district, and its number there.
+pub type Placed = [u32; 3];
+
+/// Called with each order that was acknowledged.
+pub type Note<'n> = dyn Fn(&Placed) -> Result<()> + Sync + 'n;
+
+/// Which of these orders are not there, or not with all their lines.
+///
+/// # Errors
+/// Those of the store, and rows that cannot be read.
+pub fn missing(engine: &dyn Transactional, orders: &[Placed]) -> Result<Vec<Placed>> {
+    let mut missing = Vec::new();
+    for orders in orders.chunks(1000) {
+        let mut of_these = Vec::new();
+        engine.transact(true, &mut |txn| {
+            of_these.clear();
+            for order in orders {
+                if !work::is_there(txn, order)? {
+                    of_these.push(*order);
+                }
+            }
+            Ok(End::Commit)
+        })?;
+        missing.extend(of_these);
+    }
+    Ok(missing)
+}
+
 /// Runs the mix on a loaded database, and checks it afterwards.
 ///
 /// # Errors
 /// Those of the store; a conflict is none.
 pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
-    const KINDS: [&str; 5] = [
-        Kind::NewOrder.name(),
-        Kind::Payment.name(),
-        Kind::OrderStatus.name(),
-        Kind::Delivery.name(),
-        Kind::StockLevel.name(),
-    ];
-    let nth_run = work::begin_run(engine)?;
-    let terminals = (1..=plan.terminals).map(|number| Terminal::new(engine, plan, nth_run, number)).collect();
-    let course = Course { label: "tpcc", kinds: &KINDS, warm_up: plan.warm_up, duration: plan.duration };
-    let run = driver::drive(&course, terminals)?;
+    run_and_note(engine, plan, &|_| Ok(()))
+}
+
+/// As [`run`], and tells `note` which orders were placed and acknowledged.
+///
+/// # Errors
+/// As [`run`], and those of `note`.
+pub fn run_and_note(engine: &dyn Transactional, plan: &Plan, note: &Note<'_>) -> Result<Outcome> {
+    let run = drive(engine, plan, note)?;
     let violations = check(engine, plan.warehouses)?;
     let (committed, rolled_back) =
         run.kind(Kind::NewOrder.name()).map_or((0, 0), |kind| (kind.committed, kind.rolled_back));
@@ -138,9 +164,33 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
     })
 }
 
+/// As [`run`], without the check at the end: for who runs several times and checks once.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_unchecked(engine: &dyn Transactional, plan: &Plan) -> Result<Run> {
+    drive(engine, plan, &|_| Ok(()))
+}
+
+fn drive(engine: &dyn Transactional, plan: &Plan, note: &Note<'_>) -> Result<Run> {
+    const KINDS: [&str; 5] = [
+        Kind::NewOrder.name(),
+        Kind::Payment.name(),
+        Kind::OrderStatus.name(),
+        Kind::Delivery.name(),
+        Kind::StockLevel.name(),
+    ];
+    let nth_run = work::begin_run(engine)?;
+    let terminals =
+        (1..=plan.terminals).map(|number| Terminal::new((engine, note), plan, nth_run, number)).collect();
+    let course = Course { label: "tpcc", kinds: &KINDS, warm_up: plan.warm_up, duration: plan.duration };
+    driver::drive(&course, terminals)
+}
+
 /// One terminal: it belongs to a warehouse and a district, and waits for each answer.
 struct Terminal<'t> {
     engine: &'t dyn Transactional,
+    note: &'t Note<'t>,
     random: Random,
     /// Its warehouse, its district, and how many warehouses there are.
     home: (u32, u32, u32),
@@ -149,7 +199,12 @@ struct Terminal<'t> {
 }
 
 impl<'t> Terminal<'t> {
-    fn new(engine: &'t dyn Transactional, plan: &Plan, nth_run: u32, number: u32) -> Self {
+    fn new(
+        (engine, note): (&'t dyn Transactional, &'t Note<'t>),
+        plan: &Plan,
+        nth_run: u32,
+        number: u32,
+    ) -> Self {
         let seed = plan.seed
             ^ (u64::from(number) << 32)
             ^ 0x7063_6374
@@ -157,6 +212,7 @@ impl<'t> Terminal<'t> {
         let warehouses = plan.warehouses;
         Self {
             engine,
+            note,
             random: Random::new(seed, Constants::of_load(plan.seed).of_run()),
             home: ((number - 1) % warehouses + 1, (number - 1) / warehouses % DISTRICTS + 1, warehouses),
             name: [nth_run, number, 0],
@@ -170,11 +226,14 @@ impl Client for Terminal<'_> {
         let kind = Kind::draw(&mut self.random);
         let now = load::LOADED_AT + time.as_millis() as u64;
         let input = Input::draw(kind, &mut self.random, self.home, now, self.name);
-        let mut end = End::Commit;
+        let (mut end, mut placed) = (End::Commit, None);
         let retries = self.engine.transact(kind.is_read_only(), &mut |txn| {
-            end = input.run(txn)?;
+            end = input.run(txn, &mut placed)?;
             Ok(end)
         })?;
+        if let Some(order) = &placed {
+            (self.note)(order)?;
+        }
         Ok(Done { kind: kind as usize, end, retries })
     }
 }

@@ -1,8 +1,8 @@
 //! The five transactions (clauses 2.4 to 2.8).
 
-use super::DISTRICTS;
 use super::random::{ORIGINAL, Random};
 use super::schema::{Customer, District, History, Item, Key, Order, OrderLine, Row, Stock, Table, Warehouse};
+use super::{DISTRICTS, Placed};
 use crate::Result;
 use crate::transactional::{End, Transaction, Transactional};
 
@@ -124,12 +124,15 @@ impl Input {
         }
     }
 
-    /// Carries it out.
-    pub(super) fn run(&self, txn: &mut dyn Transaction) -> Result<End> {
+    /// Carries it out. A New-Order that is not rolled back says which order it `placed`.
+    pub(super) fn run(&self, txn: &mut dyn Transaction, placed: &mut Option<Placed>) -> Result<End> {
         let mut tables = Tables { txn, value: Vec::new() };
+        *placed = None;
         match self {
             Input::NewOrder { w, d, c, lines, now } => {
-                return new_order(&mut tables, *w, *d, *c, lines, *now);
+                let order = new_order(&mut tables, *w, *d, *c, lines, *now)?;
+                *placed = order.map(|order| [*w, *d, order]);
+                return Ok(if order.is_some() { End::Commit } else { End::Rollback });
             }
             Input::Payment { w, d, customer: (c_w, c_d, who), amount, now, history } => {
                 payment(&mut tables, (*w, *d), (*c_w, *c_d, who), *amount, *now, *history)?;
@@ -152,6 +155,14 @@ impl Who {
     fn draw(random: &mut Random) -> Self {
         if random.percent(60) { Who::LastName(random.last_name()) } else { Who::Number(random.customer()) }
     }
+}
+
+/// Whether an order is there with all its lines.
+pub(super) fn is_there(txn: &mut dyn Transaction, order: &Placed) -> Result<bool> {
+    let mut tables = Tables { txn, value: Vec::new() };
+    let Some(row) = tables.find::<Order>(&Key::of(Table::Order, order), false)? else { return Ok(false) };
+    let lines: Vec<(_, OrderLine)> = tables.rows(&Key::of(Table::OrderLine, order), false, usize::MAX)?;
+    Ok(lines.len() == row.lines as usize)
 }
 
 /// Counts the runs on a database; the number of this one.
@@ -227,7 +238,15 @@ impl Tables<'_> {
     }
 }
 
-fn new_order(tables: &mut Tables<'_>, w: u32, d: u32, c: u32, lines: &[Line], now: u64) -> Result<End> {
+/// The number of the order, if all its items exist.
+fn new_order(
+    tables: &mut Tables<'_>,
+    w: u32,
+    d: u32,
+    c: u32,
+    lines: &[Line],
+    now: u64,
+) -> Result<Option<u32>> {
     let warehouse: Warehouse = tables.row(&Key::of(Table::Warehouse, &[w]), false)?;
     let customer: Customer = tables.row(&Key::of(Table::Customer, &[w, d, c]), false)?;
     let district_key = Key::of(Table::District, &[w, d]);
@@ -243,7 +262,7 @@ fn new_order(tables: &mut Tables<'_>, w: u32, d: u32, c: u32, lines: &[Line], no
     let (mut total, mut brands) = (0, 0);
     for (n, line) in (1..).zip(lines) {
         let Some(item) = tables.find::<Item>(&Key::of(Table::Item, &[line.item]), false)? else {
-            return Ok(End::Rollback);
+            return Ok(None);
         };
         let stock_key = Key::of(Table::Stock, &[line.supply_w, line.item]);
         let mut stock: Stock = tables.row(&stock_key, true)?;
@@ -273,7 +292,7 @@ fn new_order(tables: &mut Tables<'_>, w: u32, d: u32, c: u32, lines: &[Line], no
     let taxed =
         total * i64::from(10_000 - customer.discount) * i64::from(10_000 + warehouse.tax + district.tax);
     std::hint::black_box((taxed, brands));
-    Ok(End::Commit)
+    Ok(Some(o))
 }
 
 fn payment(

@@ -59,7 +59,7 @@ impl<'c, S> Client<'c, S> {
         plan: &'c Plan,
         session: S,
         number: usize,
-        choice: Choice,
+        (choice, values): (Choice, Values),
         records: &'c AtomicU64,
     ) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl<'c, S> Client<'c, S> {
             session,
             choice,
             rng: Mt64::new(plan.seed ^ ((number as u64 + 1) << 32)),
-            values: Values::new(0.5, plan.value_bytes),
+            values,
             records,
             steps: Vec::new(),
             name: String::new(),

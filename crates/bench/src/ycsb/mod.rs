@@ -17,12 +17,14 @@
 //! ```text
 //!  choose   which record               client     draws transactions of n operations, and counts them
 //!                                        │  each goes to a session
-//!                                        └─ embedded   a store in this process
+//!                                        ├─ embedded   a store in this process
+//!                                        └─ remote     a server that speaks RESP
 //! ```
 
 mod choose;
 mod client;
 mod embedded;
+pub mod remote;
 
 use crate::Result;
 use crate::progress::Progress;
@@ -32,12 +34,12 @@ use crate::values::Values;
 pub use choose::Distribution;
 use choose::{Choice, fnv};
 use client::{Client, KINDS, Operation, Session};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Which operations, in which shares.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mix {
     /// Update heavy.
@@ -173,7 +175,7 @@ pub fn run(engine: &dyn Transactional, plan: &Plan) -> Result<Outcome> {
 /// Runs the mix, with a client for each session.
 fn run_on<S: Session>(plan: &Plan, sessions: Vec<S>) -> Result<Outcome> {
     let records = AtomicU64::new(plan.records);
-    let choice = Choice::new(plan.distribution, plan.records);
+    let choice = (Choice::new(plan.distribution, plan.records), Values::new(0.5, plan.value_bytes));
     let clients = sessions
         .into_iter()
         .enumerate()

@@ -17,6 +17,7 @@ use parking_lot::{MutexGuard, RwLockReadGuard};
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, GROUP_BYTES_MAX, SEQ_MAX};
 use ringfort_base::world::DiskFile;
 use ringfort_base::{Error, ErrorKind, FileNo, KeyspaceId, Level, Result, Seq};
+use ringfort_trust::defence::{self, Defence};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,6 +42,7 @@ impl Queue {
         }
         Stored::keep_all(batch.stored())?;
         self.next_seq = Seq(next);
+        let locks = locks.filter(|_| defence::on(Defence::LocksUntilVisible));
         Ok(Entry { first, batch, locks })
     }
 

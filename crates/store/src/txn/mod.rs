@@ -2,11 +2,15 @@
 //! to keep out of their way.
 
 mod batch_locks;
+pub mod covered;
 pub(crate) mod gate;
 pub mod locks;
 mod overlay;
 pub mod prepared;
+mod reads;
+pub mod scan;
 pub mod transaction;
+mod validate;
 
 pub use batch_locks::Hold;
 

@@ -25,7 +25,8 @@
 use super::gate::Live;
 use super::locks::{Key, LockError, Mode, Owner, with_keyspace};
 use super::overlay::split;
-use super::transaction::{Concurrency, Transaction, end_of, keys_of};
+use super::reads::{end_of, keys_of};
+use super::transaction::{Concurrency, Transaction};
 use crate::batch::WriteBatch;
 use crate::core::Inner;
 use crate::store::Ticket;
@@ -104,7 +105,7 @@ impl Transaction {
         let mut reads: Reads = locks.spans().map(|(from, to)| (from.clone(), to.cloned())).collect();
         let (keys, ranges) = overlay.written();
         for key in keys {
-            reads.remove(&(key.clone(), None));
+            reads.remove(&(Key::from(key), None));
         }
         for (from, to) in ranges {
             reads.remove(&(from.clone(), Some(to.clone())));

@@ -56,6 +56,7 @@ type Plan = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
 struct Supply {
     mutating: u64,
     dead: bool,
+    failed: bool,
     plan: Option<Plan>,
     journal: Option<Vec<Call>>,
 }
@@ -111,6 +112,11 @@ impl Power {
         self.0.lock().dead
     }
 
+    /// Whether any call met a fault.
+    pub fn has_failed(&self) -> bool {
+        self.0.lock().failed
+    }
+
     pub fn start_journal(&self) {
         self.0.lock().journal = Some(Vec::new());
     }
@@ -130,6 +136,7 @@ impl Power {
             Call { disk, op, path: path.to_owned(), offset, len, nth: supply.mutating, fault: None };
         call.fault = supply.plan.as_mut().and_then(|plan| plan(&call));
         let fault = call.fault;
+        supply.failed |= fault.is_some();
         if let Some(journal) = &mut supply.journal {
             journal.push(call);
         }

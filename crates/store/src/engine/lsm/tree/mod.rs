@@ -6,6 +6,7 @@
 //! A reader takes one `Arc<View>` and is undisturbed by everything that follows. Only the leader
 //! of the log inserts and freezes; flush and compaction replace the view under its lock.
 
+mod changed;
 mod get;
 mod handles;
 mod multi;

@@ -1,4 +1,5 @@
-//! A RESP client on a plain socket: commands are queued, sent together, and answered in order.
+//! A RESP client on a plain socket: commands are queued, sent together, and answered in order. It waits in the
+//! thread that asks, as a benchmark's client does.
 
 use ringfort_protocol::front::resp::client::append_command;
 use ringfort_protocol::front::resp::{Buffer, Decoder, Value};
@@ -12,7 +13,8 @@ const REPLY_BYTES_MAX: usize = 256 << 20;
 const READ_BYTES: usize = 64 << 10;
 
 /// A connection.
-pub(crate) struct Client {
+#[derive(Debug)]
+pub struct Client {
     stream: TcpStream,
     decoder: Decoder,
     buffer: Buffer,
@@ -21,7 +23,10 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects to `address`.
-    pub(crate) fn connect(address: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub fn connect(address: &str) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_TIME_MAX))?;
@@ -30,19 +35,25 @@ impl Client {
     }
 
     /// Queues a command.
-    pub(crate) fn queue(&mut self, command: &[&[u8]]) {
+    pub fn queue(&mut self, command: &[&[u8]]) {
         append_command(&mut self.queued, command);
     }
 
     /// Sends what is queued.
-    pub(crate) fn send(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn send(&mut self) -> Result<()> {
         self.stream.write_all(&self.queued)?;
         self.queued.clear();
         Ok(())
     }
 
-    /// The next reply.
-    pub(crate) fn reply(&mut self) -> Result<Value> {
+    /// The next reply, be it an error.
+    ///
+    /// # Errors
+    /// Those of the socket, and of bytes that are no reply.
+    pub fn reply(&mut self) -> Result<Value> {
         loop {
             let decoded = self.decoder.next(&mut self.buffer);
             if let Some(value) = decoded.map_err(|e| Error::new(ErrorKind::InvalidData, e))? {
@@ -56,15 +67,21 @@ impl Client {
         }
     }
 
-    /// One command and its reply.
-    pub(crate) fn call(&mut self, command: &[&[u8]]) -> Result<Value> {
+    /// One command and its reply, be it an error.
+    ///
+    /// # Errors
+    /// Those of the socket, and of bytes that are no reply.
+    pub fn call(&mut self, command: &[&[u8]]) -> Result<Value> {
         self.queue(command);
         self.send()?;
         self.reply()
     }
 
     /// One command that must be answered by `OK`.
-    pub(crate) fn ok(&mut self, command: &[&[u8]]) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of the socket, and any other reply.
+    pub fn ok(&mut self, command: &[&[u8]]) -> Result<()> {
         let reply = self.call(command)?;
         if reply.is_ok() { Ok(()) } else { Err(Error::other(format!("answered by {reply:?}"))) }
     }
