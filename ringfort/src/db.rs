@@ -290,18 +290,19 @@ impl Db {
         Transaction::begin(&self.shared, options)
     }
 
-    /// Runs `work` in a transaction and commits it at the store's write level; where others came between, again from
-    /// the start, with random pauses. An error of `work` rolls back, and is returned when what `work` read has that level.
+    /// Runs `work` in a transaction and commits it; where others came between, again from the start, with random
+    /// pauses that grow, and with the age of the first try, so that it gets through. A panic of `work` rolls back, and
+    /// so does an error, which is returned when what `work` read has the commit's level.
     ///
     /// # Errors
-    /// Those of `work`, and `Busy` if it met others again and again.
+    /// Those of `work` and of [`Transaction::commit`], of which `Conflict` and `Deadlock` begin it again; `Busy` if it
+    /// met others again and again.
     pub fn transact<T>(
         &self,
         options: TxnOptions,
         mut work: impl FnMut(&mut Transaction) -> Result<T>,
     ) -> Result<T> {
-        let level = self.shared.write_level();
-        let (done, _) = transaction::transact(&self.shared, options, level, |txn| work(txn).map(Some))?;
+        let (done, _) = transaction::transact(&self.shared, options, |txn| work(txn).map(Some))?;
         done.ok_or_else(|| Error::new(ErrorKind::Internal, "a transaction ended without a result"))
     }
 

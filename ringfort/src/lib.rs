@@ -77,7 +77,7 @@ pub use ringfort_store::merge::{self, CannotMerge, MergeOperator};
 pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, StoredValue, Value, WriteBatch};
 pub use ringfort_trust::keyfile::Mode;
 pub use stream::{ValueReader, ValueWriter};
-pub use transaction::{Concurrency, Transaction, TxnOptions};
+pub use transaction::{Concurrency, Transaction, TxnOptions, TxnScan};
 
 /// The examples of the README are compiled and run as well.
 #[cfg(doctest)]

@@ -26,6 +26,8 @@ use crate::workers::Signal;
 use crate::{Error, ErrorKind, Level, Result, Seq, WriteBatch};
 use parking_lot::Mutex;
 use ringfort_base::limits::GROUP_BYTES_MAX;
+use ringfort_base::world::Clock;
+use ringfort_host::door::OsClock;
 use ringfort_store::role::{Holder, Role};
 use ringfort_store::store::{Step, Ticket};
 use ringfort_store::txn::locks::Owner;
@@ -313,6 +315,28 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => std::thread::park(),
         }
+    }
+}
+
+/// As [`block_on`], but not for longer than `timeout`: then `given_up` is called while the future still waits, it is
+/// dropped, and there is no output. The clock is read only by who has to wait.
+pub(crate) fn block_on_for<F: Future>(
+    future: F,
+    timeout: Duration,
+    given_up: impl FnOnce(),
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut clock: Option<OsClock> = None;
+    loop {
+        if let Poll::Ready(output) = poll_with_unpark(future.as_mut()) {
+            return Some(output);
+        }
+        let left = timeout.saturating_sub(clock.get_or_insert_with(OsClock::new).monotonic());
+        if left.is_zero() {
+            given_up();
+            return None;
+        }
+        std::thread::park_timeout(left);
     }
 }
 

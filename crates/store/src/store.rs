@@ -13,6 +13,7 @@ use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::Hold;
 use crate::txn::locks::{LockTable, Owner};
+use crate::txn::prepared::{InDoubt, Prepared};
 use crate::txn::transaction::{Transaction, TxnOptions};
 use crate::value::Value;
 use ringfort_base::world::Disk;
@@ -53,6 +54,12 @@ impl Snapshot {
     #[must_use]
     pub fn position(&self) -> Seq {
         self.position
+    }
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        self.inner.pin_snapshot(self.position)
     }
 }
 
@@ -457,6 +464,20 @@ impl Store {
         Transaction::begin(&self.inner, options)
     }
 
+    /// The prepared transactions that are not decided, those of earlier lives too, by name.
+    #[must_use]
+    pub fn prepared(&self) -> Vec<InDoubt> {
+        self.inner.in_doubt()
+    }
+
+    /// A handle of a prepared transaction, to decide it.
+    ///
+    /// # Errors
+    /// `NotFound` if none of this name is in doubt.
+    pub fn resume(&self, name: &[u8]) -> Result<Prepared> {
+        self.inner.resume(name)
+    }
+
     /// What a write outside of transactions needs, so that no transaction is run over; it is then written by
     /// [`Hold::apply`] or [`Hold::submit`]. Ready at once while no transaction lives.
     ///
@@ -525,7 +546,8 @@ impl Store {
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let Reads { gets, iterators } = self.inner.tables.handles.reads();
-        Statistics { gets, iterators, ..self.inner.stats.read() }
+        let in_doubt = self.inner.prepared.lock().len() as u64;
+        Statistics { gets, iterators, in_doubt, ..self.inner.stats.read() }
     }
 
     /// Tables and bytes of each level of a keyspace.

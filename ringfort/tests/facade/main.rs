@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod dir;
+mod history;
 mod levels;
 mod life;
 mod map;

@@ -60,6 +60,13 @@ impl Inner {
             let tree = {
                 let mut trees = self.trees.write();
                 let id = trees.values().find(|tree| tree.name == name).map(|tree| tree.id);
+                // Under this lock: nothing is prepared in it from here on.
+                if id.is_some_and(|id| self.prepared.lock().touches(id)) {
+                    let message = format!(
+                        "a prepared transaction in doubt wrote to keyspace '{name}' or read in it: decide that first"
+                    );
+                    return Err(Error::new(ErrorKind::Busy, message));
+                }
                 let tree = id.and_then(|id| trees.remove(&id));
                 tree.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'")))?
             };

@@ -60,7 +60,11 @@ impl<'s> Hold<'s> {
     /// Those of [`crate::store::Store::apply`].
     pub fn submit(self, batch: WriteBatch) -> Result<Ticket> {
         match self.held {
-            Held::Pass(_pass) => self.inner.submit(batch, None),
+            Held::Pass(pass) => {
+                let ticket = self.inner.submit(batch, None)?;
+                pass.queued(ticket.position);
+                Ok(ticket)
+            }
             Held::Locks(locks) => self.inner.apply(batch, Some(locks)),
         }
     }
@@ -83,9 +87,9 @@ async fn lock_all(locks: &mut Owner, wanted: &[Span<'_>]) -> std::result::Result
 }
 
 /// A key, or a range of keys.
-type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
+pub(super) type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
 
-fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
+pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
     let mut wanted = Vec::with_capacity(batch.len());
     for span in batch.spans() {
         for op in span.iter() {
@@ -99,7 +103,7 @@ fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
                     wanted.push((span.keyspace, key, None));
                 }
                 Op::DeleteRange { from, to } => wanted.push((span.keyspace, from, Some(to))),
-                Op::Count { .. } => {}
+                Op::Count { .. } | Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {}
             }
         }
     }
@@ -111,15 +115,15 @@ impl Inner {
     pub(crate) async fn lock_always(&self) -> Result<()> {
         let live = self.gate.live();
         live.alone().await;
-        self.show_queued()?;
+        let newest = self.queue.lock().newest().position;
+        self.make_visible(newest)?;
         self.gate.shut(&live);
         Ok(())
     }
 
-    /// Writes what is queued, so that all that has a position now is visible.
-    pub(super) fn show_queued(&self) -> Result<()> {
-        let newest: Seq = self.queue.lock().newest().position;
-        while self.frontiers.get(Level::Buffered) < newest {
+    /// Writes what is queued up to a position.
+    pub(super) fn make_visible(&self, position: Seq) -> Result<()> {
+        while self.frontiers.get(Level::Buffered) < position {
             self.log_step()?;
         }
         Ok(())

@@ -12,6 +12,7 @@
 //! is inside for the moment in which it is queued or applied.
 
 use crate::sync::{AtomicBool, AtomicU64, Mutex};
+use ringfort_base::Seq;
 use ringfort_trust::defence::{self, Defence};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -24,12 +25,16 @@ const SLOTS: usize = 16;
 /// Alone on its lines of the cache.
 #[derive(Default)]
 #[repr(align(128))]
-struct Slot(AtomicU64);
+struct Slot {
+    inside: AtomicU64,
+    /// The newest position that a write from here took and left in the queue.
+    queued: AtomicU64,
+}
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Gate {
-    inside: [Slot; SLOTS],
+    slots: [Slot; SLOTS],
     live: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
     /// For good: no write was inside when that was said, and none comes in any more.
@@ -41,7 +46,7 @@ impl Gate {
     #[inline]
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
         let slot = slot();
-        self.inside[slot].0.fetch_add(1, Ordering::SeqCst);
+        self.slots[slot].inside.fetch_add(1, Ordering::SeqCst);
         if self.live.load(Ordering::SeqCst) == 0 || !defence::on(Defence::Gate) {
             return Some(Pass { gate: self, slot });
         }
@@ -50,7 +55,7 @@ impl Gate {
     }
 
     fn leave(&self, slot: usize) {
-        self.inside[slot].0.fetch_sub(1, Ordering::SeqCst);
+        self.slots[slot].inside.fetch_sub(1, Ordering::SeqCst);
         if self.live.load(Ordering::SeqCst) > 0 {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.into_iter().for_each(Waker::wake);
@@ -83,6 +88,13 @@ pub(crate) struct Pass<'g> {
     slot: usize,
 }
 
+impl Pass<'_> {
+    /// The write has this position and is only queued.
+    pub(crate) fn queued(&self, position: Seq) {
+        self.gate.slots[self.slot].queued.fetch_max(position.0, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         self.gate.leave(self.slot);
@@ -93,12 +105,13 @@ impl Drop for Pass<'_> {
 pub(crate) struct Live(Arc<Gate>);
 
 impl Live {
-    /// Ready when every write that was inside has left.
-    pub(crate) async fn alone(&self) {
+    /// Ready when every write that was inside has left. What they queued reaches up to the position that this
+    /// returns.
+    pub(crate) async fn alone(&self) -> Seq {
         let mut left = [false; SLOTS];
         let mut look = move |gate: &Gate| {
-            for (left, slot) in left.iter_mut().zip(&gate.inside) {
-                *left |= slot.0.load(Ordering::SeqCst) == 0;
+            for (left, slot) in left.iter_mut().zip(&gate.slots) {
+                *left |= slot.inside.load(Ordering::SeqCst) == 0;
             }
             left.iter().all(|left| *left)
         };
@@ -111,6 +124,8 @@ impl Live {
             if look(&self.0) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+        let queued = self.0.slots.iter().map(|slot| slot.queued.load(Ordering::Relaxed));
+        Seq(queued.max().unwrap_or(0))
     }
 }
 

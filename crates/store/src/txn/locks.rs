@@ -169,6 +169,20 @@ impl Owner {
         self.age
     }
 
+    /// For whoever polls its requests.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        Waiting { table: Arc::clone(&self.table), id: self.id }
+    }
+
+    /// What it has locked: keys, and ranges with their end.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (&Key, Option<&Key>)> {
+        self.held.iter().map(|(_, span)| match span {
+            Span::Key(key) => (key, None),
+            Span::Range(from, to) => (from, Some(to)),
+        })
+    }
+
     /// Locks a key.
     pub fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Acquire<'_> {
         let key = with_keyspace(keyspace, key);
@@ -218,6 +232,20 @@ impl Drop for Owner {
     }
 }
 
+/// Whom a transaction waits for, for whoever polls its request.
+pub struct Waiting {
+    table: Arc<LockTable>,
+    id: OwnerId,
+}
+
+impl Waiting {
+    /// How many others hold what it waits for now, or stand before it.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        self.table.waits.blockers(self.id)
+    }
+}
+
 /// A pending request; the lock belongs to the owner once it is ready.
 #[must_use = "a lock is not taken before its future is ready"]
 pub struct Acquire<'o> {
@@ -238,7 +266,7 @@ impl Acquire<'_> {
         let mut stripe = table.stripes[self.next].lock();
         let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
         if let Some(ticket) = self.waiting {
-            if !stripe.is_waiting(&asked, ticket) {
+            if !stripe.is_waiting(&asked, ticket) || stripe.claim(&asked, ticket, &table.waits) {
                 self.waiting = None;
                 return Poll::Ready(Ok(true));
             }

@@ -24,10 +24,23 @@ pub(super) struct Asked<'a> {
     pub(super) owner: OwnerId,
 }
 
+#[derive(Clone, Copy)]
 struct Waiter {
     ticket: Ticket,
     mode: Mode,
     owner: OwnerId,
+    /// How many came later and got the key before.
+    overtaken: u8,
+}
+
+/// So many may get a key before who waits for it.
+const OVERTAKEN_MAX: u8 = 16;
+
+impl Waiter {
+    /// An upgrade is not: others wait for what it holds.
+    fn may_be_overtaken(&self) -> bool {
+        self.ticket.last && self.overtaken < OVERTAKEN_MAX
+    }
 }
 
 /// The locks on a key.
@@ -135,12 +148,54 @@ impl Stripe {
 
     /// Grants the request if nothing stands against it.
     pub(super) fn try_grant(&mut self, asked: &Asked<'_>, ticket: Ticket, waits: &Waits) -> bool {
-        if !self.blockers(asked, ticket).is_empty() {
+        if !self.blockers(asked, ticket).is_empty() && !self.overtake(asked, waits) {
             return false;
         }
         self.grant(asked);
         self.got_before(asked, ticket, waits);
         true
+    }
+
+    /// Whether the key is free and those who wait for it, who are being woken, may be overtaken once more.
+    fn overtake(&mut self, asked: &Asked<'_>, waits: &Waits) -> bool {
+        let Span::Key(key) = asked.span else { return false };
+        let Some(point) = self.points.get_mut(key) else { return false };
+        let is_free = point.holder.is_none() && !self.ranges.iter().any(|range| range.contains(key));
+        if !is_free || !point.queue.iter().all(Waiter::may_be_overtaken) {
+            return false;
+        }
+        for waiter in point.queue.iter_mut().filter(|waiter| waiter.mode.conflicts(asked.mode)) {
+            waiter.overtaken += 1;
+            waits.also_blocked_by(waiter.owner, asked.owner);
+        }
+        true
+    }
+
+    /// Who waits takes what has been released meanwhile, if nobody overtook him.
+    pub(super) fn claim(&mut self, asked: &Asked<'_>, ticket: Ticket, waits: &Waits) -> bool {
+        if !self.blockers(asked, ticket).is_empty() {
+            return false;
+        }
+        self.end_wait(asked.span, ticket, asked.owner, asked.mode);
+        waits.unblock(asked.owner);
+        true
+    }
+
+    /// Makes a request that waits a lock.
+    fn end_wait(&mut self, span: &Span, ticket: Ticket, owner: OwnerId, mode: Mode) {
+        match span {
+            Span::Key(key) => {
+                if let Some(point) = self.points.get_mut(key) {
+                    point.queue.retain(|other| other.ticket != ticket);
+                    point.grant(owner, mode);
+                }
+            }
+            Span::Range(..) => {
+                for range in self.ranges.iter_mut().filter(|range| range.waiting == Some(ticket)) {
+                    range.waiting = None;
+                }
+            }
+        }
     }
 
     fn grant(&mut self, asked: &Asked<'_>) {
@@ -275,7 +330,7 @@ impl Stripe {
             Span::Key(key) => {
                 let point = self.points.entry(key.clone()).or_insert_with(Point::new);
                 let at = point.queue.partition_point(|waiter| waiter.ticket < ticket);
-                point.queue.insert(at, Waiter { ticket, mode: asked.mode, owner: asked.owner });
+                point.queue.insert(at, Waiter { ticket, mode: asked.mode, owner: asked.owner, overtaken: 0 });
             }
             Span::Range(from, to) => self.ranges.push(Range {
                 from: from.clone(),
@@ -373,19 +428,13 @@ impl Stripe {
             if !self.blockers(&asked, waiter.ticket).is_empty() {
                 continue;
             }
-            match &span {
-                Span::Key(key) => {
-                    if let Some(point) = self.points.get_mut(key) {
-                        point.queue.retain(|other| other.ticket != waiter.ticket);
-                        point.grant(waiter.owner, waiter.mode);
-                    }
-                }
-                Span::Range(..) => {
-                    for range in self.ranges.iter_mut().filter(|range| range.waiting == Some(waiter.ticket)) {
-                        range.waiting = None;
-                    }
-                }
+            // Waking takes long, and the key need not be locked by a sleeper all the while: he is called, and
+            // takes it when he comes, unless somebody was faster.
+            if waiter.may_be_overtaken() {
+                woken.extend(waits.waker(waiter.owner));
+                continue;
             }
+            self.end_wait(&span, waiter.ticket, waiter.owner, waiter.mode);
             woken.extend(waits.unblock(waiter.owner));
         }
         self.forget(span);
@@ -401,7 +450,7 @@ impl Stripe {
         };
         for (key, point) in points {
             for waiter in &point.queue {
-                found.push((Span::Key(key.clone()), Waiter { ..*waiter }));
+                found.push((Span::Key(key.clone()), *waiter));
                 if waiter.mode == Mode::Exclusive && !all {
                     break;
                 }
@@ -409,7 +458,8 @@ impl Stripe {
         }
         for range in self.ranges.iter().filter(|range| range.touches(span)) {
             if let Some(ticket) = range.waiting {
-                let waiter = Waiter { ticket, mode: range.mode, owner: range.owner };
+                let waiter =
+                    Waiter { ticket, mode: range.mode, owner: range.owner, overtaken: OVERTAKEN_MAX };
                 found.push((Span::Range(range.from.clone(), range.to.clone()), waiter));
             }
         }
