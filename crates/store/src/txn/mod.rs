@@ -2,6 +2,7 @@
 //! to keep out of their way.
 
 mod batch_locks;
+pub mod covered;
 pub(crate) mod gate;
 pub mod locks;
 mod overlay;

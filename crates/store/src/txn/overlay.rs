@@ -222,6 +222,11 @@ impl Overlay {
         self.note(Undo::Count(keyspace, delta));
     }
 
+    /// How the keyspace's maintained count changes.
+    pub(super) fn counted(&self, keyspace: KeyspaceId) -> i64 {
+        self.counts.get(&keyspace).copied().unwrap_or(0)
+    }
+
     /// Forgets the bytes that nothing names, once they are most of all. Not while there are savepoints, which
     /// name them: then a transaction's own limit is what bounds them.
     fn drop_dead(&mut self) {

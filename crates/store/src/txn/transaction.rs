@@ -17,7 +17,7 @@
 
 use super::batch_locks::spans;
 use super::gate::Live;
-use super::locks::{LockError, Mode, Owner, Waiting, with_keyspace};
+use super::locks::{Key, LockError, Mode, Owner, Refused, Waiting, with_keyspace};
 use super::overlay::{Overlay, Own};
 use super::reads::ReadSet;
 use crate::batch::{Op, WriteBatch, check_lengths};
@@ -29,6 +29,7 @@ use crate::value::Value;
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
 use ringfort_trust::defence::{self, Defence};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How a transaction keeps others away.
@@ -64,6 +65,8 @@ pub struct Transaction {
     pub(super) overlay: Overlay,
     /// What an optimistic transaction has read.
     pub(super) reads: ReadSet,
+    /// Names that an optimistic transaction locks, beside what it wrote, when it commits.
+    pub(super) covered: BTreeSet<Key>,
     /// The newest position that an answer depended on (R6).
     pub(super) depends: Seq,
     /// The name of the key that is worked with: its keyspace, and it.
@@ -101,6 +104,7 @@ impl Transaction {
             snapshot,
             overlay: Overlay::default(),
             reads: ReadSet::default(),
+            covered: BTreeSet::new(),
             depends: Seq::ZERO,
             name: Vec::new(),
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
@@ -154,6 +158,21 @@ impl Transaction {
     #[must_use]
     pub fn age(&self) -> u64 {
         self.owner.age()
+    }
+
+    /// What was refused last as a deadlock: for the next try of the same work.
+    pub fn refused(&mut self) -> Option<Refused> {
+        self.owner.refused()
+    }
+
+    /// Locks what was refused to an earlier try. Before anything else it waits for whoever has it, and for
+    /// nobody in a circle.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub async fn lock_refused(&mut self, refused: &Refused) -> Result<()> {
+        self.be_alone().await?;
+        self.owner.lock_refused(refused).await.map_err(refusal)
     }
 
     /// The newest position that an answer of this transaction depends on: what a reply waits for (R6).
@@ -365,6 +384,11 @@ impl Transaction {
                 }
             }
         }
+        self.write_locked(batch)
+    }
+
+    /// Does all that a batch does, or nothing of it, on what is locked.
+    pub(super) fn write_locked(&mut self, batch: &WriteBatch) -> Result<()> {
         self.overlay.set_savepoint();
         let written = self.write_own(batch);
         match written {
@@ -374,7 +398,7 @@ impl Transaction {
         written
     }
 
-    /// The operations of a batch, on what is locked.
+    /// The operations of a batch.
     fn write_own(&mut self, batch: &WriteBatch) -> Result<()> {
         let mut stored = batch.stored().iter();
         for span in batch.spans() {

@@ -19,6 +19,7 @@ impl Transaction {
         let (keys, ranges) = self.overlay.written();
         wanted.extend(keys.map(|name| (name.to_vec(), None, Mode::Exclusive)));
         wanted.extend(ranges.iter().map(|(from, to)| (from.to_vec(), Some(to.to_vec()), Mode::Exclusive)));
+        wanted.extend(self.covered.iter().map(|name| (name.to_vec(), None, Mode::Exclusive)));
         wanted.extend(self.reads.keys().into_iter().map(|name| (name.to_vec(), None, Mode::Shared)));
         let scans = self.reads.ranges().iter();
         wanted.extend(scans.map(|(from, to)| (from.to_vec(), Some(to.to_vec()), Mode::Shared)));

@@ -71,6 +71,11 @@ impl Waits {
         self.waiting.lock().remove(&owner).map(|wait| wait.waker)
     }
 
+    /// Whom to wake, who goes on waiting until he comes.
+    pub(super) fn waker(&self, owner: OwnerId) -> Option<Waker> {
+        self.waiting.lock().get(&owner).map(|wait| wait.waker.clone())
+    }
+
     pub(super) fn also_blocked_by(&self, owner: OwnerId, blocker: OwnerId) {
         if let Some(wait) = self.waiting.lock().get_mut(&owner) {
             wait.blockers.push(blocker);
