@@ -156,16 +156,7 @@ impl Transaction {
     /// As [`Transaction::commit`].
     pub fn commit_with(self, level: Level) -> Result<Commit> {
         let ready = block_on(self.inner.ready())?;
-        if ready.batch.is_empty() {
-            self.shared.pump.gate(ready.depends, level)?;
-            let ticket = ringfort_store::store::Ticket { position: ready.depends };
-            return Ok(Commit::new(self.shared, ticket, level));
-        }
-        // Others may go on when it is visible; the level is this caller's to wait for (R26).
-        let ticket = self.shared.pump.apply(ready.batch, ready.locks)?;
-        if level > Level::Buffered {
-            self.shared.pump.settle(ticket, level)?;
-        }
+        let ticket = self.shared.pump.commit(ready, level)?;
         Ok(Commit::new(self.shared, ticket, level))
     }
 
