@@ -362,19 +362,8 @@ impl Transaction {
     }
 
     fn try_commit(self, level: Level) -> Result<Commit> {
-        let ticket = {
-            let ready = wait(self.patience.as_ref(), self.inner.ready())?;
-            if ready.batch.is_empty() {
-                self.shared.pump.gate(ready.depends, level)?;
-                let ticket = ringfort_store::store::Ticket { position: ready.depends };
-                return Ok(Commit::new(self.shared, ticket, level));
-            }
-            // Others may go on when it is visible; the level is this caller's to wait for (R26).
-            self.shared.pump.apply(ready.batch, ready.locks)?
-        };
-        if level > Level::Buffered {
-            self.shared.pump.settle(ticket, level)?;
-        }
+        let ready = wait(self.patience.as_ref(), self.inner.ready())?;
+        let ticket = self.shared.pump.commit(ready, level)?;
         Ok(Commit::new(self.shared, ticket, level))
     }
 
