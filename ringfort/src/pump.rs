@@ -99,6 +99,14 @@ impl Pump {
         Ok(ticket)
     }
 
+    /// Writes what `work` writes by the store's own means.
+    pub(crate) fn led<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.hold_back()?;
+        let done = work()?;
+        self.wrote();
+        Ok(done)
+    }
+
     /// Queues a batch and sees to it that it gets `level`; returns at once, unless it has to wait for a
     /// transaction.
     pub(crate) fn submit(&self, batch: WriteBatch, level: Level) -> Result<Ticket> {

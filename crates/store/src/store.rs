@@ -2,6 +2,7 @@
 
 use crate::batch::WriteBatch;
 use crate::clock::Time;
+use crate::core::load::Sink;
 use crate::core::open::Recovery;
 use crate::core::stream::{ValueReader, ValueWriter};
 use crate::core::{Inner, open};
@@ -153,10 +154,13 @@ impl Store {
         self.inner.create_keyspace(name, options)
     }
 
-    /// Drops a keyspace with all that it holds. Logically deleted (R15): its key goes from the
+    /// Drops a keyspace with all that it holds, when no transaction is at work in it any more. Logically deleted (R15): its key goes from the
     /// MANIFEST when the log no longer needs it, but older copies of the MANIFEST held it.
-    pub fn drop_keyspace(&self, name: &str) -> Result<()> {
-        self.inner.drop_keyspace(name)
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy` while a prepared transaction that wrote to it or read in it is not decided.
+    pub async fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.inner.drop_keyspace(name).await
     }
 
     /// Names and ids.
@@ -273,20 +277,21 @@ impl Store {
 
     /// Makes entries, which ascend by key, tables at once: no log, no memtable, no compaction. They
     /// become visible together, newer than everything written before, and are anchored (`fresh`)
-    /// on return. Memtables that overlap are flushed first.
+    /// on return. Memtables that overlap are flushed first. It waits for transactions that hold locks in the range,
+    /// once the tables are written; dropped then, it leaves nothing behind.
     ///
     /// # Errors
     /// `Invalid` for keys out of order or above a limit, `Exhausted` for a full disk or if others go
     /// on writing into the same range: nothing was changed then. Else as [`Store::apply`].
-    pub fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub async fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         keyspace: KeyspaceId,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Ticket> {
         let mut entries = entries.into_iter();
-        self.inner.bulk_load(keyspace, &mut |add| {
-            entries.try_for_each(|(key, value)| add(key.as_ref(), value.as_ref()))
-        })
+        let mut entries =
+            |add: Sink<'_>| entries.try_for_each(|(key, value)| add(key.as_ref(), value.as_ref()));
+        self.inner.bulk_load(keyspace, &mut entries).await
     }
 
     /// To be asked around every write: the pause that the writes so far owe, once it is at least

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{MODES, Machine, commit, dump, get, poll, put, settle, small, wait};
+use common::{MODES, Machine, commit, dump, get, now, poll, put, settle, small, wait};
 use ringfort_base::{ErrorKind, KeyspaceId, Level, Result};
 use ringfort_fault::memory::CrashChoice;
 use ringfort_store::txn::locks::Mode as Lock;
@@ -15,14 +15,6 @@ use ringfort_trust::keyfile::Mode;
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-
-/// What waits for nobody.
-fn now<F: Future>(future: F) -> F::Output {
-    match poll(future) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits for a lock"),
-    }
-}
 
 fn waits<F: Future>(future: F) -> bool {
     poll(future).is_pending()
@@ -438,11 +430,11 @@ fn a_keyspace_that_it_needs_cannot_be_dropped() {
     let prepared = now(txn.prepare(b"t")).unwrap();
     wait(&store, prepared.ticket().position, Level::Durable).unwrap();
     for name in ["a", "b"] {
-        assert_eq!(store.drop_keyspace(name).unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(now(store.drop_keyspace(name)).unwrap_err().kind(), ErrorKind::Busy);
     }
     // Behind the decision it can, at once; the drop is anchored, the decision is not.
     prepared.commit().unwrap();
-    store.drop_keyspace("b").unwrap();
+    now(store.drop_keyspace("b")).unwrap();
     let crashed = machine.after_power_cut(CrashChoice::LoseAll);
     drop(store);
     let store = crashed.open().unwrap();
@@ -453,7 +445,7 @@ fn a_keyspace_that_it_needs_cannot_be_dropped() {
     assert_ne!(store.create_keyspace("b", small()).unwrap(), ids[1]);
     store.resume(b"t").unwrap().commit().unwrap();
     assert_eq!(get(&store, ids[0], b"k").unwrap().as_deref(), Some(&b"v"[..]));
-    store.drop_keyspace("a").unwrap();
+    now(store.drop_keyspace("a")).unwrap();
 }
 
 /// A waiter for its locks goes on when it is decided, and sees what it did.

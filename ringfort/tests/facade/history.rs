@@ -102,9 +102,11 @@ impl History {
                 match rng.below(4) {
                     0 => {
                         let to = key + 5;
-                        let found = txn.scan(self.lists, name, Some(&to.to_be_bytes()), false, usize::MAX)?;
-                        let named = |(key, value): &(Vec<u8>, Vec<u8>)| (decode(key)[0], decode(value));
-                        ops.push(Op::ScanLists { from: key, to, found: found.iter().map(named).collect() });
+                        let scan = txn.scan(self.lists, name..to.to_be_bytes());
+                        let named =
+                            scan.map(|entry| entry.map(|(key, value)| (decode(&key)[0], decode(&value))));
+                        let found = named.collect::<Result<_>>()?;
+                        ops.push(Op::ScanLists { from: key, to, found });
                     }
                     1 if may_write => {
                         let value = self.value();

@@ -7,6 +7,7 @@ mod history;
 mod levels;
 mod life;
 mod map;
+mod prepared;
 mod refuse;
 mod tail;
 mod transactions;

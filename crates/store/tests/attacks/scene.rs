@@ -160,7 +160,7 @@ impl<'m> Author<'m> {
         let entries = numbers.map(|n| (key(n), value(n, version)));
         self.view[4].extend(entries.clone());
         let before = self.machine.table_disk().files();
-        self.store.bulk_load(self.keyspaces[4], entries).unwrap();
+        crate::common::now(self.store.bulk_load(self.keyspaces[4], entries)).unwrap();
         new_tables(self.machine, &before)
     }
 
@@ -172,7 +172,8 @@ impl<'m> Author<'m> {
             written = new_tables(self.machine, &before);
             (key(n), value(n, 5))
         });
-        let error = self.store.bulk_load(self.keyspaces[4], refused).expect_err("keys must ascend");
+        let error = crate::common::now(self.store.bulk_load(self.keyspaces[4], refused))
+            .expect_err("keys must ascend");
         assert_eq!(error.kind(), ringfort_base::ErrorKind::Invalid);
         // The last one was not finished.
         written.retain(|_, bytes| !bytes.is_empty());
@@ -299,7 +300,8 @@ fn other_store(machine: &Machine, loads: &mut Loads) -> Moment {
         }
     }
     let before = disks.table_disk().files();
-    store.bulk_load(keyspaces[4], LOADED[0].clone().map(|n| (key(n), value(n, 66)))).unwrap();
+    crate::common::now(store.bulk_load(keyspaces[4], LOADED[0].clone().map(|n| (key(n), value(n, 66)))))
+        .unwrap();
     loads.other = new_tables(&disks, &before);
     Moment::of(&disks)
 }

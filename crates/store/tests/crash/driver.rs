@@ -255,7 +255,7 @@ impl Run {
             history.commits.push(puts.collect());
             history.commits.len()
         };
-        let ticket = self.store().bulk_load(self.ids[0], entries)?;
+        let ticket = crate::common::now(self.store().bulk_load(self.ids[0], entries))?;
         self.durable_at = ticket.position;
         let mut history = self.history.lock();
         (history.applied, history.durable) = (submitted, submitted);
