@@ -348,11 +348,12 @@ impl Transaction {
     /// As [`Transaction::commit`].
     pub fn commit_with(self, level: Level) -> Result<Commit> {
         let shared = Arc::clone(&self.shared);
-        self.try_commit(level).inspect_err(|error| {
-            if error.kind() == ErrorKind::Conflict {
-                // A store that has stopped says so to whoever asks it next: this is a conflict in any case.
-                let _ = shared.pump.gate(shared.pump.store.frontier(Level::Buffered), level);
+        self.try_commit(level).map_err(|error| match error.kind() {
+            ErrorKind::Conflict => {
+                let seen = shared.pump.store.frontier(Level::Buffered);
+                shared.pump.gate(seen, level).err().unwrap_or(error)
             }
+            _ => error,
         })
     }
 
