@@ -121,6 +121,11 @@ impl Book {
         old.map(|(name, open)| (name.clone(), open.id)).collect()
     }
 
+    /// The store has stopped, and decides nothing any more: who waits for one of them is to be told so.
+    pub(crate) fn release(&mut self) {
+        self.open.values_mut().for_each(|open| open.locks.release());
+    }
+
     /// Bytes of all records.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes

@@ -10,6 +10,7 @@ use ringfort_store::{Compression, KeyspaceOptions, Snapshot, Store};
 use ringfort_trust::keyfile::Mode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Poll;
 
 const KEYSPACES: usize = 3;
 
@@ -17,14 +18,28 @@ const KEYSPACES: usize = 3;
 enum Op {
     Commit(Vec<Change>, Level),
     Load(usize, BTreeMap<Vec<u8>, Vec<u8>>),
+    /// A transaction with these changes is prepared; nothing happens if one in doubt holds what it needs.
+    Prepare(Vec<Change>, Level),
+    /// One of those in doubt is decided.
+    Decide(usize, bool),
     TakeSnapshot,
     CheckSnapshots,
     DropSnapshot(usize),
-    Range { keyspace: usize, from: Vec<u8>, to: Option<Vec<u8>>, reverse: bool, at: Option<usize> },
+    Range {
+        keyspace: usize,
+        from: Vec<u8>,
+        to: Option<Vec<u8>>,
+        reverse: bool,
+        at: Option<usize>,
+    },
     Flush(Option<usize>),
     Settle,
     Background,
-    Compact { keyspace: usize, from: Option<Vec<u8>>, to: Option<Vec<u8>> },
+    Compact {
+        keyspace: usize,
+        from: Option<Vec<u8>>,
+        to: Option<Vec<u8>>,
+    },
     Reopen,
     Kill,
     PowerCut(u64),
@@ -62,6 +77,9 @@ fn op() -> impl Strategy<Value = Op> {
         30 => (proptest::collection::vec(change(), 1..5), level).prop_map(|(changes, level)| Op::Commit(changes, level)),
         2 => (0..KEYSPACES, proptest::collection::btree_map(key(), value(), 0..12))
             .prop_map(|(keyspace, entries)| Op::Load(keyspace, entries)),
+        3 => (proptest::collection::vec(change(), 0..5), prop_oneof![Just(Level::Buffered), Just(Level::Durable)])
+            .prop_map(|(changes, level)| Op::Prepare(in_memory(changes), level)),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(n, commits)| Op::Decide(n, commits)),
         4 => Just(Op::TakeSnapshot),
         3 => Just(Op::CheckSnapshots),
         3 => any::<usize>().prop_map(Op::DropSnapshot),
@@ -76,6 +94,15 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Kill),
         1 => any::<u64>().prop_map(Op::PowerCut),
     ]
+}
+
+/// No transaction writes a value by the piece.
+fn in_memory(changes: Vec<Change>) -> Vec<Change> {
+    let whole = |change| match change {
+        Change::PutStored(ks, key, value) => Change::Put(ks, key, value),
+        other => other,
+    };
+    changes.into_iter().map(whole).collect()
 }
 
 /// The second keyspace has an operator of a user's.
@@ -117,6 +144,8 @@ struct Mirror {
     ids: Vec<KeyspaceId>,
     history: History,
     snapshots: Vec<(Snapshot, State)>,
+    /// How many transactions were prepared.
+    prepared: usize,
 }
 
 impl Mirror {
@@ -130,7 +159,7 @@ impl Mirror {
             .map(|(i, name)| store.create_keyspace(name, options(i)).unwrap())
             .collect();
         let history = History { created: KEYSPACES, names, ..History::default() };
-        Self { machine, store, ids, history, snapshots: Vec::new() }
+        Self { machine, store, ids, history, snapshots: Vec::new(), prepared: 0 }
     }
 
     /// A new process on what `end` left.
@@ -162,12 +191,42 @@ impl Mirror {
                 let puts =
                     entries.iter().map(|(key, value)| Change::Put(*keyspace, key.clone(), value.clone()));
                 self.history.commits.push(puts.collect());
-                crate::common::now(self.store.bulk_load(self.ids[*keyspace], entries)).map_err(failed)?;
+                match common::poll(self.store.bulk_load(self.ids[*keyspace], entries)) {
+                    Poll::Ready(loaded) => drop(loaded.map_err(failed)?),
+                    // A transaction in doubt holds some of the range.
+                    Poll::Pending => {
+                        self.history.commits.pop();
+                        return Ok(());
+                    }
+                }
                 self.history.applied = self.history.commits.len();
                 if !entries.is_empty() {
                     self.history.durable = self.history.applied;
                 }
                 Ok(())
+            }
+            Op::Prepare(changes, level) => {
+                self.prepared += 1;
+                let name = format!("transaction {}", self.prepared).into_bytes();
+                self.history.prepared.insert(name.clone(), changes.clone());
+                let Some(prepared) =
+                    model::prepare(&self.store, &self.ids, &name, changes).map_err(failed)?
+                else {
+                    return Ok(());
+                };
+                let position = prepared.ticket().position;
+                self.acknowledge(Change::Prepare(name), position, *level)?;
+                model::check_locks(&self.store, &self.ids, changes)
+            }
+            Op::Decide(n, commits) => {
+                let in_doubt = self.store.prepared();
+                let Some(txn) = in_doubt.get(n % in_doubt.len().max(1)) else { return Ok(()) };
+                let changes = &self.history.prepared[&txn.name];
+                model::check_locks(&self.store, &self.ids, changes)?;
+                let done = if *commits { changes.clone() } else { Vec::new() };
+                let prepared = self.store.resume(&txn.name).map_err(failed)?;
+                let ticket = if *commits { prepared.commit() } else { prepared.abort() }.map_err(failed)?;
+                self.acknowledge(Change::Decide(txn.name.clone(), done), ticket.position, Level::Buffered)
             }
             Op::TakeSnapshot => {
                 self.snapshots.push((self.store.snapshot(), self.history.visible()));
@@ -214,6 +273,22 @@ impl Mirror {
                 self.reopen(self.machine.after_power_cut(CrashChoice::Seeded(*seed)), End::PowerCut)
             }
         }
+    }
+
+    /// The store did it, as of a position.
+    fn acknowledge(
+        &mut self,
+        change: Change,
+        position: ringfort_base::Seq,
+        level: Level,
+    ) -> Result<(), String> {
+        common::wait(&self.store, position, level).map_err(|e| e.to_string())?;
+        self.history.commits.push(vec![change]);
+        self.history.applied = self.history.commits.len();
+        if level > Level::Buffered {
+            self.history.durable = self.history.applied;
+        }
+        Ok(())
     }
 
     fn compare(
