@@ -16,6 +16,7 @@ use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
 use ringfort_checker::{Op, Outcome, Txn};
 use ringfort_fault::rng::SplitMix64;
 use ringfort_store::store::Ticket;
+use ringfort_store::txn::prepared::Prepared;
 use ringfort_store::txn::transaction::{Concurrency, Transaction, TxnOptions};
 use ringfort_store::{KeyspaceOptions, Store, WriteBatch};
 use std::future::poll_fn;
@@ -70,6 +71,18 @@ pub struct Event {
     pub position: Option<Seq>,
     /// What its acknowledgement promised.
     pub level: Level,
+    /// Of one that was prepared.
+    pub vote: Option<Vote>,
+}
+
+/// A transaction that was prepared: it is in doubt until its decision is durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Vote {
+    pub name: u64,
+    /// It was promised that it is there after any crash.
+    pub is_safe: bool,
+    /// Somebody began to decide.
+    pub is_decided: bool,
 }
 
 impl Event {
@@ -111,6 +124,9 @@ pub struct Counts {
     /// Plain writes that went past the lock table, and such that took locks.
     pub passed: AtomicU64,
     pub locked: AtomicU64,
+    /// Decisions about prepared transactions, and such that another life had left in doubt.
+    pub decided: AtomicU64,
+    pub resumed: AtomicU64,
 }
 
 /// What a client is at; if it is dropped, its process died.
@@ -122,13 +138,15 @@ struct Doing<'l, 'n> {
     /// Its commit may have been written.
     is_written: bool,
     level: Level,
+    vote: Option<Vote>,
 }
 
 impl Doing<'_, '_> {
     fn end(&mut self, outcome: Outcome, position: Option<Seq>) {
         let (session, start, end) = (self.session, self.start, self.life.numbers.now());
         let txn = Txn { session, start, end, outcome, ops: std::mem::take(&mut self.ops) };
-        self.life.events.lock().push(Event { txn, position, level: self.level });
+        let (level, vote) = (self.level, self.vote.take());
+        self.life.events.lock().push(Event { txn, position, level, vote });
     }
 
     /// What the client knows after `ended`: whatever it is, nothing or "unknown" (R11).
@@ -136,6 +154,8 @@ impl Doing<'_, '_> {
         match ended {
             Ok(position) => self.end(Outcome::Committed, Some(*position)),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => self.end(Outcome::Unknown, None),
+            // Only a decision ends what was prepared.
+            Err(_) if self.vote.is_some() => self.end(Outcome::Unknown, None),
             Err(_) => self.end(Outcome::Aborted, None),
         }
     }
@@ -143,7 +163,7 @@ impl Doing<'_, '_> {
 
 impl Drop for Doing<'_, '_> {
     fn drop(&mut self) {
-        if !self.ops.is_empty() {
+        if !self.ops.is_empty() || self.vote.is_some() {
             self.end(if self.is_written { Outcome::Unknown } else { Outcome::Aborted }, None);
         }
     }
@@ -209,7 +229,7 @@ impl<'n> Life<'n> {
 
     fn doing(&self, session: u32, level: Level) -> Doing<'_, 'n> {
         let (start, ops) = (self.numbers.now(), Vec::new());
-        Doing { life: self, session, start, ops, is_written: false, level }
+        Doing { life: self, session, start, ops, is_written: false, level, vote: None }
     }
 
     /// Waits for a level; whatever goes wrong, the outcome is unknown.
@@ -338,6 +358,13 @@ impl<'n> Life<'n> {
                 return doing.end(Outcome::Aborted, None);
             }
             let ended = match worked {
+                Ok(()) if concurrency != Concurrency::Snapshot && rng.below(12) == 0 => {
+                    match self.prepare_and_decide(txn, &mut doing, rng).await {
+                        Ok(None) => return doing.end(Outcome::Aborted, None),
+                        Ok(Some(position)) => Ok(position),
+                        Err(error) => Err(error),
+                    }
+                }
                 Ok(()) => self.commit(txn, &mut doing, rng).await,
                 Err(error) => Err(error),
             };
@@ -346,6 +373,79 @@ impl<'n> Life<'n> {
                 return;
             }
             self.counts.again.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Commits, or aborts (`None`), in two steps as a participant of a distributed transaction.
+    async fn prepare_and_decide(
+        &self,
+        txn: Transaction,
+        doing: &mut Doing<'_, '_>,
+        rng: &mut SplitMix64,
+    ) -> Result<Option<Seq>> {
+        let name = self.numbers.value();
+        doing.is_written = true;
+        let prepared = match txn.prepare(&name.to_be_bytes()).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let vote = Vote { name, is_safe: false, is_decided: false };
+                doing.vote = (error.kind() == ErrorKind::OutcomeUnknown).then_some(vote);
+                return Err(error);
+            }
+        };
+        let vote = doing.vote.insert(Vote { name, is_safe: false, is_decided: false });
+        let level = [Level::Buffered, Level::Durable][rng.below(2) as usize];
+        self.settle(prepared.ticket().position, level).await?;
+        vote.is_safe = level == Level::Durable;
+        turn().await;
+        self.decide(prepared, doing, rng).await
+    }
+
+    async fn decide(
+        &self,
+        prepared: Prepared,
+        doing: &mut Doing<'_, '_>,
+        rng: &mut SplitMix64,
+    ) -> Result<Option<Seq>> {
+        if let Some(vote) = &mut doing.vote {
+            vote.is_decided = true;
+        }
+        let commits = rng.below(3) > 0;
+        let ticket = if commits { prepared.commit()? } else { prepared.abort()? };
+        self.counts.decided.fetch_add(1, Ordering::Relaxed);
+        self.settle(ticket.position, doing.level).await?;
+        Ok(commits.then_some(ticket.position))
+    }
+
+    /// Decides what another life has left in doubt, while others may wait for it already.
+    pub async fn coordinator(&self, doubts: Vec<Event>, seed: u64) {
+        let mut rng = SplitMix64::new(seed);
+        // All are in its hands from the start: if it dies, they are left to the next one.
+        let mut doubts: Vec<Doing<'_, 'n>> = doubts
+            .into_iter()
+            .map(|event| Doing {
+                start: event.txn.start,
+                ops: event.txn.ops,
+                is_written: true,
+                vote: event.vote.map(|vote| Vote { is_safe: true, is_decided: false, ..vote }),
+                ..self.doing(event.txn.session, self.level(&mut rng))
+            })
+            .collect();
+        for doing in &mut doubts {
+            for _ in 0..rng.below(20) {
+                turn().await;
+            }
+            let Some(vote) = doing.vote else { continue };
+            let ended = match self.store.resume(&vote.name.to_be_bytes()) {
+                Ok(prepared) => self.decide(prepared, doing, &mut rng).await,
+                Err(error) => Err(error),
+            };
+            self.counts.resumed.fetch_add(1, Ordering::Relaxed);
+            match ended {
+                Ok(None) => doing.end(Outcome::Aborted, None),
+                Ok(Some(position)) => doing.end(Outcome::Committed, Some(position)),
+                Err(_) => doing.end(Outcome::Unknown, None),
+            }
         }
     }
 
