@@ -318,6 +318,10 @@ impl Campaign {
         }
         event.txn.outcome = Outcome::Unknown;
         event.position = None;
+        // Its client may have gone on after a decision that was lost: who decides now is somebody else.
+        if let Some(vote) = event.vote {
+            event.txn.session = 1 << 31 | vote.name as u32;
+        }
         self.doubts.push(event);
         Ok(())
     }
