@@ -348,11 +348,12 @@ impl Transaction {
     /// As [`Transaction::commit`].
     pub fn commit_with(self, level: Level) -> Result<Commit> {
         let shared = Arc::clone(&self.shared);
-        self.try_commit(level).inspect_err(|error| {
-            if error.kind() == ErrorKind::Conflict {
-                // A store that has stopped says so to whoever asks it next: this is a conflict in any case.
-                let _ = shared.pump.gate(shared.pump.store.frontier(Level::Buffered), level);
+        self.try_commit(level).map_err(|error| match error.kind() {
+            ErrorKind::Conflict => {
+                let seen = shared.pump.store.frontier(Level::Buffered);
+                shared.pump.gate(seen, level).err().unwrap_or(error)
             }
+            _ => error,
         })
     }
 
@@ -362,19 +363,8 @@ impl Transaction {
     }
 
     fn try_commit(self, level: Level) -> Result<Commit> {
-        let ticket = {
-            let ready = wait(self.patience.as_ref(), self.inner.ready())?;
-            if ready.batch.is_empty() {
-                self.shared.pump.gate(ready.depends, level)?;
-                let ticket = ringfort_store::store::Ticket { position: ready.depends };
-                return Ok(Commit::new(self.shared, ticket, level));
-            }
-            // Others may go on when it is visible; the level is this caller's to wait for (R26).
-            self.shared.pump.apply(ready.batch, ready.locks)?
-        };
-        if level > Level::Buffered {
-            self.shared.pump.settle(ticket, level)?;
-        }
+        let ready = wait(self.patience.as_ref(), self.inner.ready())?;
+        let ticket = self.shared.pump.commit(ready, level)?;
         Ok(Commit::new(self.shared, ticket, level))
     }
 

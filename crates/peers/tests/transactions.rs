@@ -1,5 +1,7 @@
 //! `transactions` and `treaty` end to end, as small as they go: processes, files, tables, figures, and an
 //! interruption. What numbers come out is no matter here.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

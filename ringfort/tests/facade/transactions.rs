@@ -281,6 +281,7 @@ fn a_transaction_spans_keyspaces() {
     assert_eq!(to.get("b").unwrap(), None);
 }
 
+/// It waits for who has locks in it; who has none there finds it gone.
 #[test]
 fn a_keyspace_that_is_dropped_takes_all_of_the_transaction_with_it() {
     let db = Db::open_temporary().unwrap();
@@ -288,17 +289,31 @@ fn a_keyspace_that_is_dropped_takes_all_of_the_transaction_with_it() {
         let gone = db.open_keyspace(&format!("gone {nth}")).unwrap();
         gone.put("k", "v").unwrap();
         let mut txn = db.begin(how);
-        assert!(txn.get(&gone, "k").unwrap().is_some());
-        txn.put(&gone, "k", "new").unwrap();
         txn.put(db.default_keyspace(), "other", "v").unwrap();
+        if how == TxnOptions::optimistic() {
+            assert!(txn.get(&gone, "k").unwrap().is_some());
+            txn.put(&gone, "k", "new").unwrap();
+        }
         db.drop_keyspace(gone.name()).unwrap();
         assert_eq!(txn.get(&gone, "l").unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(txn.multi_get(&gone, &["l"]).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(txn.scan(&gone, ..).next().unwrap().unwrap_err().kind(), ErrorKind::NotFound);
+        txn.put(&gone, "m", "new").unwrap();
         let refused = txn.commit().err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::NotFound, "{refused}");
         assert_eq!(db.get("other").unwrap(), None, "nothing of it was written");
     }
+    let gone = db.open_keyspace("held").unwrap();
+    let mut txn = db.begin(TxnOptions::pessimistic());
+    txn.put(&gone, "k", "v").unwrap();
+    std::thread::scope(|scope| {
+        let dropped = scope.spawn(|| db.drop_keyspace("held").unwrap());
+        ringfort_host::door::sleep(Duration::from_millis(20));
+        assert!(!dropped.is_finished());
+        txn.commit().unwrap();
+        dropped.join().unwrap();
+    });
+    assert_eq!(gone.get("k").unwrap_err().kind(), ErrorKind::NotFound);
     // The locks went with it.
     db.put("other", "free").unwrap();
 }

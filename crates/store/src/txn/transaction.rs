@@ -537,8 +537,7 @@ impl Transaction {
     pub async fn ready(mut self) -> Result<Ready> {
         // Who only reads a snapshot was serialized where that was taken.
         if self.concurrency == Concurrency::Optimistic && !self.overlay.is_empty() {
-            self.lock_all().await?;
-            self.validate()?;
+            self.check().await?;
         }
         Ok(Ready {
             batch: self.overlay.into_batch(),
