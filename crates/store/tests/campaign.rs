@@ -62,5 +62,6 @@ fn a_store_that_dies_again_and_again_is_strictly_serializable() {
     assert!(totals.again > 0 && totals.cuts > 0 && totals.kills > 0, "{totals:?}");
     assert!(totals.locked > 0 && totals.passed > 0, "plain writes came one way only: {totals:?}");
     assert!(totals.lost > 0 && totals.unknown > 0 && totals.unknown_seen > 0, "{totals:?}");
+    assert!(totals.prepared > 0 && totals.in_doubt > 0, "{totals:?}");
     assert!(totals.reads > totals.txns, "{totals:?}");
 }

@@ -116,6 +116,7 @@ impl Inner {
     pub(crate) fn stop(&self, error: Error) -> Error {
         self.frontiers.stop(error.clone());
         self.empty_queue();
+        self.release_prepared();
         self.wake_log();
         self.wake_maintenance();
         error

@@ -47,7 +47,8 @@ pub(crate) struct Open {
     /// The beginning of the oldest record that the log must keep.
     pinned: Seq,
     bytes: usize,
-    locks: Owner,
+    /// Until the store ends.
+    locks: Option<Owner>,
     live: Live,
 }
 
@@ -91,7 +92,17 @@ impl Book {
         let id = self.next_id;
         self.next_id += 1;
         self.bytes += bytes;
-        let open = Open { id, batch, reads, since_ms, position: last, pinned: first, bytes, locks, live };
+        let open = Open {
+            id,
+            batch,
+            reads,
+            since_ms,
+            position: last,
+            pinned: first,
+            bytes,
+            locks: Some(locks),
+            live,
+        };
         self.open.insert(name.into(), open);
         id
     }
@@ -198,11 +209,19 @@ impl Inner {
             let ticket = self.enqueue(&mut queue, batch, None)?;
             let open = book.decide(name, ticket.position).ok_or_else(not_in_doubt)?;
             if let Some(entry) = queue.pending.back_mut() {
-                entry.locks = Some(open.locks);
+                entry.locks = open.locks;
             }
             (ticket, open.live)
         };
         self.apply_queued(ticket, None)
+    }
+
+    /// Behind the end of the store: nobody decides any more, so whoever waits for a lock gets it, and finds the
+    /// store stopped (as [`super::commit`] says of those that travel).
+    pub(super) fn release_prepared(&self) {
+        let released: Vec<Option<Owner>> =
+            self.prepared.lock().open.values_mut().map(|open| open.locks.take()).collect();
+        drop(released);
     }
 
     /// A handle of a transaction in doubt.

@@ -18,6 +18,7 @@ use ringfort_fault::rng::SplitMix64;
 use ringfort_store::store::Ticket;
 use ringfort_store::txn::transaction::{Concurrency, Transaction, TxnOptions};
 use ringfort_store::{KeyspaceOptions, Store, WriteBatch};
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,8 @@ pub struct Numbers {
     /// The first doomed register that nobody was told to delete.
     dooms: AtomicU64,
     doomed: AtomicU64,
+    /// Names of prepared transactions whose decision was begun.
+    decisions: Mutex<HashSet<Vec<u8>>>,
 }
 
 impl Numbers {
@@ -111,6 +114,8 @@ pub struct Counts {
     /// Plain writes that went past the lock table, and such that took locks.
     pub passed: AtomicU64,
     pub locked: AtomicU64,
+    /// Transactions that were prepared.
+    pub prepared: AtomicU64,
 }
 
 /// What a client is at; if it is dropped, its process died.
@@ -338,6 +343,10 @@ impl<'n> Life<'n> {
                 return doing.end(Outcome::Aborted, None);
             }
             let ended = match worked {
+                // Every seventh in two phases, as a participant of something larger.
+                Ok(()) if concurrency != Concurrency::Snapshot && doing.start.is_multiple_of(7) => {
+                    self.prepare_and_decide(txn, &mut doing, rng).await
+                }
                 Ok(()) => self.commit(txn, &mut doing, rng).await,
                 Err(error) => Err(error),
             };
@@ -347,6 +356,48 @@ impl<'n> Life<'n> {
             }
             self.counts.again.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Prepares, and decides when the vote is durable; others get their turns between.
+    async fn prepare_and_decide(
+        &self,
+        txn: Transaction,
+        doing: &mut Doing<'_, '_>,
+        rng: &mut SplitMix64,
+    ) -> Result<Seq> {
+        let unknown = |e: Error| e.with_kind(ErrorKind::OutcomeUnknown);
+        let name = format!("vote {}", self.numbers.value()).into_bytes();
+        doing.is_written = true;
+        let vote = txn.prepare(&name).await?;
+        self.counts.prepared.fetch_add(1, Ordering::Relaxed);
+        self.settle(vote.ticket().position, Level::Durable).await?;
+        drop(vote);
+        for _ in 0..rng.below(5) {
+            turn().await;
+        }
+        // From here on it is in doubt, whatever goes wrong.
+        let vote = self.store.resume(&name).map_err(unknown)?;
+        self.numbers.decisions.lock().insert(name);
+        if rng.below(8) == 0 {
+            vote.abort().map_err(unknown)?;
+            return Err(Error::invalid("the coordinator decided against it"));
+        }
+        let ticket = vote.commit().map_err(unknown)?;
+        self.settle(ticket.position, doing.level).await?;
+        Ok(ticket.position)
+    }
+
+    /// Decides what the last life left in doubt, durably. What it had decided, and lost, its clients were told: that
+    /// must not happen any more. Anything else may.
+    pub fn decide_all(&self, rng: &mut SplitMix64) -> Result<u64> {
+        let in_doubt = self.store.prepared();
+        for txn in &in_doubt {
+            let vote = self.store.resume(&txn.name)?;
+            let commits = !self.numbers.decisions.lock().contains(&txn.name) && rng.below(2) == 0;
+            let ticket = if commits { vote.commit()? } else { vote.abort()? };
+            crate::common::wait(&self.store, ticket.position, Level::Durable)?;
+        }
+        Ok(in_doubt.len() as u64)
     }
 
     /// Commits in one step or in two, between which others get their turn.

@@ -56,6 +56,9 @@ pub struct Totals {
     /// Plain writes that took locks, and such that took none.
     pub locked: u64,
     pub passed: u64,
+    /// Transactions that were prepared, and those of them that a life found in doubt.
+    pub prepared: u64,
+    pub in_doubt: u64,
     /// Reads of others' writes that were explained.
     pub reads: u64,
 }
@@ -72,6 +75,8 @@ impl Totals {
         self.again += other.again;
         self.locked += other.locked;
         self.passed += other.passed;
+        self.prepared += other.prepared;
+        self.in_doubt += other.in_doubt;
         self.reads += other.reads;
     }
 }
@@ -164,6 +169,7 @@ impl Campaign {
             (&mut self.totals.again, &life.counts.again),
             (&mut self.totals.locked, &life.counts.locked),
             (&mut self.totals.passed, &life.counts.passed),
+            (&mut self.totals.prepared, &life.counts.prepared),
         ] {
             *to += from.load(Ordering::Relaxed);
         }
@@ -263,6 +269,8 @@ impl Campaign {
 
     /// Reads everything, and says of the last life what of it is left.
     fn take_stock(&mut self, life: &Life<'_>) -> Result<(), String> {
+        self.totals.in_doubt +=
+            life.decide_all(&mut self.rng).map_err(|e| format!("what is in doubt cannot be decided: {e}"))?;
         let there = life.look_at_everything(self.session(0));
         let there: HashSet<(u64, u64)> =
             there.iter().flat_map(|(key, values)| values.iter().map(move |value| (*key, *value))).collect();
