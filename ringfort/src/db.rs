@@ -3,7 +3,7 @@
 //! Everything that is shared by the handles to one store stands in one place: dropping the last
 //! handle stops the workers, anchors what was written and closes the store.
 
-use crate::pump::Pump;
+use crate::pump::{Pump, block_on};
 use crate::temporary::TempDir;
 use crate::transaction::{self, Transaction, TxnOptions};
 use crate::workers::Workers;
@@ -47,6 +47,11 @@ impl Shared {
 
     pub(crate) fn write_level(&self) -> Level {
         self.write_level
+    }
+
+    /// What a vote of a prepared transaction waits for: a crash must not take it back.
+    pub(crate) fn vote_level(&self) -> Level {
+        self.write_level.max(Level::Durable)
     }
 
     pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Snapshot> {
@@ -180,9 +185,10 @@ impl Db {
     }
 
     /// Drops a keyspace with all that it holds: logically deleted (R15), the bytes go when
-    /// compaction and the log no longer need them.
+    /// compaction and the log no longer need them. Waits for transactions that are at work in it; refused (`Busy`)
+    /// while a prepared one that wrote to it or read in it is in doubt.
     pub fn drop_keyspace(&self, name: &str) -> Result<()> {
-        self.shared.pump.store.drop_keyspace(name)
+        block_on(self.shared.pump.store.drop_keyspace(name))
     }
 
     /// The names of all keyspaces, sorted.
@@ -290,18 +296,19 @@ impl Db {
         Transaction::begin(&self.shared, options)
     }
 
-    /// Runs `work` in a transaction and commits it at the store's write level; where others came between, again from
-    /// the start, with random pauses. An error of `work` rolls back, and is returned when what `work` read has that level.
+    /// Runs `work` in a transaction and commits it; where others came between, again from the start, with random
+    /// pauses that grow, and with the age of the first try, so that it gets through. A panic of `work` rolls back, and
+    /// so does an error, which is returned when what `work` read has the commit's level.
     ///
     /// # Errors
-    /// Those of `work`, and `Busy` if it met others again and again.
+    /// Those of `work` and of [`Transaction::commit`], of which `Conflict` and `Deadlock` begin it again; `Busy` if it
+    /// met others again and again.
     pub fn transact<T>(
         &self,
         options: TxnOptions,
         mut work: impl FnMut(&mut Transaction) -> Result<T>,
     ) -> Result<T> {
-        let level = self.shared.write_level();
-        let (done, _) = transaction::transact(&self.shared, options, level, |txn| work(txn).map(Some))?;
+        let (done, _) = transaction::transact(&self.shared, options, |txn| work(txn).map(Some))?;
         done.ok_or_else(|| Error::new(ErrorKind::Internal, "a transaction ended without a result"))
     }
 

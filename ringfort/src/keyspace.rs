@@ -1,6 +1,7 @@
 //! [`Keyspace`]: one named map of a store, to read and to write.
 
 use crate::db::{Shared, Snapshot};
+use crate::pump::block_on;
 use crate::range::of_prefix;
 use crate::{Commit, KeyRange, KeyspaceId, Level, Result, Value, ValueReader, ValueWriter, WriteBatch};
 use ringfort_base::limits::STORED_VALUE_BYTES_MIN;
@@ -144,7 +145,8 @@ impl Keyspace {
 
     /// Loads many entries at once, in ascending order of their keys: they become tables without the
     /// log, the memtable and compactions. All of them show together, newer than everything written
-    /// before, and have level `fresh` on return. Concurrent writes into the range are newer; if they do
+    /// before, and have level `fresh` on return. Transactions that are at work in the range are waited for, and see
+    /// all of it or nothing. Concurrent writes into the range are newer; if they do
     /// not end, the load gives way with `Exhausted`. Keys out of order are refused, and nothing was
     /// changed then.
     ///
@@ -162,7 +164,7 @@ impl Keyspace {
         &self,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<()> {
-        self.shared.pump.store.bulk_load(self.id, entries).map(drop)
+        block_on(self.shared.pump.store.bulk_load(self.id, entries)).map(drop)
     }
 
     /// The entries of a range in ascending order, as of now.

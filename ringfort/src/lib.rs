@@ -44,6 +44,7 @@
 //! | [`stream`] | values by the piece: longer than anybody wants to hold |
 //! | [`commit`] | [`Commit`]: a written batch that can be awaited for a later level |
 //! | [`transaction`] | [`Transaction`]: reads and writes as one step |
+//! | [`prepared`] | [`Prepared`]: a transaction that waits for a decision from outside |
 //! | [`range`] | [`KeyRange`]: what scans take |
 //! | [`checkpoint`] | [`Checkpoint`]: a consistent copy, read-only |
 //! | [`destroy`] | giving a store up |
@@ -58,6 +59,7 @@ pub mod db;
 pub mod destroy;
 pub mod keyspace;
 pub mod options;
+pub mod prepared;
 mod pump;
 pub mod range;
 pub mod stream;
@@ -70,6 +72,7 @@ pub use commit::{Commit, CommitFuture};
 pub use db::{Db, Snapshot};
 pub use keyspace::{Keyspace, Scan};
 pub use options::{Opened, Options};
+pub use prepared::{InDoubt, Prepared};
 pub use range::KeyRange;
 pub use ringfort_base::error::{Error, ErrorKind, Evidence, EvidenceKind, Result};
 pub use ringfort_base::{Incarnation, KeyspaceId, Level, Seq, StoreId};
@@ -77,7 +80,7 @@ pub use ringfort_store::merge::{self, CannotMerge, MergeOperator};
 pub use ringfort_store::{Compression, KeyspaceOptions, Statistics, StoredValue, Value, WriteBatch};
 pub use ringfort_trust::keyfile::Mode;
 pub use stream::{ValueReader, ValueWriter};
-pub use transaction::{Concurrency, Transaction, TxnOptions};
+pub use transaction::{Concurrency, Transaction, TxnOptions, TxnScan};
 
 /// The examples of the README are compiled and run as well.
 #[cfg(doctest)]

@@ -90,6 +90,64 @@ await check(name('pipelines'), async () => {
   equal(mixed[2][1], 'x');
 });
 
+await check(name('transactions'), async () => {
+  equal(await redis.multi().set('m', '1').incr('m').get('m').exec(), [[null, 'OK'], [null, 2], [null, '2']]);
+  equal(await redis.multi().exec(), []);
+  equal(await redis.multi([['set', 'm', '3'], ['get', 'm']]).exec(), [[null, 'OK'], [null, '3']]);
+  const mixed = await redis.multi().set('m', 'x').incr('m').get('m').exec();
+  equal([mixed[0], mixed[2]], [[null, 'OK'], [null, 'x']]);
+  assert.match(mixed[1][0].message, /not an integer/);
+  // What cannot be queued: nothing is carried out, and the error names what was wrong.
+  await rejects(redis.multi().set('m', 'y').call('get').exec(), 'EXECABORT');
+  equal(await redis.get('m'), 'x');
+  // By hand, a command at a time.
+  equal(await redis.multi({ pipeline: false }), 'OK');
+  equal(await redis.set('m', '4'), 'QUEUED');
+  equal(await redis.get('m'), 'QUEUED');
+  equal(await redis.exec(), [[null, 'OK'], [null, '4']]);
+  equal(await redis.multi({ pipeline: false }), 'OK');
+  equal(await redis.set('m', '5'), 'QUEUED');
+  equal(await redis.discard(), 'OK');
+  equal(await redis.get('m'), '4');
+  await rejects(redis.exec(), 'EXEC without MULTI');
+});
+
+await check(name('watched keys'), async () => {
+  const other = new Redis(port);
+  await redis.set('w', '1');
+  equal(await redis.watch('w', 'none'), 'OK');
+  await other.set('w', '2');
+  equal(await redis.multi().set('w', '3').exec(), null);
+  equal(await redis.get('w'), '2');
+  equal(await redis.watch('w'), 'OK');
+  equal(await redis.multi().set('w', '3').exec(), [[null, 'OK']]);
+  equal(await redis.watch('w'), 'OK');
+  await other.del('w');
+  equal(await redis.unwatch(), 'OK');
+  equal(await redis.multi().set('w', '4').exec(), [[null, 'OK']]);
+  await other.quit();
+});
+
+await check(name('races for a watched key'), async () => {
+  await redis.set('race', '0');
+  const clients = Array.from({ length: 6 }, () => new Redis(port));
+  let again = 0;
+  const work = async (client) => {
+    for (let n = 0; n < 25; n += 1) {
+      for (;;) {
+        await client.watch('race');
+        const value = Number(await client.get('race'));
+        if (await client.multi().set('race', value + 1).exec()) break;
+        again += 1;
+      }
+    }
+  };
+  await Promise.all(clients.map(work));
+  equal(await redis.get('race'), '150');
+  console.log(`#   150 additions by 6 clients, ${again} begun again`);
+  await Promise.all(clients.map((client) => client.quit()));
+});
+
 await check(name('automatic pipelines'), async () => {
   const auto = new Redis({ port, enableAutoPipelining: true });
   const replies = await Promise.all(Array.from({ length: 1000 }, (_, n) => auto.hset('auto', `f${n}`, n)));

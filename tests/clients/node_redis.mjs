@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { between, check, equal, finish, load, rejects, server, sleep } from './lib/checks.mjs';
 
-const { createClient, RESP_TYPES } = load('redis');
+const { createClient, RESP_TYPES, WatchError } = load('redis');
 const { version } = load('redis/package.json');
 const port = server('start', 'node-redis');
 const guarded = server('start', 'node-redis-guarded', '--requirepass', 's3cret');
@@ -94,6 +94,61 @@ for (const RESP of [2, 3]) {
     equal(replies, Array(5000).fill('OK'));
     const piped = await client.multi().set('m', '1').incr('m').get('m').execAsPipeline();
     equal(piped, ['OK', 2, '2']);
+  });
+
+  await check(name('transactions'), async () => {
+    equal(await client.multi().set('t', '1').incr('t').get('t').hSet('th', 'f', 'v').hGetAll('th').exec(), ['OK', 2, '2', 1, { f: 'v' }]);
+    equal(await client.multi().exec(), []);
+    // What fails while it runs does not undo the rest.
+    await assert.rejects(client.multi().set('t', 'x').incr('t').set('u', 'y').exec(), (error) => {
+      equal([error.replies[0], error.replies[2]], ['OK', 'OK']);
+      assert.match(error.replies[1].message, /not an integer/);
+      return true;
+    });
+    equal(await client.mGet(['t', 'u']), ['x', 'y']);
+    await rejects(client.multi().set('t', 'z').addCommand(['GET']).exec(), 'wrong number of arguments');
+    equal(await client.get('t'), 'x');
+  });
+
+  await check(name('watched keys'), async () => {
+    await client.set('w', '1');
+    const other = await connected({ RESP });
+    equal(await client.watch(['w', 'none']), 'OK');
+    await other.set('w', '2');
+    await assert.rejects(client.multi().set('w', '3').exec(), WatchError);
+    equal(await client.get('w'), '2');
+    await client.watch('w');
+    equal(await client.multi().set('w', '3').exec(), ['OK']);
+    await client.watch('w');
+    await other.set('w', '4');
+    await client.unwatch();
+    equal(await client.multi().set('w', '5').exec(), ['OK']);
+    await other.close();
+  });
+
+  await check(name('races for a watched key'), async () => {
+    await client.set('race', '0');
+    const clients = await Promise.all(Array.from({ length: 6 }, () => connected({ RESP })));
+    let again = 0;
+    const work = async (one) => {
+      for (let n = 0; n < 25; n += 1) {
+        for (;;) {
+          await one.watch('race');
+          const value = Number(await one.get('race'));
+          try {
+            await one.multi().set('race', String(value + 1)).exec();
+            break;
+          } catch (error) {
+            assert.ok(error instanceof WatchError, error);
+            again += 1;
+          }
+        }
+      }
+    };
+    await Promise.all(clients.map(work));
+    equal(await client.get('race'), '150');
+    console.log(`#   150 additions by 6 clients, ${again} begun again`);
+    await Promise.all(clients.map((one) => one.close()));
   });
 
   await check(name('scans'), async () => {

@@ -184,11 +184,78 @@ def pipelines(r, t):
     replies = pipe.execute(raise_on_error=False)
     equal((replies[0], replies[2]), (True, t("text")))
     assert isinstance(replies[1], redis.ResponseError) and isinstance(replies[3], redis.ResponseError)
-    # Transactions come with a later version; that is said plainly. (Nothing between MULTI
-    # and EXEC is carried out: docs/compatibility.md.)
-    r.delete("tx")
-    raises(redis.ResponseError, "unknown command 'EXEC'", r.pipeline(transaction=True).set("tx", "1").execute)
-    equal(r.get("tx"), None)
+
+
+def transactions(r, t):
+    r.delete("tx", "tl", "th")
+    pipe = r.pipeline(transaction=True)
+    equal(pipe.set("tx", "1").incr("tx").get("tx").hset("th", "f", "v").hgetall("th").execute(), [True, 2, t("2"), 1, {t("f"): t("v")}])
+    equal(r.pipeline(transaction=True).execute(), [])
+    # What fails while it runs does not undo the rest; redis-py raises the first error, or gives all replies.
+    raises(redis.ResponseError, "WRONGTYPE", r.pipeline().set("tx", "3").hget("tx", "f").incr("tx").execute)
+    equal(r.get("tx"), t("4"))
+    replies = r.pipeline().incr("th").get("tx").execute(raise_on_error=False)
+    assert isinstance(replies[0], redis.ResponseError) and replies[1] == t("4"), replies
+    # What cannot be queued undoes all of it.
+    raises(redis.ResponseError, "wrong number of arguments", r.pipeline().set("tx", "5").execute_command("GET").execute)
+    equal(r.get("tx"), t("4"))
+    with r.pipeline() as pipe:
+        pipe.watch("tx", "tl")
+        equal(pipe.get("tx"), t("4"))
+        pipe.multi()
+        pipe.set("tx", "6")
+        equal(pipe.execute(), [True])
+    with r.pipeline() as pipe:
+        pipe.watch("tx")
+        r.set("tx", "7")
+        pipe.multi()
+        pipe.set("tx", "8")
+        raises(redis.WatchError, "Watched variable changed", pipe.execute)
+        equal(r.get("tx"), t("7"))
+        # The same object may try again.
+        pipe.watch("tx")
+        pipe.multi()
+        pipe.set("tx", "9")
+        equal(pipe.execute(), [True])
+    with r.pipeline() as pipe:
+        pipe.watch("tx")
+        r.set("tx", "10")
+        pipe.unwatch()
+        equal(pipe.set("tx", "11").execute(), [True])
+    with r.pipeline() as pipe:
+        pipe.watch("tx")
+        raises(redis.RedisError, "Cannot issue a WATCH after a MULTI", lambda: (pipe.multi(), pipe.watch("tl")))
+        pipe.set("tx", "12")
+        pipe.reset()
+    equal(r.get("tx"), t("11"))
+    equal(r.transaction(lambda pipe: (pipe.multi(), pipe.incr("tx")), "tx"), [12])
+
+
+def races(r, t):
+    """`transaction()` in many threads: the function is called again until nobody came between."""
+    r.mset({"race:a": 1000, "race:b": 1000, "race:n": 0})
+    errors = []
+
+    def move(pipe):
+        a, b = int(pipe.get("race:a")), int(pipe.get("race:b"))
+        pipe.multi()
+        pipe.mset({"race:a": a - 1, "race:b": b + 1}).incr("race:n")
+
+    def work():
+        try:
+            for _ in range(20):
+                r.transaction(move, "race:a", "race:b")
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    [thread.start() for thread in threads]
+    while any(thread.is_alive() for thread in threads):
+        a, b, n = r.pipeline().get("race:a").get("race:b").get("race:n").execute()
+        equal((int(a) + int(b), 1000 - int(a)), (2000, int(n)), "in the middle of a transaction:")
+    [thread.join() for thread in threads]
+    equal(errors, [])
+    equal(r.mget("race:a", "race:b", "race:n"), [t("880"), t("1120"), t("120")])
 
 
 def binary(r, t):
@@ -304,7 +371,7 @@ def killed_server():
     assert 4900 < r.ttl("kept:e") <= 5000
 
 
-FAMILIES = (strings, numbers, expiry, hashes, keys, pipelines, binary, administration, clients, pools)
+FAMILIES = (strings, numbers, expiry, hashes, keys, pipelines, transactions, races, binary, administration, clients, pools)
 
 
 def main():

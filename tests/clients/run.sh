@@ -12,6 +12,7 @@
 #   ioredis       a Node.js client
 #   node-redis    another Node.js client
 #   differential  random commands to Ringfort and to Redis, replies compared byte for byte
+#   transactions  MULTI, EXEC, WATCH compared with Redis; races; interactive transactions, clients that are killed
 #   robustness    rude and slow connections, many of them, long pipelines
 #
 # What is not installed is fetched into the temporary directory ($CLIENTS_CACHE keeps it between runs):
@@ -32,7 +33,7 @@ case "${1:-}" in
 debug | release) profile=$1 && shift ;;
 esac
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(redis-cli benchmark redis-py ioredis node-redis differential robustness)
+[ ${#suites[@]} -gt 0 ] || suites=(redis-cli benchmark redis-py ioredis node-redis differential transactions robustness)
 
 tmp=$(mktemp -d)
 export CLIENTS_TMP=$tmp CLIENTS_PROFILE=$profile
@@ -104,6 +105,7 @@ run_suite() {
     ioredis) npm_package ioredis "$IOREDIS" || return 77; node "$here/ioredis.mjs" ;;
     node-redis) npm_package redis "$NODE_REDIS" || return 77; node "$here/node_redis.mjs" ;;
     differential) debian redis-server redis-server || return 77; python3 "$here/differential.py" ;;
+    transactions) debian redis-server redis-server || return 77; python3 "$here/transactions.py" ;;
     robustness) python3 "$here/robustness.py" ;;
     *) echo "not ok no such suite: $1"; return 1 ;;
     esac

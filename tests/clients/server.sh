@@ -4,6 +4,8 @@
 #   server.sh start NAME [OPTION...]   prints the port; NAME keeps its data, its options and its port
 #   server.sh stop NAME [SIGNAL]       waits until it has ended (SIGTERM if not said)
 #   server.sh start-redis NAME         a Redis to compare with
+#
+# With CLIENTS_SUBJECT=redis `start` gives a Redis too: the suites themselves are tested.
 set -euo pipefail
 
 name=$2
@@ -24,7 +26,9 @@ await() {
     return 1
 }
 
-case $1 in
+action=$1
+[ "${CLIENTS_SUBJECT:-}" = redis ] && [ "$action" = start ] && action=start-redis
+case $action in
 start)
     shift 2
     if [ $# -gt 0 ] || [ ! -e "$dir/options" ]; then printf '%s\n' "$@" >"$dir/options"; fi

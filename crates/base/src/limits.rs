@@ -60,6 +60,12 @@ pub const KEYSPACES_MAX: usize = 4096;
 /// Longest name of a store or keyspace, bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Longest name of a prepared transaction, bytes: room for a coordinator's id and its number.
+pub const PREPARED_NAME_BYTES_MAX: usize = 128;
+
+/// Most prepared transactions that are not decided.
+pub const PREPARED_MAX: usize = 1 << 16;
+
 /// Largest key file, bytes.
 pub const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
 

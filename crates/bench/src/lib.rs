@@ -46,7 +46,7 @@ pub use engine::{Begun, Direction, Engine, Op, Unsupported, Visit};
 pub use measured::{Latency, Measured};
 pub use settings::{Compression, Settings};
 pub use tally::Kind;
-pub use workload::{Benchmark, Workload};
+pub use workload::{Benchmark, Workload, level_by_name};
 
 /// An error is a sentence: what the user of a bench program needs.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

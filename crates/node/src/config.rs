@@ -24,6 +24,12 @@ pub struct ServerConfig {
     pub write_timeout: Duration,
     /// One budget for the requests and replies of all connections, bytes.
     pub connection_memory_bytes: usize,
+    /// An interactive transaction whose client sends nothing for this long is rolled back; zero: never.
+    pub txn_idle_timeout: Duration,
+    /// How long a command of an interactive transaction waits for others' locks, at most.
+    pub txn_lock_timeout: Duration,
+    /// What a connection's transaction may hold: queued commands, writes, watched keys; bytes.
+    pub txn_memory_bytes: usize,
     /// Commands slower than this are noted, microseconds; negative: none.
     pub slowlog_log_slower_than_us: i64,
     /// How many are kept.
@@ -44,6 +50,9 @@ impl Default for ServerConfig {
             idle_timeout: Duration::ZERO,
             write_timeout: Duration::from_secs(60),
             connection_memory_bytes: 1 << 30,
+            txn_idle_timeout: Duration::from_secs(60),
+            txn_lock_timeout: Duration::from_secs(10),
+            txn_memory_bytes: 64 << 20,
             slowlog_log_slower_than_us: 10_000,
             slowlog_max_len: 128,
             shutdown_timeout: Duration::from_secs(5),

@@ -27,6 +27,7 @@ pub mod server;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
+mod txn;
 
 pub use clients::Peer;
 pub use commands::{HELD_BYTES_MAX, REPLY_BYTES_MAX};

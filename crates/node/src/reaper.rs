@@ -16,7 +16,7 @@
 
 use crate::door;
 use crate::jobs::{Signal, Woken};
-use crate::model::{Changes, Slot, expiry_key, expiry_until, meta_key, parse_expiry_key};
+use crate::model::{Changes, Finished, Slot, expiry_key, expiry_until, meta_key, parse_expiry_key};
 use crate::server::Server;
 use crate::server::locking::{self, Wanted};
 use ringfort_base::{KeyspaceId, Result};
@@ -130,7 +130,8 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     locking::in_order(&mut wanted);
     let locks = door::block_on(locking::take(store, &wanted))?;
     let now_ms = store.now_ms();
-    let mut changes = Changes::new(keyspace);
+    let changes = Changes::new(keyspace);
+    let mut changes = if server.watches().any() { changes.noting_keys() } else { changes };
     let mut removed = 0u64;
     // Where the next batch begins: behind this one, or at the first entry that must stay.
     let mut next = None;
@@ -157,10 +158,11 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
             behind
         })
     });
-    let (batch, _) = changes.finish();
+    let Finished { batch, touched, .. } = changes.finish();
     if batch.is_empty() {
         return Ok(0);
     }
+    touched.iter().for_each(|touched| server.watches().mark(touched));
     store.apply_locked(batch, locks)?;
     if let Some(next) = next {
         *place = next;
@@ -233,9 +235,9 @@ mod tests {
         for n in 0..count {
             changes.put_string(format!("{name}{n}").as_bytes(), None, expiry_ms, &[b"v"]);
         }
-        let (batch, earliest) = changes.finish();
-        server.store().apply(batch).expect("applies");
-        server.alarm().note(earliest.expect("an expiry"), server.reaper_signal());
+        let finished = changes.finish();
+        server.store().apply(finished.batch).expect("applies");
+        server.alarm().note(finished.earliest_expiry_ms.expect("an expiry"), server.reaper_signal());
     }
 
     #[test]

@@ -56,6 +56,11 @@ enum Command {
     Sweep(sweep::Args),
     /// Repeat the figures of TWINSTORE's evaluation on emulated trusted disks.
     Twinstore(twinstore::Args),
+    /// Compare transactions: one client, and eight that meet on the same records.
+    Transactions(transactions::Args),
+    /// One store of `transactions` or `treaty`, open in a process of its own.
+    #[command(hide = true)]
+    TransactionsWorker,
     /// Compare `ringfort serve` with Redis, driven by redis-benchmark.
     Server(server::Args),
     /// Draw the figures of a file of results again, without running anything.
@@ -78,6 +83,8 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Twinstore(args) => twinstore::run(&args),
+        Command::Transactions(args) => transactions::run(&args),
+        Command::TransactionsWorker => transactions::worker::serve(),
         Command::Server(args) => server::run(&args),
         Command::Plot(args) => figures::run(&args),
         Command::Tables(args) => tables::run(&args),

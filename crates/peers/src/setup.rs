@@ -69,7 +69,7 @@ impl Setup {
     /// build of this program and of the engine, same machine.
     pub fn hash(&self) -> Result<String> {
         let text = serde_json::to_string(&(self, (self.kind()?.about)(), build(), machine::describe()))?;
-        Ok(format!("{:016x}", fnv(text.as_bytes())))
+        Ok(number(&text))
     }
 
     /// The command line of a child: flags have the names of the fields.
@@ -104,6 +104,11 @@ pub fn build() -> &'static str {
         let program = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
         format!("{:016x}", fnv(&program))
     })
+}
+
+/// A short number for a text.
+pub fn number(text: &str) -> String {
+    format!("{:016x}", fnv(text.as_bytes()))
 }
 
 /// FNV-1a, 64 bits: short, and the same everywhere and always.

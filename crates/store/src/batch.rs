@@ -15,7 +15,10 @@
 use crate::engine::lsm::blob::stored::{Place, Stored};
 use crate::engine::lsm::blob::{LoneValue, StoredValue};
 use ringfort_base::codec::{DecodeError, Reader, Write};
-use ringfort_base::limits::{BATCH_VALUE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfort_base::limits::{
+    BATCH_BYTES_MAX, BATCH_VALUE_BYTES_MAX, KEY_BYTES_MAX, KEYSPACES_MAX, PREPARED_NAME_BYTES_MAX,
+    VALUE_BYTES_MAX,
+};
 use ringfort_base::{Error, KeyspaceId, Result};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -26,6 +29,13 @@ const RANGE_DELETE: u8 = 2;
 const MERGE: u8 = 3;
 const PUT_STORED: u8 = 5;
 const COUNT: u8 = 16;
+const PART: u8 = 32;
+const PREPARE: u8 = 33;
+const DECIDE: u8 = 34;
+
+/// What a prepared transaction does in one keyspace takes at most this, encoded, bytes: with it the offsets of
+/// a group that is replayed stay below 4 GiB.
+pub(crate) const PART_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
 /// Larger buffers are freed rather than kept for the next batch.
 const KEPT_BYTES_MAX: usize = 64 << 10;
@@ -51,6 +61,13 @@ pub(crate) enum Op<'a> {
     /// Adds to the keyspace's maintained count (what DBSIZE answers). Not an entry: it is kept in
     /// the log and, at a flush, in the MANIFEST.
     Count { delta: i64 },
+    /// What a prepared transaction is going to do in this keyspace, and what it has read there
+    /// ([`crate::txn::prepared`]). It changes nothing.
+    Part { ops: &'a [u8], reads: &'a [u8] },
+    /// A transaction of this name is prepared; the next `parts` numbers are its parts.
+    Prepare { name: &'a [u8], time_ms: u64, parts: u64 },
+    /// It is decided. If it commits, its operations stand in the same group.
+    Decide { name: &'a [u8], commit: bool },
 }
 
 impl<'a> Op<'a> {
@@ -72,6 +89,18 @@ impl<'a> Op<'a> {
                 out.put_u8(COUNT);
                 out.put_varint(((delta << 1) ^ (delta >> 63)) as u64);
             }
+            Self::Part { ops, reads } => encode_pair(out, PART, ops, reads),
+            Self::Prepare { name, time_ms, parts } => {
+                out.put_u8(PREPARE);
+                out.put_bytes(name);
+                out.put_varint(time_ms);
+                out.put_varint(parts);
+            }
+            Self::Decide { name, commit } => {
+                out.put_u8(DECIDE);
+                out.put_bytes(name);
+                out.put_u8(u8::from(commit));
+            }
         }
     }
 
@@ -91,6 +120,24 @@ impl<'a> Op<'a> {
             COUNT => {
                 let z = r.varint()?;
                 Self::Count { delta: (z >> 1) as i64 ^ -((z & 1) as i64) }
+            }
+            PART => Self::Part { ops: r.bytes(PART_BYTES_MAX)?, reads: r.bytes(PART_BYTES_MAX)? },
+            PREPARE => {
+                let name = r.bytes(PREPARED_NAME_BYTES_MAX)?;
+                let (time_ms, parts) = (r.varint()?, r.varint()?);
+                if name.is_empty() || parts > KEYSPACES_MAX as u64 {
+                    return Err(DecodeError::Limit);
+                }
+                Self::Prepare { name, time_ms, parts }
+            }
+            DECIDE => {
+                let name = r.bytes(PREPARED_NAME_BYTES_MAX)?;
+                let commit = match r.u8()? {
+                    0 => false,
+                    1 => true,
+                    other => return Err(DecodeError::Variant(other)),
+                };
+                Self::Decide { name, commit }
             }
             other => return Err(DecodeError::Variant(other)),
         })
@@ -224,6 +271,46 @@ impl WriteBatch {
     /// Takes a position and changes nothing.
     pub(crate) fn mark(&mut self, keyspace: KeyspaceId) {
         self.push(keyspace, Op::Count { delta: 0 });
+    }
+
+    /// What a prepared transaction is going to do in a keyspace, and what it has read there.
+    pub(crate) fn part(&mut self, keyspace: KeyspaceId, ops: &[u8], reads: &[u8]) {
+        self.push(keyspace, Op::Part { ops, reads });
+    }
+
+    /// A transaction is prepared; its parts follow.
+    pub(crate) fn prepare(&mut self, name: &[u8], time_ms: u64, parts: u64) {
+        self.push(KeyspaceId::SYSTEM, Op::Prepare { name, time_ms, parts });
+    }
+
+    /// A prepared transaction is decided; if it commits, this batch holds what it does.
+    pub(crate) fn decide(&mut self, name: &[u8], commit: bool) {
+        self.push(KeyspaceId::SYSTEM, Op::Decide { name, commit });
+    }
+
+    /// Appends operations as they stood in a [`WriteBatch::part`].
+    pub(crate) fn append_part(&mut self, keyspace: KeyspaceId, ops: &[u8]) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(ops);
+        while !reader.is_empty() {
+            let kind = reader.u8()?;
+            match Op::decode(kind, &mut reader)? {
+                Op::Put { key, value } => self.put(keyspace, key, value),
+                Op::Merge { key, operand } => self.merge(keyspace, key, operand),
+                Op::Delete { key } => self.delete(keyspace, key),
+                Op::DeleteRange { from, to } => self.delete_range(keyspace, from, to),
+                Op::Count { delta } => self.count(keyspace, delta),
+                Op::PutStored { .. } | Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {
+                    return Err(DecodeError::Variant(kind));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Its operations in one keyspace, encoded, in their order.
+    pub(crate) fn encoded_in(&self, keyspace: KeyspaceId) -> Vec<u8> {
+        let spans = self.spans().filter(|span| span.keyspace == keyspace);
+        spans.flat_map(|span| span.bytes).copied().collect()
     }
 
     /// Appends the operations of `other`.

@@ -59,6 +59,12 @@ counters! {
     value_collections,
     /// Bytes of values moved out of value files that were mostly garbage.
     value_bytes_moved,
+    /// Transactions prepared.
+    prepared,
+    /// Records of prepared transactions written again, because nothing else held the oldest segment.
+    prepared_carried,
+    /// Prepared transactions that are not decided now. (Taken from their book, not counted here.)
+    in_doubt,
     /// Files deleted.
     files_deleted,
     /// Point reads. (Counted with the handles of readers, not here.)

@@ -2,6 +2,7 @@
 
 use crate::batch::WriteBatch;
 use crate::clock::Time;
+use crate::core::load::Sink;
 use crate::core::open::Recovery;
 use crate::core::stream::{ValueReader, ValueWriter};
 use crate::core::{Inner, open};
@@ -13,6 +14,7 @@ use crate::options::{KeyspaceOptions, StoreOptions, World};
 use crate::stats::Statistics;
 use crate::txn::Hold;
 use crate::txn::locks::{LockTable, Owner};
+use crate::txn::prepared::{InDoubt, Prepared};
 use crate::txn::transaction::{Transaction, TxnOptions};
 use crate::value::Value;
 use ringfort_base::world::Disk;
@@ -53,6 +55,12 @@ impl Snapshot {
     #[must_use]
     pub fn position(&self) -> Seq {
         self.position
+    }
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        self.inner.pin_snapshot(self.position)
     }
 }
 
@@ -146,10 +154,13 @@ impl Store {
         self.inner.create_keyspace(name, options)
     }
 
-    /// Drops a keyspace with all that it holds. Logically deleted (R15): its key goes from the
+    /// Drops a keyspace with all that it holds, when no transaction is at work in it any more. Logically deleted (R15): its key goes from the
     /// MANIFEST when the log no longer needs it, but older copies of the MANIFEST held it.
-    pub fn drop_keyspace(&self, name: &str) -> Result<()> {
-        self.inner.drop_keyspace(name)
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy` while a prepared transaction that wrote to it or read in it is not decided.
+    pub async fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.inner.drop_keyspace(name).await
     }
 
     /// Names and ids.
@@ -266,20 +277,21 @@ impl Store {
 
     /// Makes entries, which ascend by key, tables at once: no log, no memtable, no compaction. They
     /// become visible together, newer than everything written before, and are anchored (`fresh`)
-    /// on return. Memtables that overlap are flushed first.
+    /// on return. Memtables that overlap are flushed first. It waits for transactions that hold locks in the range,
+    /// once the tables are written; dropped then, it leaves nothing behind.
     ///
     /// # Errors
     /// `Invalid` for keys out of order or above a limit, `Exhausted` for a full disk or if others go
     /// on writing into the same range: nothing was changed then. Else as [`Store::apply`].
-    pub fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub async fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         keyspace: KeyspaceId,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Ticket> {
         let mut entries = entries.into_iter();
-        self.inner.bulk_load(keyspace, &mut |add| {
-            entries.try_for_each(|(key, value)| add(key.as_ref(), value.as_ref()))
-        })
+        let mut entries =
+            |add: Sink<'_>| entries.try_for_each(|(key, value)| add(key.as_ref(), value.as_ref()));
+        self.inner.bulk_load(keyspace, &mut entries).await
     }
 
     /// To be asked around every write: the pause that the writes so far owe, once it is at least
@@ -457,6 +469,20 @@ impl Store {
         Transaction::begin(&self.inner, options)
     }
 
+    /// The prepared transactions that are not decided, those of earlier lives too, by name.
+    #[must_use]
+    pub fn prepared(&self) -> Vec<InDoubt> {
+        self.inner.in_doubt()
+    }
+
+    /// A handle of a prepared transaction, to decide it.
+    ///
+    /// # Errors
+    /// `NotFound` if none of this name is in doubt.
+    pub fn resume(&self, name: &[u8]) -> Result<Prepared> {
+        self.inner.resume(name)
+    }
+
     /// What a write outside of transactions needs, so that no transaction is run over; it is then written by
     /// [`Hold::apply`] or [`Hold::submit`]. Ready at once while no transaction lives.
     ///
@@ -525,7 +551,8 @@ impl Store {
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let Reads { gets, iterators } = self.inner.tables.handles.reads();
-        Statistics { gets, iterators, ..self.inner.stats.read() }
+        let in_doubt = self.inner.prepared.lock().len() as u64;
+        Statistics { gets, iterators, in_doubt, ..self.inner.stats.read() }
     }
 
     /// Tables and bytes of each level of a keyspace.

@@ -85,6 +85,12 @@ impl From<Vec<u8>> for Value {
     }
 }
 
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Place::Own(bytes.into()))
+    }
+}
+
 impl From<Value> for Vec<u8> {
     fn from(value: Value) -> Self {
         value.into_vec()

@@ -2,7 +2,7 @@
 //! the isolation checker, which knows nothing of how the store works.
 //!
 //! A campaign is a seed: half of them run in one thread, in an order that the seed chooses, and half in threads.
-//! `RINGFORT_LONG=1` runs 20,000 transactions of each; how many there are in all, and from which seed on:
+//! `RINGFORT_LONG=1` runs 10,000 transactions of each; how many there are in all, and from which seed on:
 //!
 //! ```sh
 //! RINGFORT_CAMPAIGN_TXNS=1000000 RINGFORT_CAMPAIGN_SEED=1 \
@@ -45,7 +45,7 @@ fn a_store_that_dies_again_and_again_is_strictly_serializable() {
     let all = setting("RINGFORT_CAMPAIGN_TXNS");
     let first = setting("RINGFORT_CAMPAIGN_SEED").unwrap_or(1);
     // A campaign's history is checked as a whole after each life.
-    let txns = if long || all.is_some() { 20_000 } else { 4_000 };
+    let txns = if long || all.is_some() { 10_000 } else { 3_000 };
     let all = all.unwrap_or(6 * txns);
     let mut totals = Totals::default();
     for seed in first.. {

@@ -355,7 +355,7 @@ fn a_keyspace_is_dropped_under_its_writers() {
                         store.maintenance_step().unwrap();
                         thread::yield_now();
                     }
-                    store.drop_keyspace("doomed").unwrap();
+                    crate::common::now(store.drop_keyspace("doomed")).unwrap();
                 });
             });
             store.flush(None).unwrap();

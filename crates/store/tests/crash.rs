@@ -194,6 +194,93 @@ fn every_cut_of_a_value_by_the_piece() {
     }
 }
 
+/// A transaction is there from the vote to the decision, whatever is cut between: its record, a flush, segments,
+/// the decision, and the next life; and again in the recovery from that.
+#[test]
+fn every_cut_around_a_prepared_transaction() {
+    let (prepare, commit, abort) = (Step::Prepare, Step::Commit, Step::Abort);
+    let (rotate, durable) = (Step::Rotate(Level::Durable), Level::Durable);
+    let workloads: [&[Step]; 16] = [
+        &[prepare(Level::Buffered)],
+        &[prepare(Level::Durable)],
+        &[prepare(Level::Fresh), commit(Level::Buffered)],
+        &[prepare(Level::Durable), commit(Level::Durable)],
+        &[prepare(Level::Durable), abort(Level::Durable)],
+        &[prepare(Level::Fresh), commit(Level::Fresh), Step::FlushA],
+        // What the vote is in must stay, what the decision is in as well.
+        &[prepare(durable), rotate, rotate, Step::Settle],
+        &[prepare(durable), rotate, commit(Level::Buffered), rotate, Step::Settle],
+        &[prepare(durable), rotate, commit(durable), Step::Settle, Step::Both, Step::FlushA],
+        &[prepare(durable), rotate, abort(Level::Buffered), Step::Settle],
+        // A flush that needs no sync, and an anchor over it, beside a decision that is not durable.
+        &[prepare(durable), rotate, abort(Level::Buffered), Step::Background],
+        &[prepare(durable), rotate, commit(Level::Buffered), Step::Background, Step::Create],
+        &[prepare(Level::Fresh), Step::Reopen, commit(durable)],
+        &[prepare(Level::Buffered), Step::Reopen, rotate, Step::Reopen, Step::Settle],
+        &[prepare(durable), commit(Level::Buffered), prepare(durable), Step::Reopen],
+        &[
+            Step::Both,
+            prepare(durable),
+            Step::Anchor,
+            Step::DeleteRange,
+            commit(Level::Buffered),
+            Step::Anchor,
+        ],
+    ];
+    for mode in MODES {
+        let (masks, depth) = if long() { (64, 1) } else { (16, 0) };
+        let mut explorer = Explorer::new(Effort { masks, seeds: 3, depth });
+        for steps in workloads {
+            explorer.explore(&pictures(mode, steps), &format!("{mode}, {steps:?}")).unwrap();
+        }
+        let states = explorer.states;
+        explorer.effort = Effort { masks: 4, seeds: 1, depth: 1 };
+        for steps in [workloads[3], workloads[7]] {
+            let cuts = pictures(mode, steps);
+            let every = if long() { 1 } else { 2 };
+            let some: Vec<_> = cuts.into_iter().step_by(every).collect();
+            explorer.explore(&some, &format!("{mode}, {steps:?}")).unwrap();
+        }
+        println!("{mode}: prepared transactions, {states} states, {} with recovery", explorer.states);
+    }
+}
+
+/// The log has reached its limit, and a record of a transaction in doubt goes to its head: cut while it is
+/// written, synced, and the segments before it are given up.
+#[test]
+fn every_cut_of_a_record_that_is_carried() {
+    let short = |mode| StoreOptions { max_total_wal_size: 12 << 10, ..driver::options(mode) };
+    for mode in MODES {
+        let mut run = Run::new(Machine::new(mode, 7));
+        run.options = short;
+        run.open().unwrap();
+        run.step(Step::Prepare(Level::Durable)).unwrap();
+        let album = Album::default();
+        let rotate = Step::Rotate(Level::Buffered);
+        for _ in 0..3 {
+            run.steps(&[rotate, rotate, rotate, Step::Prepare(Level::Buffered)]).unwrap();
+            album.watch(&run);
+            run.step(Step::Settle).unwrap();
+            album.take(&run, "anything more");
+            run.power.unplan();
+        }
+        album.watch(&run);
+        run.steps(&[Step::Commit(Level::Buffered), rotate, Step::Settle]).unwrap();
+        album.take(&run, "the end");
+        let carried = run.store().statistics().prepared_carried;
+        assert!(carried >= 2, "{mode}: {carried} records were carried");
+        let mut explorer = Explorer::new(Effort { masks: if long() { 64 } else { 8 }, seeds: 3, depth: 0 });
+        explorer.options = short;
+        let cuts = album.cuts();
+        explorer.explore(&cuts, &format!("{mode}, carried")).unwrap();
+        explorer.effort = Effort { masks: 4, seeds: 1, depth: 1 };
+        let every = if long() { 1 } else { cuts.len().div_ceil(4) };
+        let some: Vec<_> = cuts.into_iter().step_by(every).collect();
+        explorer.explore(&some, &format!("{mode}, carried")).unwrap();
+        println!("{mode}: carried, {} states ({} more were the same)", explorer.states, explorer.known);
+    }
+}
+
 /// A log that the memory budget does not hold: tables and value files are written while it is replayed.
 /// Dying there, and dying again in the replay after that, leaves the same content.
 #[test]

@@ -52,7 +52,9 @@ fn whatever_verified_log_records_say_the_store_opens_or_refuses() {
             if rng.chance(80) {
                 shape_ops(&mut payload, &mut rng);
             }
-            input.extend([rng.below(16) as u8 & !1, 1 + rng.below(20) as u8, payload.len() as u8]);
+            // Some in the store's own keyspace, where votes and decisions stand.
+            let system = u8::from(rng.chance(15));
+            input.extend([rng.below(16) as u8 & !1 | system, 1 + rng.below(20) as u8, payload.len() as u8]);
             input.extend(payload);
         }
         if seed % 10 == 0 {
@@ -69,7 +71,8 @@ fn shape_ops(payload: &mut Vec<u8>, rng: &mut SplitMix64) {
     payload.truncate(rng.below(6) as usize);
     let mut run = vec![1 + rng.below(3) as u8, rng.below(128) as u8, 12 + rng.below(4) as u8];
     for _ in 0..rng.below(4) {
-        let kind = [0, 1, 2, 3, 16, rng.below(256) as u8][rng.below(6) as usize];
+        let kinds = [0, 1, 2, 3, 16, 32 + rng.below(3) as u8, rng.below(256) as u8];
+        let kind = kinds[rng.below(7) as usize];
         run.extend([kind, 1, b'k']);
         if kind != 0 {
             run.extend([1, rng.below(256) as u8]);
@@ -77,6 +80,58 @@ fn shape_ops(payload: &mut Vec<u8>, rng: &mut SplitMix64) {
     }
     run.append(payload);
     *payload = run;
+}
+
+/// True records of prepared transactions open; what contradicts itself is refused, and never a panic.
+#[test]
+fn verified_records_of_prepared_transactions_that_lie_are_refused() {
+    const PREPARE: &[u8] = &[33, 1, b't', 9, 1];
+    const PART: &[u8] = &[32, 5, 1, 1, b'k', 1, b'v', 3, 0, 1, b'r'];
+    const COMMIT: &[u8] = &[34, 1, b't', 1];
+    let vote = |prepare: &[u8], part: &[u8]| logs::group(2, &[(true, 1, prepare), (false, 2, part)]);
+    let true_vote = vote(PREPARE, PART);
+    let later = |first: u8, prepare: &[u8]| {
+        logs::group(first + 1, &[(true, first, prepare), (false, first + 1, PART)])
+    };
+    let alone = |ops: &[u8]| logs::group(1, &[(true, 1, ops)]);
+    let opens: [(&str, Vec<u8>); 7] = [
+        ("a vote", true_vote.clone()),
+        ("a vote and its copy", [true_vote.clone(), later(3, PREPARE)].concat()),
+        ("an abort", [true_vote.clone(), logs::group(3, &[(true, 3, &[34, 1, b't', 0])])].concat()),
+        (
+            "a commit",
+            [true_vote.clone(), logs::group(4, &[(false, 3, &[1, 1, b'k', 1, b'v']), (true, 4, COMMIT)])]
+                .concat(),
+        ),
+        ("a decision whose vote is gone", alone(COMMIT)),
+        ("a vote of who wrote nothing", alone(&[33, 1, b't', 9, 0])),
+        ("ranges that were read", vote(PREPARE, &[32, 0, 11, 1, 1, b'a', 1, b'c', 2, 1, b'x', 0, 1, b'b'])),
+    ];
+    for (what, input) in opens {
+        assert!(logs::wal_segment(&input), "{what}");
+    }
+    let refused: [(&str, Vec<u8>); 17] = [
+        ("a vote without its part", alone(PREPARE)),
+        ("a part without a vote", logs::group(1, &[(false, 1, PART)])),
+        ("a part too many", vote(&[33, 1, b't', 9, 0], PART)),
+        ("a part elsewhere", logs::group(3, &[(true, 1, PREPARE), (false, 3, PART)])),
+        ("a part of the store's own keyspace", logs::group(2, &[(true, 1, &[PREPARE, PART].concat())])),
+        ("a vote in another keyspace", logs::group(2, &[(false, 1, &[PREPARE, PART].concat())])),
+        ("a decision in another keyspace", logs::group(1, &[(false, 1, COMMIT)])),
+        ("a name of no length", alone(&[33, 0, 9, 0])),
+        ("parts beyond all keyspaces", alone(&[33, 1, b't', 9, 0x81, 0x20])),
+        ("a decision of a third kind", alone(&[34, 1, b't', 2])),
+        ("a decision that is cut", alone(&[34, 1, b't'])),
+        ("a part within a part", vote(PREPARE, &[32, 3, 32, 0, 0, 0])),
+        ("a vote within a part", vote(PREPARE, &[32, 5, 33, 1, b'u', 9, 0, 0])),
+        ("an operation that is cut", vote(PREPARE, &[32, 3, 1, 1, b'k', 0])),
+        ("a read of an unknown kind", vote(PREPARE, &[32, 0, 3, 3, 1, b'r'])),
+        ("a range that is cut", vote(PREPARE, &[32, 0, 3, 1, 1, b'r'])),
+        ("two that hold one key", [true_vote, later(3, &[33, 1, b'u', 9, 1])].concat()),
+    ];
+    for (what, input) in refused {
+        assert!(!logs::wal_segment(&input), "{what}");
+    }
 }
 
 #[test]

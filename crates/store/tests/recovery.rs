@@ -126,7 +126,7 @@ fn r15_a_dropped_keyspace_is_replayed_over_and_its_key_forgotten() {
     let kept = store.create_keyspace("kept", small()).unwrap();
     put(&store, gone, b"k", b"v", Level::Buffered).unwrap();
     put(&store, kept, b"k", b"v", Level::Fresh).unwrap();
-    store.drop_keyspace("gone").unwrap();
+    crate::common::now(store.drop_keyspace("gone")).unwrap();
     drop(store);
     let machine = machine.after_kill();
     let store = machine.open().unwrap();

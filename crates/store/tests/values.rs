@@ -329,7 +329,7 @@ fn a_dropped_keyspace_frees_its_values() {
         let files = |ks| store.value_files(ks).unwrap().0;
         assert_eq!(value_paths(&machine).len(), files(ids[0]) + files(ids[1]));
         let kept = files(ids[1]);
-        store.drop_keyspace("a").unwrap();
+        crate::common::now(store.drop_keyspace("a")).unwrap();
         settle(&store).unwrap();
         assert_eq!(value_paths(&machine).len(), kept);
         assert_eq!(dump(&store, ids[1]).unwrap().len(), 100);

@@ -24,9 +24,10 @@ struct Txn<'t> {
 impl Transactional for TransactionalDb {
     fn transact(&self, _read_only: bool, work: &mut Work<'_>) -> Result<u64> {
         let keyspace = self.db.default_keyspace().id();
-        let options = TxnOptions { concurrency: self.concurrency, age: None };
+        let options =
+            TxnOptions { concurrency: self.concurrency, level: Some(self.level), lock_timeout: None };
         let mut failed = None;
-        let ran = transaction::transact(self.db.shared(), options, self.level, |txn| {
+        let ran = transaction::transact(self.db.shared(), options, |txn| {
             match work(&mut Txn { inner: txn, keyspace }) {
                 Ok(End::Commit) => Ok(Some(())),
                 Ok(End::Rollback) => Ok(None),
@@ -96,7 +97,14 @@ impl ringfort_bench::transactional::Transaction for Txn<'_> {
         limit: usize,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
-        let found = self.inner.scan(self.keyspace, from, Some(to), reverse, limit).map_err(retry)?;
-        found.iter().try_for_each(|(key, value)| visit(key, value))
+        let mut scan = match reverse {
+            false => self.inner.scan(self.keyspace, from..to),
+            true => self.inner.scan_rev(self.keyspace, from..to),
+        }
+        .limit(limit);
+        while let Some((key, value)) = scan.next_entry().map_err(retry)? {
+            visit(key, value)?;
+        }
+        Ok(())
     }
 }

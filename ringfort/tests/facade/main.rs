@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod dir;
+mod history;
 mod levels;
 mod life;
 mod map;
+mod prepared;
 mod refuse;
 mod tail;
 mod transactions;

@@ -5,7 +5,7 @@ use ringfort::{Concurrency, Db, Error, ErrorKind, Level, Options, TxnOptions, Wr
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn options(concurrency: Concurrency) -> TxnOptions {
-    TxnOptions { concurrency, age: None }
+    TxnOptions { concurrency, ..TxnOptions::default() }
 }
 
 fn number(value: Option<ringfort::Value>) -> u64 {
@@ -83,10 +83,10 @@ fn a_transaction_sees_its_writes_and_nobody_sees_one_that_was_dropped() {
         txn.set_savepoint();
         txn.delete_range(ks, "a", "z").unwrap();
         txn.put(ks, "d", "again").unwrap();
-        assert_eq!(txn.scan(ks, "", None, false, 9).unwrap(), [(b"d".to_vec(), b"again".to_vec())]);
+        let found: Vec<_> = txn.scan(ks, ..).map(Result::unwrap).collect();
+        assert_eq!(found, [(b"d".to_vec(), b"again".to_vec())]);
         txn.rollback_to_savepoint().unwrap();
-        let keys: Vec<Vec<u8>> =
-            txn.scan(ks, "", None, true, 3).unwrap().into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<Vec<u8>> = txn.scan_rev(ks, ..).limit(3).map(|entry| entry.unwrap().0).collect();
         assert_eq!(keys, [b"d".to_vec(), b"bb".to_vec(), b"b".to_vec()]);
         assert_eq!(txn.get(ks, "c").unwrap(), None);
         assert_eq!(txn.rollback_to_savepoint().unwrap_err().kind(), ErrorKind::NotFound);

@@ -47,7 +47,7 @@ const HOUSE: &[Row] = &[
     row(
         "ringfort",
         &["base", "host", "trust", "fault", "store", "protocol", "node", "client", "sim", "bench"],
-        &[],
+        &["checker"],
     ),
     row(
         "peers",

@@ -23,7 +23,7 @@ mod settings;
 mod thread;
 mod write;
 
-pub use settings::{Range, Workload};
+pub use settings::{Range, Workload, level_by_name};
 pub(crate) use thread::Thread;
 
 use crate::Result;

@@ -191,14 +191,17 @@ fn as_many() -> i64 {
 }
 
 /// A level by the name that users type.
-mod level_by_name {
+/// A level in a file, by its name.
+pub mod level_by_name {
     use super::{Deserialize, Level};
     use serde::{Deserializer, Serializer, de::Error};
 
+    /// Writes the name.
     pub fn serialize<S: Serializer>(level: &Level, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(level.name())
     }
 
+    /// Reads the name.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }

@@ -6,7 +6,7 @@ use crate::rng::Mt64;
 const THETA: f64 = 0.99;
 
 /// How records are chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Distribution {
     /// Each as likely as any other.

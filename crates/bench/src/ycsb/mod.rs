@@ -34,12 +34,12 @@ use crate::values::Values;
 pub use choose::Distribution;
 use choose::{Choice, fnv};
 use client::{Client, KINDS, Operation, Session};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Which operations, in which shares.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mix {
     /// Update heavy.

@@ -121,7 +121,7 @@ pub(super) fn quit(ctx: &mut Ctx<'_>) -> Done {
 
 /// `RESET`.
 pub(super) fn reset(ctx: &mut Ctx<'_>) -> Done {
-    ctx.session.reset(ctx.server.config());
+    ctx.session.reset(ctx.server);
     let client = ctx.client;
     *client.names.lock() = Names::default();
     client.db.store(0, Ordering::Relaxed);
@@ -161,7 +161,8 @@ pub(super) async fn waitaof(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let store = ctx.server.store();
     let last = ctx.session.last_write;
     let mut durable = store.frontier(Level::Durable) >= last;
-    if wait_here && !durable {
+    // EXEC does not wait in its middle, as in Redis.
+    if wait_here && !durable && ctx.session.open.is_none() {
         let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
         let wait = store.wait(last, Level::Durable);
         match door::within(timeout, wait).await {

@@ -1,6 +1,7 @@
 //! Commands on hashes: a record and one entry per field.
 
 use super::ctx::{Ctx, Done, Found, Span, View, check_field, check_field_value, live_of_kind};
+use super::writing::Held;
 use super::{arg, distinct, last_of_each};
 use crate::model::{Changes, HashMeta, Kind, Record, Slot, field_key};
 use ringfort_protocol::front::resp::Request;
@@ -9,7 +10,6 @@ use ringfort_protocol::front::resp::number::{
     add_floats, add_integers, float, integer, parse_i64, write_i64,
 };
 use ringfort_store::Value;
-use ringfort_store::txn::locks::Owner;
 use std::ops::ControlFlow;
 
 /// A hash that is being changed under its lock.
@@ -27,7 +27,7 @@ impl<'k> Edit<'k> {
         let slot = ctx.load_locked(key).await?;
         let (meta, expiry_ms) = match live_of_kind(&slot, Kind::Hash)? {
             Some(record) => (record.hash(), record.expiry_ms()),
-            None => (HashMeta { generation: ctx.new_generation(), count: 0 }, 0),
+            None => (HashMeta { generation: ctx.new_generation(ctx.keyspace(), key), count: 0 }, 0),
         };
         let changes = ctx.changes();
         Ok(Self { key, slot, expiry_ms, meta, changes })
@@ -56,7 +56,7 @@ impl<'k> Edit<'k> {
 
     /// Writes what changed: the record only if it says something else now. A hash without
     /// fields does not exist.
-    fn commit(mut self, ctx: &mut Ctx<'_>, lock: Owner) -> Done {
+    fn commit(mut self, ctx: &mut Ctx<'_>, lock: Held) -> Done {
         if self.changes.is_empty() {
             return Ok(());
         }

@@ -56,7 +56,7 @@ pub(super) async fn ttl(ctx: &mut Ctx<'_>, req: &Request, unit: TimeUnit) -> Don
     let left = match ctx.load(arg(req, 1), None).await?.map(|r| r.expiry_ms()) {
         None => -2,
         Some(0) => -1,
-        Some(expiry_ms) => match (expiry_ms.saturating_sub(ctx.now_ms()), unit) {
+        Some(expiry_ms) => match (expiry_ms.saturating_sub(ctx.server.store().now_ms()), unit) {
             (ms, TimeUnit::Milliseconds) => as_i64(ms),
             (ms, TimeUnit::Seconds) => as_i64((ms + 500) / 1000),
         },
@@ -161,7 +161,7 @@ async fn copy_record(
         let why = "the hash is too large to be renamed or copied in one step";
         return Err(Error::new(ErrorKind::Exhausted, why).into());
     }
-    meta.generation = ctx.new_generation();
+    meta.generation = ctx.new_generation(changes.keyspace(), to);
     meta.count = found.items.len() as u64;
     for (field, value) in &found.items {
         super::ctx::check_field(to, field)?;
@@ -187,7 +187,7 @@ pub(super) async fn copy(ctx: &mut Ctx<'_>, req: &Request) -> Done {
     let target = ctx.load_in(target_in, to, None).await?;
     let copied = match source.live() {
         Some(record) if replace || target.live().is_none() => {
-            let mut changes = Changes::new(target_in);
+            let mut changes = ctx.changes_to(target_in);
             copy_record(ctx, (source_in, from, record), &mut changes, to, &target).await?;
             ctx.commit(changes, lock)?;
             true

@@ -12,20 +12,23 @@ mod ctx;
 mod hash;
 mod info;
 mod key;
+mod merged;
+mod reading;
 mod scan;
 mod server;
 mod string;
+mod transact;
+mod writing;
 
 pub(crate) use ctx::{Ctx, Fail};
 pub use ctx::{HELD_BYTES_MAX, REPLY_BYTES_MAX};
 
 use crate::server::turn::{Shows, store_error};
 use crate::session::Replies;
-use crate::session::Session;
 use crate::stats::add;
 use ctx::Done;
 use ringfort_protocol::front::resp::command::{Command, CommandId, flags, help_reply, resolve};
-use ringfort_protocol::front::resp::error::{IN_REFUSED_MULTI, NO_AUTH, wrong_arity};
+use ringfort_protocol::front::resp::error::wrong_arity;
 use ringfort_protocol::front::resp::options::TimeUnit;
 use ringfort_protocol::front::resp::{ReplyError, Request};
 use std::collections::{HashMap, HashSet};
@@ -44,17 +47,13 @@ pub(crate) enum Flow {
 pub(crate) async fn execute(ctx: &mut Ctx<'_>, req: &Request) -> Flow {
     let start = ctx.out.len();
     let mut silent = ctx.session.replies.take_silence();
-    let (command, result) = match admit(ctx.session, req).and_then(|()| resolve(req)) {
-        Ok(command) => (Some(command), run(ctx, req, command).await),
-        Err(error) => (None, Err(error.into())),
+    // That of a transaction which this command ends, too.
+    let level = ctx.session.level();
+    let (command, result) = match resolve(req) {
+        Ok(command) => (Some(command), transact::carry_out(ctx, req, command).await),
+        Err(error) => (None, Err(transact::not_queued(ctx, req, error).into())),
     };
-    let failed = result.is_err();
-    if let Err(fail) = result {
-        // An aggregate may have been begun: an error stands alone.
-        ctx.out.truncate(start);
-        let error = ctx.refusal(fail);
-        ctx.reply().error(&error);
-    }
+    let failed = ctx.settle(start, result);
     if command.is_some_and(|c| c.id == CommandId::ClientReply) && !failed {
         // CLIENT REPLY ON is answered even if replies were off, the others never are.
         silent = ctx.session.replies != Replies::On;
@@ -62,29 +61,23 @@ pub(crate) async fn execute(ctx: &mut Ctx<'_>, req: &Request) -> Flow {
     if silent {
         ctx.out.truncate(start);
     } else {
-        ctx.turn.reply(ctx.out.len(), ctx.shows, ctx.session.level);
+        ctx.turn.reply(ctx.out.len(), ctx.shows, level);
     }
     account(ctx, req, command, failed);
     if ctx.close { Flow::Close } else { Flow::Continue }
 }
 
-/// Fails closed where a client believes that it is in a transaction: MULTI is an unknown command in
-/// this version, and what follows it in the client's pipeline must not take effect piece by piece.
-fn admit(session: &mut Session, req: &Request) -> Result<(), ReplyError> {
-    let Some(name) = req.arg(0) else { return Ok(()) };
-    let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
-    if is("MULTI") {
-        session.in_refused_multi = true;
-    } else if session.in_refused_multi {
-        if !["EXEC", "DISCARD", "RESET", "QUIT"].into_iter().any(is) {
-            return Err(IN_REFUSED_MULTI);
-        }
-        session.in_refused_multi = false;
-    }
-    Ok(())
-}
-
 impl Ctx<'_> {
+    /// Puts the error of a command that failed in the place of its reply; whether it did.
+    fn settle(&mut self, start: usize, result: Done) -> bool {
+        let Err(fail) = result else { return false };
+        // An aggregate may have been begun: an error stands alone.
+        self.out.truncate(start);
+        let error = self.refusal(fail);
+        self.reply().error(&error);
+        true
+    }
+
     /// The words for a failure. An error that ended the store's life is kept as evidence.
     fn refusal(&mut self, fail: Fail) -> ReplyError {
         match fail {
@@ -122,7 +115,9 @@ fn account(ctx: &mut Ctx<'_>, req: &Request, command: Option<&'static Command>, 
     }
     let settings = ctx.server.settings();
     let slower_than = settings.slowlog_log_slower_than_us.load(Ordering::Relaxed);
-    if u64::try_from(slower_than).is_ok_and(|limit| took_us >= limit) && !command.has(flags::SECRET) {
+    if u64::try_from(slower_than).is_ok_and(|limit| took_us >= limit)
+        && command.flags & (flags::SECRET | flags::SKIP_SLOWLOG) == 0
+    {
         let client = (ctx.client.peer.remote.clone(), ctx.client.names.lock().name.clone());
         let max_len = settings.slowlog_max_len.load(Ordering::Relaxed);
         let at_s = ctx.now_ms() / 1000;
@@ -130,12 +125,10 @@ fn account(ctx: &mut Ctx<'_>, req: &Request, command: Option<&'static Command>, 
     }
 }
 
-/// Checks what holds for all commands, and dispatches.
+/// Carries out a command, through the transaction if one is open, and dispatches.
 async fn run(ctx: &mut Ctx<'_>, req: &Request, command: &'static Command) -> Done {
-    if !ctx.session.authenticated && !command.has(flags::NO_AUTH) {
-        return Err(NO_AUTH.into());
-    }
-    if !command.is_write() {
+    // What a transaction reads it has locked, which no write of this turn that is not visible lets it.
+    if !command.is_write() && ctx.session.open.is_none() {
         ctx.pending.flush();
     }
     if command.flags & (flags::READONLY | flags::WRITE) != 0 {
@@ -179,7 +172,14 @@ async fn run(ctx: &mut Ctx<'_>, req: &Request, command: &'static Command) -> Don
         C::SlowLogGet => server::slowlog_get(ctx, req),
         C::SlowLogLen => server::slowlog_len(ctx),
         C::SlowLogReset => server::slowlog_reset(ctx),
-        C::ClientHelp | C::CommandHelp | C::ConfigHelp | C::MemoryHelp | C::ObjectHelp | C::SlowLogHelp => {
+        C::Unwatch => transact::unwatch(ctx),
+        C::TxnHelp
+        | C::ClientHelp
+        | C::CommandHelp
+        | C::ConfigHelp
+        | C::MemoryHelp
+        | C::ObjectHelp
+        | C::SlowLogHelp => {
             help_reply(command, &mut ctx.reply());
             Ok(())
         }
@@ -259,7 +259,7 @@ async fn run_keys(ctx: &mut Ctx<'_>, req: &Request, command: &'static Command) -
         C::Scan => scan::scan(ctx, req).await,
         C::Range => scan::range(ctx, req).await,
         C::RandomKey => scan::randomkey(ctx).await,
-        C::DbSize => scan::dbsize(ctx),
+        C::DbSize => scan::dbsize(ctx).await,
         C::FlushDb => scan::flush(ctx, req, false).await,
         C::FlushAll => scan::flush(ctx, req, true).await,
         _ => Err(wrong_arity(command.name).into()),

@@ -7,7 +7,7 @@ use super::arg;
 use super::ctx::{Ctx, Done, Found, Span, View};
 use super::hash::without_prefix;
 use crate::cursors::Scanned;
-use crate::model::{Changes, Kind, META_END, META_START, Record, meta_key, next_prefix, user_key};
+use crate::model::{Kind, META_END, META_START, Record, meta_key, next_prefix, user_key};
 use crate::server::locking::Wanted;
 use ringfort_base::KeyspaceId;
 use ringfort_protocol::front::resp::{Request, glob, options};
@@ -227,8 +227,7 @@ pub(super) async fn range(ctx: &mut Ctx<'_>, req: &Request) -> Done {
 /// seeks per byte in which keys differ, whatever the size.
 pub(super) async fn randomkey(ctx: &mut Ctx<'_>) -> Done {
     let (at, now_ms, keyspace) = (ctx.snapshot(), ctx.now_ms(), ctx.keyspace());
-    let count = ctx.server.store().count(keyspace)?;
-    ctx.shows.read(count.depends);
+    let count = ctx.count(keyspace)?;
     let whole = Span {
         from: META_START.to_vec(),
         to: META_END.to_vec(),
@@ -236,7 +235,7 @@ pub(super) async fn randomkey(ctx: &mut Ctx<'_>) -> Done {
         is_small: false,
         heads: true,
     };
-    let count = u64::try_from(count.value).unwrap_or(0);
+    let count = u64::try_from(count).unwrap_or(0);
     let name = if count <= UNIFORM_KEYS_MAX {
         let all = Filter { pattern: None, kind: None };
         let found =
@@ -321,10 +320,11 @@ async fn first_living(
 }
 
 /// `DBSIZE`: the maintained count; keys that have expired and are not removed yet count, as in Redis.
-pub(super) fn dbsize(ctx: &mut Ctx<'_>) -> Done {
-    let count = ctx.server.store().count(ctx.keyspace())?;
-    ctx.shows.read(count.depends);
-    ctx.reply().integer(count.value);
+pub(super) async fn dbsize(ctx: &mut Ctx<'_>) -> Done {
+    let keyspace = ctx.keyspace();
+    ctx.cover_database(keyspace, Mode::Shared).await?;
+    let count = ctx.count(keyspace)?;
+    ctx.reply().integer(count);
     Ok(())
 }
 
@@ -335,13 +335,14 @@ pub(super) async fn flush(ctx: &mut Ctx<'_>, req: &Request, all_databases: bool)
     let server = ctx.server;
     let keyspaces: &[KeyspaceId] = if all_databases { server.databases() } else { &own };
     let all = keyspaces.iter().map(|keyspace| Wanted::database(*keyspace, Mode::Exclusive));
+    ctx.check_locks()?;
     let lock = ctx.lock_all(all.collect()).await?;
     let mut all = Vec::with_capacity(keyspaces.len());
     for &keyspace in keyspaces {
         // Exact: nobody else writes while all of it is locked.
-        let count = ctx.server.store().count(keyspace)?;
-        let mut changes = Changes::new(keyspace);
-        changes.clear(count.value);
+        let count = ctx.count(keyspace)?;
+        let mut changes = ctx.changes_to(keyspace);
+        changes.clear(count);
         all.push(changes);
     }
     ctx.commit_all(all, lock)?;

@@ -61,6 +61,16 @@ pub fn field_prefix(key: &[u8], generation: u64) -> Vec<u8> {
     out
 }
 
+/// The range of the fields of a key, of whatever generation.
+#[must_use]
+pub fn all_fields(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut from = Vec::with_capacity(4 + key.len());
+    from.put_u8(Family::Field as u8);
+    from.put_bytes(key);
+    let to = next_prefix(from.clone());
+    (from, to)
+}
+
 /// The key of one field.
 #[must_use]
 pub fn field_key(key: &[u8], generation: u64, field: &[u8]) -> Vec<u8> {

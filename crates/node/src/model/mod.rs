@@ -36,6 +36,8 @@
 //!   user key without randomness and without trust in a clock: creating the earlier hash consumed
 //!   positions after its own generation was read, was applied before the lock was released, and positions are
 //!   global and never restart (R9). A crash that loses the tail of the log loses the fields with it.
+//!   A transaction, which may create a hash more than once before it commits, adds how many of its fields it has
+//!   written so far.
 //! - All writers of a user key hold the lock of its meta record's name from before they read it until
 //!   their batch is applied; `FLUSHDB` locks the whole database.
 mod keys;
@@ -44,12 +46,13 @@ mod record;
 mod write;
 
 pub use keys::{
-    DB_END, Family, META_END, META_START, USER_KEY_BYTES_MAX, expiry_key, expiry_until, field_key,
-    field_prefix, meta_key, meta_key_into, next_prefix, parse_expiry_key, parse_field_key, user_key,
+    DB_END, Family, META_END, META_START, USER_KEY_BYTES_MAX, all_fields, expiry_key, expiry_until,
+    field_key, field_prefix, meta_key, meta_key_into, next_prefix, parse_expiry_key, parse_field_key,
+    user_key,
 };
 pub use orphan::is_orphan_field;
 pub use record::{HashMeta, Kind, Record, Slot};
-pub use write::Changes;
+pub use write::{Changes, Finished, Touched};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,38 @@ use super::record::{HashMeta, Record};
 use ringfort_base::KeyspaceId;
 use ringfort_store::{StoredValue, WriteBatch};
 
+/// The user keys that a change is about: who watches one of them is told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Touched {
+    /// Of which database.
+    pub keyspace: KeyspaceId,
+    /// Keys that were written, and keys that were removed. One may stand there more than once.
+    pub written: Vec<Vec<u8>>,
+    /// See `written`.
+    pub removed: Vec<Vec<u8>>,
+    /// All keys were removed.
+    pub cleared: bool,
+}
+
+impl Touched {
+    /// What it takes, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let keys = self.written.iter().chain(&self.removed);
+        keys.map(|key| key.len() + size_of::<Vec<u8>>()).sum()
+    }
+}
+
+/// A finished change.
+pub struct Finished {
+    /// What is written.
+    pub batch: WriteBatch,
+    /// The earliest expiry in it.
+    pub earliest_expiry_ms: Option<u64>,
+    /// What it is about, if that was to be noted.
+    pub touched: Option<Touched>,
+}
+
 /// Collects the writes of a command. Each method takes what is stored under the key now (read under
 /// its lock), so that the count and the expiry index change with the record.
 pub struct Changes {
@@ -13,13 +45,35 @@ pub struct Changes {
     count: i64,
     /// The earliest expiry written, for the reaper's alarm.
     earliest_expiry_ms: Option<u64>,
+    touched: Option<Touched>,
 }
 
 impl Changes {
     /// Nothing yet, in `keyspace`.
     #[must_use]
     pub fn new(keyspace: KeyspaceId) -> Self {
-        Self { keyspace, batch: WriteBatch::new(), count: 0, earliest_expiry_ms: None }
+        Self { keyspace, batch: WriteBatch::new(), count: 0, earliest_expiry_ms: None, touched: None }
+    }
+
+    /// Notes which user keys it is about.
+    #[must_use]
+    pub fn noting_keys(self) -> Self {
+        let touched = Some(Touched { keyspace: self.keyspace, ..Touched::default() });
+        Self { touched, ..self }
+    }
+
+    fn wrote(&mut self, key: &[u8]) {
+        if let Some(touched) = &mut self.touched
+            && touched.written.last().is_none_or(|last| last != key)
+        {
+            touched.written.push(key.to_vec());
+        }
+    }
+
+    /// Which database it changes.
+    #[must_use]
+    pub const fn keyspace(&self) -> KeyspaceId {
+        self.keyspace
     }
 
     /// Whether there is nothing to write.
@@ -54,6 +108,7 @@ impl Changes {
 
     /// What a record in the place of `old` means for the count and the expiry index.
     fn replace(&mut self, key: &[u8], old: Option<&Record>, expiry_ms: u64) {
+        self.wrote(key);
         let old_expiry_ms = old.map_or(0, Record::expiry_ms);
         if old_expiry_ms != expiry_ms {
             if old_expiry_ms != 0 {
@@ -84,16 +139,21 @@ impl Changes {
 
     /// Sets a field.
     pub fn put_field(&mut self, key: &[u8], generation: u64, field: &[u8], value: &[u8]) {
+        self.wrote(key);
         self.batch.put(self.keyspace, field_key(key, generation, field), value);
     }
 
     /// Removes a field.
     pub fn delete_field(&mut self, key: &[u8], generation: u64, field: &[u8]) {
+        self.wrote(key);
         self.batch.delete(self.keyspace, field_key(key, generation, field));
     }
 
     /// Removes a key: for a hash the record only (its fields become orphans).
     pub fn remove(&mut self, key: &[u8], old: &Record) {
+        if let Some(touched) = &mut self.touched {
+            touched.removed.push(key.to_vec());
+        }
         if old.expiry_ms() != 0 {
             self.batch.delete(self.keyspace, expiry_key(old.expiry_ms(), key));
         }
@@ -110,12 +170,15 @@ impl Changes {
     pub fn clear(&mut self, count: i64) {
         self.batch.delete_range(self.keyspace, META_START, DB_END);
         self.count -= count;
+        if let Some(touched) = &mut self.touched {
+            touched.cleared = true;
+        }
     }
 
-    /// The batch, and the earliest expiry in it.
+    /// All of it.
     #[must_use]
-    pub fn finish(mut self) -> (WriteBatch, Option<u64>) {
+    pub fn finish(mut self) -> Finished {
         self.batch.count(self.keyspace, self.count);
-        (self.batch, self.earliest_expiry_ms)
+        Finished { batch: self.batch, earliest_expiry_ms: self.earliest_expiry_ms, touched: self.touched }
     }
 }

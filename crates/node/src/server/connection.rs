@@ -20,7 +20,7 @@ use crate::door;
 use crate::session::Session;
 use crate::stats::add;
 use ringfort_base::limits::BATCH_BYTES_MAX;
-use ringfort_protocol::front::resp::error::TOO_MANY_CLIENTS;
+use ringfort_protocol::front::resp::error::{TOO_MANY_CLIENTS, TXN_IDLE, TXN_TOO_LARGE};
 use ringfort_protocol::front::resp::{Buffer, Limits, Parser, ReplyError, ReplyWriter, Request, Version};
 use std::io;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ const READ_BYTES_LARGE: usize = 256 * 1024;
 const WRITE_BYTES_PER_S: usize = 64 * 1024;
 /// How long a connection that was asked to close may still wait for the gate and for its client.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Read while a command of an interactive transaction waits.
+const READ_AHEAD_BYTES: usize = 32 * 1024;
 /// What a request may have beyond its values: keys, and the protocol's own bytes.
 const REQUEST_SLACK_BYTES: usize = 16 << 20;
 
@@ -60,7 +62,7 @@ where
     };
     add(&stats.connections, 1);
     let client = Arc::clone(&registration.client);
-    let session = Session::new(server.config());
+    let session = Session::new(server);
     client.authenticated.store(session.authenticated, Ordering::Relaxed);
     let mut connection = Connection {
         parser: Parser::new(limits(server, session.authenticated)),
@@ -98,6 +100,19 @@ fn limits(server: &Server, authenticated: bool) -> Limits {
 async fn overstayed(client: &Client) {
     client.closed().await;
     door::sleep(CLOSE_GRACE).await;
+}
+
+/// Resolves when the client has gone, while a command of its interactive transaction waits: the transaction is nobody's
+/// then. What it sends meanwhile is kept, up to [`READ_AHEAD_BYTES`]; of who sends more and then goes, only the
+/// limits of the transaction tell.
+async fn hung_up<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Buffer) {
+    while buffer.len() < READ_AHEAD_BYTES {
+        match stream.read(buffer.space(READ_BYTES)).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => buffer.commit(n),
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 struct Connection<S> {
@@ -138,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 return Ok(());
             }
             self.write().await?;
-            self.charge.shrink(self.buffer.capacity() + self.parser.held_bytes() + self.out.capacity());
+            self.charge.shrink(self.held_bytes());
             if ended == Ended::Close || self.client.is_closing() {
                 return self.stream.shutdown().await;
             }
@@ -146,6 +161,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 return Ok(());
             }
         }
+    }
+
+    /// Memory that it holds between two requests, bytes.
+    fn held_bytes(&self) -> usize {
+        let buffers = self.buffer.capacity() + self.parser.held_bytes() + self.out.capacity();
+        buffers + self.session.held_bytes()
     }
 
     /// The next request that has arrived whole, or how the turn ends.
@@ -181,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             };
             let was_authenticated = self.session.authenticated;
             let base_bytes = self.buffer.capacity() + request.held_bytes();
+            let is_interactive = self.session.open.is_some();
             let mut ctx = Ctx {
                 server: &self.server,
                 client: &self.client,
@@ -196,7 +218,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 close: false,
                 name: None,
             };
-            let flow = commands::execute(&mut ctx, &request).await;
+            let flow = if is_interactive {
+                tokio::select! {
+                    biased;
+                    flow = commands::execute(&mut ctx, &request) => flow,
+                    () = hung_up(&mut self.stream, &mut self.buffer) => return Ended::Drop,
+                }
+            } else {
+                commands::execute(&mut ctx, &request).await
+            };
             now = ctx.now;
             last_command = ctx.name.or(last_command);
             self.parser.recycle(request);
@@ -209,8 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
             // Replies of commands that charge nothing themselves. Without room the turn ends here: what
             // is sent needs none.
-            let bytes = self.buffer.capacity() + self.parser.held_bytes() + self.out.capacity();
-            if self.out.len() > READ_BYTES && !self.charge.try_cover(bytes) {
+            if self.out.len() > READ_BYTES && !self.charge.try_cover(self.held_bytes()) {
                 break;
             }
         }
@@ -268,24 +297,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let want = if held > READ_BYTES { READ_BYTES_LARGE } else { READ_BYTES };
         // What the buffer will be: the room to read into may be there already.
         let buffer_bytes = self.buffer.capacity().max(self.buffer.len() + want);
-        let bytes = buffer_bytes + held + self.out.capacity();
+        let bytes = buffer_bytes + held + self.out.capacity() + self.session.held_bytes();
         let unfinished = self.buffer.len() + if mid_request { held } else { 0 };
         self.client.request_bytes.store(unfinished, Ordering::Relaxed);
         self.charge.shrink(bytes);
         let client = Arc::clone(&self.client);
+        if self.session.open.is_some() && !self.charge.try_cover(bytes) {
+            // Nobody waits for memory with locks in hand.
+            self.session.end_txn(TXN_TOO_LARGE);
+        }
         tokio::select! {
             () = self.charge.cover(bytes) => {}
             () = client.closed() => return Ok(false),
         }
-        let limit = self.idle_limit(mid_request);
-        let space = self.buffer.space(want);
-        let read = door::within(limit, self.stream.read(space));
-        let n = tokio::select! {
-            n = read => match n {
-                Some(n) => n?,
+        let n = loop {
+            let (limit, txn_limit) = (self.idle_limit(mid_request), self.txn_idle_limit());
+            let space = self.buffer.space(want);
+            let soonest = limit.into_iter().chain(txn_limit).min();
+            let read = door::within(soonest, self.stream.read(space));
+            let n = tokio::select! {
+                n = read => n,
+                () = client.closed() => return Ok(false),
+            };
+            match n {
+                Some(n) => break n?,
+                // The transaction was idle, not the connection.
+                None if limit.is_none_or(|limit| Some(limit) > txn_limit) && txn_limit.is_some() => {
+                    self.session.end_txn(TXN_IDLE);
+                }
                 None => return Ok(false),
-            },
-            () = client.closed() => return Ok(false),
+            }
         };
         if n == 0 {
             return Ok(false);
@@ -293,6 +334,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.buffer.commit(n);
         add(&self.server.stats().input_bytes, n as u64);
         Ok(true)
+    }
+
+    /// How long the client may leave its interactive transaction alone.
+    fn txn_idle_limit(&self) -> Option<Duration> {
+        let idle = self.server.config().txn_idle_timeout;
+        let txn = self.session.txn.as_ref().filter(|txn| txn.ended_by.is_none() && !idle.is_zero())?;
+        Some((txn.last_used + idle).saturating_sub(self.server.monotonic()))
     }
 
     /// How long to wait for bytes. Who stops in the middle of a request while others wait for the

@@ -12,6 +12,7 @@ pub(crate) mod locking;
 pub(crate) mod pending;
 pub(crate) mod turn;
 pub(crate) mod views;
+pub(crate) mod watches;
 
 use crate::budget::Budget;
 use crate::clients::{Clients, Peer};
@@ -36,6 +37,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use views::Views;
+use watches::Watches;
 
 /// Tells compaction which fields are orphans.
 struct OrphanFields(Weak<Server>);
@@ -75,6 +77,7 @@ pub struct Server {
     budget: Arc<Budget>,
     cursors: Mutex<Cursors>,
     views: Views,
+    watches: Arc<Watches>,
     slowlog: Mutex<SlowLog>,
     stats: Stats,
     alarm: Alarm,
@@ -123,6 +126,7 @@ impl Server {
             budget: Budget::new(config.connection_memory_bytes),
             cursors: Mutex::new(Cursors::new(seed(0))),
             views: Views::default(),
+            watches: Arc::default(),
             slowlog: Mutex::default(),
             stats: Stats::new(COMMANDS.len()),
             alarm: Alarm::default(),
@@ -219,6 +223,10 @@ impl Server {
 
     pub(crate) fn views(&self) -> &Views {
         &self.views
+    }
+
+    pub(crate) fn watches(&self) -> &Arc<Watches> {
+        &self.watches
     }
 
     pub(crate) fn slowlog(&self) -> &Mutex<SlowLog> {

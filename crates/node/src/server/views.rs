@@ -30,13 +30,18 @@ pub(crate) struct OpenView {
 }
 
 impl OpenView {
-    /// The newest visible state. Drawn and noted under one lock: who looks at the oldest view sees
-    /// either this one, or nothing that was deleted after it.
+    /// The newest visible state.
     pub(crate) fn new(server: &Arc<Server>) -> Self {
+        Self::drawn(server, || (server.store().snapshot(), ())).0
+    }
+
+    /// A snapshot that is drawn with something else. Drawn and noted under one lock: who looks at the oldest
+    /// view sees either this one, or nothing that was deleted after it.
+    pub(crate) fn drawn<T>(server: &Arc<Server>, draw: impl FnOnce() -> (Snapshot, T)) -> (Self, T) {
         let mut open = server.views().0.lock();
-        let snapshot = server.store().snapshot();
+        let (snapshot, with) = draw();
         *open.entry(snapshot.position()).or_default() += 1;
-        Self { snapshot, server: Arc::clone(server) }
+        (Self { snapshot, server: Arc::clone(server) }, with)
     }
 }
 

@@ -12,6 +12,7 @@ use super::Inner;
 use super::anchoring::AnchorState;
 use super::commit::{Queue, Segment, initial_log};
 use super::open::{Basis, Recovery, open_tables, random_id};
+use super::prepared::Book;
 use super::purge::{Freed, PurgeList, Readers};
 use super::rebuild::Start;
 use crate::clock::StoreClock;
@@ -24,6 +25,7 @@ use crate::manifest;
 use crate::manifest::state::Life;
 use crate::manifest::writer::ManifestWriter;
 use crate::stats::Counters;
+use crate::txn::gate::Gate;
 use crate::txn::locks::LockTable;
 use crate::wal;
 use crate::wal::record::{Claim, Run};
@@ -52,7 +54,15 @@ pub(super) fn claim(
     start: Start,
     tables: Option<Arc<Tables>>,
 ) -> Result<Arc<Inner>> {
-    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built, unnamed } = start;
+    let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built, unnamed, in_doubt } =
+        start;
+    // What was in doubt finds room beside all others, however its locks were counted before.
+    let locks_max = LOCKS_MAX + in_doubt.locks() * LOCK_STRIPES as u64;
+    let (locks, gate) = (LockTable::new(LOCK_STRIPES, locks_max), Arc::default());
+    let pinned = in_doubt.pinned();
+    // Before the first byte is written (R12).
+    let in_doubt = in_doubt.with_locks(|id| trees.contains_key(&id), &locks, &gate)?;
+    let transactions = Transactions { locks, gate, book: Book::recovered(in_doubt) };
     let incarnation = previous.as_ref().map_or(Incarnation(1), |anchor| anchor.incarnation.next());
     let continues = previous.as_ref().map(|anchor| anchor.wal).unwrap_or_default();
     let context = basis.context(incarnation, epoch, &state);
@@ -62,7 +72,7 @@ pub(super) fn claim(
     let manifest_number = segment.next();
     let next_file = manifest_number.next();
 
-    drop_flushed(&mut segments, &trees, built);
+    drop_flushed(&mut segments, &trees, (built, pinned));
     let flushed = state.keyspaces.values().map(|keyspace| keyspace.flushed).max().unwrap_or_default();
     let position = Seq(end.position.max(state.last_seq.0).max(flushed.0)).next();
     let id = random_id(&basis.world)?;
@@ -112,17 +122,19 @@ pub(super) fn claim(
             next_file,
             recovery,
             built,
+            transactions,
         },
     )))
 }
 
-/// Segments that every keyspace has flushed past are not needed any more (R10).
+/// Segments that every keyspace has flushed past, and in which nothing in doubt was prepared, are not needed any
+/// more (R10).
 fn drop_flushed(
     segments: &mut VecDeque<Segment>,
     trees: &BTreeMap<KeyspaceId, Arc<Tree>>,
-    built: Option<Seq>,
+    (built, in_doubt): (Option<Seq>, Option<Seq>),
 ) {
-    let unbuilt = built.map(Seq::next);
+    let unbuilt = built.map(Seq::next).into_iter().chain(in_doubt);
     let pinned = trees.values().filter_map(|tree| tree.first_unflushed(None)).chain(unbuilt).min();
     while segments.front().is_some_and(|oldest| pinned.is_none_or(|pinned| oldest.end < pinned)) {
         segments.pop_front();
@@ -178,6 +190,14 @@ struct Parts {
     next_file: FileNo,
     recovery: Recovery,
     built: Option<Seq>,
+    transactions: Transactions,
+}
+
+/// Who holds which locks from the start.
+struct Transactions {
+    locks: Arc<LockTable>,
+    gate: Arc<Gate>,
+    book: Book,
 }
 
 fn assemble(basis: Basis, parts: Parts) -> Inner {
@@ -203,8 +223,9 @@ fn assemble(basis: Basis, parts: Parts) -> Inner {
         recovery: parts.recovery,
         unreplayed: AtomicU64::new(parts.built.map_or(u64::MAX, |built| built.next().0)),
         clock: parts.clock,
-        locks: LockTable::new(LOCK_STRIPES, LOCKS_MAX),
-        gate: Arc::default(),
+        locks: parts.transactions.locks,
+        gate: parts.transactions.gate,
+        prepared: Mutex::new(parts.transactions.book),
         snapshots: Mutex::default(),
         purge: Mutex::new(parts.purge),
         changing_keyspaces: Mutex::new(()),

@@ -101,7 +101,12 @@ impl Inner {
         self.enqueue(&mut self.queue.lock(), batch, locks)
     }
 
-    fn enqueue(&self, queue: &mut Queue, batch: WriteBatch, locks: Option<Owner>) -> Result<Ticket> {
+    pub(super) fn enqueue(
+        &self,
+        queue: &mut Queue,
+        batch: WriteBatch,
+        locks: Option<Owner>,
+    ) -> Result<Ticket> {
         // With the queue held: who stops the store empties it behind that.
         self.check()?;
         let bytes = queued_bytes(&batch);
@@ -117,7 +122,7 @@ impl Inner {
     }
 
     /// Whether the batch may be written now; the keyspaces that it may be written to.
-    fn admit(&self, batch: &WriteBatch) -> Result<Trees<'_>> {
+    pub(super) fn admit(&self, batch: &WriteBatch) -> Result<Trees<'_>> {
         check_batch(batch)?;
         let trees = self.trees.read();
         if let Some(span) = batch.spans().find(|span| !trees.contains_key(&span.keyspace)) {
@@ -192,7 +197,11 @@ impl Inner {
     }
 
     /// Leads, or waits for who does, until the ticket is reached.
-    fn apply_queued<'a>(&'a self, ticket: Ticket, mut log: Option<MutexGuard<'a, Log>>) -> Result<Ticket> {
+    pub(super) fn apply_queued<'a>(
+        &'a self,
+        ticket: Ticket,
+        mut log: Option<MutexGuard<'a, Log>>,
+    ) -> Result<Ticket> {
         while self.frontiers.get(Level::Buffered) < ticket.position {
             let log = log.take().unwrap_or_else(|| self.log.lock());
             if self.frontiers.get(Level::Buffered) >= ticket.position {

@@ -50,7 +50,25 @@ impl Inner {
         Ok(id)
     }
 
-    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
+    /// Waits for the transactions that are at work in the keyspace.
+    pub(crate) async fn drop_keyspace(&self, name: &str) -> Result<()> {
+        loop {
+            self.check()?;
+            let id = self.trees.read().values().find(|tree| tree.name == name).map(|tree| tree.id);
+            let id = id.ok_or_else(|| no_keyspace(name))?;
+            // One in doubt may stay so for long: it is told rather than waited for.
+            if self.prepared.lock().touches(id) {
+                return Err(is_in_doubt(name));
+            }
+            let _locks = self.lock_whole(id, &[], None).await?;
+            if self.drop_locked(name, id)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `false`: another keyspace has the name by now.
+    fn drop_locked(&self, name: &str, id: KeyspaceId) -> Result<bool> {
         self.check()?;
         let _changing = self.changing_keyspaces.lock();
         {
@@ -59,9 +77,12 @@ impl Inner {
             let mut manifest = self.manifest.lock();
             let tree = {
                 let mut trees = self.trees.write();
-                let id = trees.values().find(|tree| tree.name == name).map(|tree| tree.id);
-                let tree = id.and_then(|id| trees.remove(&id));
-                tree.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'")))?
+                // Under this lock: nothing is prepared in it from here on.
+                if self.prepared.lock().touches(id) {
+                    return Err(is_in_doubt(name));
+                }
+                let Some(tree) = trees.remove(&id) else { return Ok(false) };
+                tree
             };
             self.tables.handles.forget(tree.id);
             // What is queued for it is skipped from now on; its key stays while the log holds records of it.
@@ -76,6 +97,17 @@ impl Inner {
         }
         self.anchor_now()?;
         self.wake_maintenance();
-        Ok(())
+        Ok(true)
     }
+}
+
+fn no_keyspace(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no keyspace is named '{name}'"))
+}
+
+fn is_in_doubt(name: &str) -> Error {
+    let message = format!(
+        "a prepared transaction in doubt wrote to keyspace '{name}' or read in it: decide that first"
+    );
+    Error::new(ErrorKind::Busy, message)
 }

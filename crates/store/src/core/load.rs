@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! write      sorted entries ──▶ tables, synced; nothing names them
+//! lock       the whole range, so that no transaction sees the load in its middle
 //! install    flush what overlaps ─▶ [ log: a marker takes position P, synced     R9
 //!                                     MANIFEST: one edit adds all tables, as of P
 //!                                     counter: an anchor covers both
@@ -85,8 +86,11 @@ impl Loading<'_> {
         }
         Ok(())
     }
+}
 
-    fn give_up(&self) {
+/// Given up, by an error or by who waited for it: nothing names what was written.
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
         for number in &self.created {
             let _ = self.inner.tables.disk.remove(&table::table_path(*number));
         }
@@ -95,7 +99,7 @@ impl Loading<'_> {
 
 impl Inner {
     /// See the module. `entries` hands each entry to its argument.
-    pub(crate) fn bulk_load(
+    pub(crate) async fn bulk_load(
         &self,
         keyspace: KeyspaceId,
         entries: &mut dyn FnMut(Sink<'_>) -> Result<()>,
@@ -116,33 +120,44 @@ impl Inner {
         });
         let written = written.and_then(|()| loading.close());
         let tables = std::mem::take(&mut loading.done);
-        let installed = written.and_then(|()| {
+        let synced = written.and_then(|()| {
             if tables.is_empty() {
-                return Ok(Ticket { position: self.visible() });
+                return Ok(());
             }
             let synced = self.tables.disk.sync_dir(table::TABLE_DIR);
-            synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e).with_kind(ErrorKind::Io))?;
-            self.install_load(&tree, tables)
+            synced.map_err(|e| Error::io("sync", table::TABLE_DIR, &e).with_kind(ErrorKind::Io))
         });
-        match installed {
-            Ok(ticket) => Ok(ticket),
-            // Nothing was changed, and nothing names these files.
-            Err(error) if load_may_be_retried(&error) && self.check().is_ok() => {
-                loading.give_up();
-                Err(error)
+        let installed = match (synced, tables.first(), tables.last()) {
+            (Ok(()), Some(first), Some(last)) => {
+                // Up to the largest key, itself included.
+                let end = [&last.largest[..], &[0]].concat();
+                let locks = self.lock_whole(keyspace, &first.smallest, Some(&end)).await;
+                locks.and_then(|_locks| self.install_load(&tree, &tables))
             }
-            Err(error) => Err(self.stop(error)),
+            (synced, ..) => synced.map(|()| Ticket { position: self.visible() }),
+        };
+        match installed {
+            Ok(ticket) => {
+                loading.created.clear();
+                Ok(ticket)
+            }
+            // Nothing was changed, and nothing names these files.
+            Err(error) if load_may_be_retried(&error) && self.check().is_ok() => Err(error),
+            Err(error) => {
+                loading.created.clear();
+                Err(self.stop(error))
+            }
         }
     }
 
-    fn install_load(&self, tree: &Arc<Tree>, tables: Vec<TableMeta>) -> Result<Ticket> {
+    fn install_load(&self, tree: &Arc<Tree>, tables: &[TableMeta]) -> Result<Ticket> {
         for _ in 0..FLUSHES_MAX {
-            if view_overlaps(tree, &tables) {
+            if view_overlaps(tree, tables) {
                 self.flush(Some(tree.id))?;
             }
             let mut job = self.compacting.lock();
             self.finish_compaction(&mut job, tree)?;
-            if let Some(ticket) = self.try_install_load(tree, &tables)? {
+            if let Some(ticket) = self.try_install_load(tree, tables)? {
                 drop(job);
                 self.update_write_delay();
                 self.wake_maintenance();

@@ -5,7 +5,7 @@
 //! still there.
 
 use super::Inner;
-use super::commit::{Log, Segment};
+use super::commit::Log;
 use super::purge::{Freed, Readers};
 use super::values::{Opening, Written, change_entries};
 use crate::engine::lsm::compaction::merge::{Merge, Rules};
@@ -17,12 +17,11 @@ use crate::engine::lsm::table::TableMeta;
 use crate::engine::lsm::table::format::Place;
 use crate::engine::lsm::table::writer::{TableOptions, TableWriter};
 use crate::engine::lsm::tree::{Change, Mem, Tables, Tree};
+use crate::manifest;
 use crate::manifest::edit::Entry;
-use crate::manifest::state::State;
 use crate::manifest::writer::ManifestWriter;
 use crate::options::KeyspaceOptions;
 use crate::store::Step;
-use crate::{manifest, wal};
 use parking_lot::MutexGuard;
 use ringfort_base::limits::LEVELS;
 use ringfort_base::world::Disk;
@@ -157,7 +156,8 @@ impl Inner {
             pressure = pressure.max((level0_pile(tree) - LEVEL0_PILE) / (LEVEL0_PILE_MAX - LEVEL0_PILE));
             bytes += tree.memtable_bytes();
         }
-        self.tables.blocks.set_reserved(bytes + memtable::spare_bytes());
+        let prepared = self.prepared.lock().bytes();
+        self.tables.blocks.set_reserved(bytes + prepared + memtable::spare_bytes());
         let excess = bytes as f64 / self.memtable_share().max(1) as f64 - 1.0;
         pressure = pressure.max(excess / MEMTABLE_EXCESS_MAX);
         let delay_ns =
@@ -204,24 +204,9 @@ impl Inner {
     }
 
     /// Freezes a tree's memtable between two groups.
-    fn freeze_now(&self, tree: &Tree) -> Result<bool> {
+    pub(super) fn freeze_now(&self, tree: &Tree) -> Result<bool> {
         let _log = self.log.lock();
         tree.freeze(self.visible())
-    }
-
-    /// `max_total_wal_size`: freezes the memtable that pins the oldest segment.
-    fn limit_log(&self) -> Result<()> {
-        let total: u64 = self.log.lock().segments.iter().map(|segment| segment.bytes).sum();
-        if total <= self.options.max_total_wal_size {
-            return Ok(());
-        }
-        let trees: Vec<Arc<Tree>> = self.trees.read().values().cloned().collect();
-        let pinning =
-            trees.iter().filter_map(|tree| Some((tree.first_unflushed(None)?, tree))).min_by_key(|p| p.0);
-        match pinning {
-            Some((_, tree)) if tree.oldest_frozen().is_none() => self.freeze_now(tree).map(drop),
-            _ => Ok(()),
-        }
     }
 
     // --- flush -------------------------------------------------------------------------------------
@@ -265,64 +250,19 @@ impl Inner {
         let count = tree.count_through(mem);
         entries.push(Entry::Flushed { keyspace: tree.id, through, count });
         entries.push(self.counters_entry());
-        let freed = self.free_segments(tree, mem, &mut entries);
+        let freed = self.free_segments(Some((tree, mem)), &mut entries);
         let forgotten = self.forget_dropped(&manifest.state, &freed, &mut entries);
         let head = self.edit_manifest(&mut manifest, entries)?;
         tree.install_flush(mem, version);
         drop(manifest);
-        self.context.domain_keys.write().retain(|id, _| !forgotten.contains(id));
-        let (disk, _) = self.volumes.place(Class::Wal);
+        self.forget_keys(&forgotten);
         let values = self.left_over(mem, &change, head);
-        let freed = freed.into_iter().map(|segment| Freed {
-            disk: Arc::clone(disk),
-            dir: wal::DIR,
-            path: wal::path(segment.number),
-            edit: head.position,
-            readers: Readers::None,
-        });
-        self.purge.lock().files.extend(freed.chain(values));
+        self.purge.lock().files.extend(self.freed_segments(freed, head).chain(values));
         self.update_write_delay();
         self.stats.flushes.fetch_add(1, Ordering::Relaxed);
         self.stats.flush_bytes.fetch_add(written, Ordering::Relaxed);
         self.wake_maintenance();
         Ok(())
-    }
-
-    /// R10: segments that every keyspace has flushed past, once `mem` is a table. They leave the
-    /// list here; their files go with the purge.
-    fn free_segments(&self, flushed: &Tree, mem: &Arc<Mem>, entries: &mut Vec<Entry>) -> Vec<Segment> {
-        let mut log = self.log.lock();
-        let trees = self.trees.read();
-        let pinned =
-            trees.values().filter_map(|tree| tree.first_unflushed((tree.id == flushed.id).then_some(mem)));
-        let unreplayed = Seq(self.unreplayed.load(Ordering::Acquire));
-        let pinned = pinned.min().unwrap_or(unreplayed).min(unreplayed);
-        let durable = self.frontiers.get(Level::Durable);
-        let mut freed = Vec::new();
-        while log.segments.len() > 1 {
-            let Some(oldest) = log.segments.front() else { break };
-            // Strictly below the durable position: something behind it is durable, and with it the
-            // name and the header of the next segment, where replay will start.
-            if oldest.end >= pinned || oldest.end >= durable {
-                break;
-            }
-            freed.extend(log.segments.pop_front());
-        }
-        if let (false, Some(first)) = (freed.is_empty(), log.segments.front()) {
-            entries.push(Entry::LogStart { segment: first.number });
-        }
-        freed
-    }
-
-    /// Keys of dropped keyspaces that no record of the log needs any more go with the segments that
-    /// held the last ones.
-    fn forget_dropped(&self, state: &State, freed: &[Segment], entries: &mut Vec<Entry>) -> Vec<KeyspaceId> {
-        let Some(through) = freed.last().map(|segment| segment.end) else { return Vec::new() };
-        let dropped =
-            state.keyspaces.iter().filter(|(_, keyspace)| keyspace.dropped.is_some_and(|at| at <= through));
-        let forgotten: Vec<KeyspaceId> = dropped.map(|(id, _)| *id).collect();
-        entries.extend(forgotten.iter().map(|&id| Entry::ForgetKeyspace { id }));
-        forgotten
     }
 
     // --- shared by flush and compaction ----------------------------------------------------------------

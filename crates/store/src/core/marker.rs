@@ -62,7 +62,9 @@ impl Inner {
         let is_flushed = |tree: &Arc<Tree>| all_of.iter().any(|flushed| flushed.id == tree.id);
         let frees_all = |trees: &Trees<'_>| {
             let mut others = trees.values().filter(|tree| !is_flushed(tree));
-            Ok(trees.contains_key(&flushed.id) && !others.any(|tree| tree.first_unflushed(None).is_some()))
+            let is_held = self.prepared.lock().pinned(self.frontiers.get(Level::Durable)).is_some();
+            let others_need_it = is_held || others.any(|tree| tree.first_unflushed(None).is_some());
+            Ok(trees.contains_key(&flushed.id) && !others_need_it)
         };
         if !frees_all(&self.trees.read())? || !self.rotate_if_there_is_space(&mut log)? {
             return Ok(());

@@ -1,11 +1,12 @@
 //! The inside of an open store, by job: [`commit`] (submit, log, sync), [`anchoring`] (counter),
-//! [`maintain`] (flush), [`compact`], [`purge`], [`load`] (bulk load), [`read`], [`stream`] (values by the piece), [`keyspaces`], [`open`] (create, recover,
-//! claim), [`rebuild`] (memtables from the log).
+//! [`maintain`] (flush), [`segments`] (which of the log are needed), [`compact`], [`purge`], [`load`] (bulk load),
+//! [`read`], [`stream`] (values by the piece), [`prepared`] (transactions in doubt), [`keyspaces`], [`open`] (create,
+//! recover, claim), [`rebuild`] (memtables from the log), [`in_doubt`] (prepared transactions from the log).
 //!
 //! Locks, outermost first:
 //!
 //! ```text
-//! changing_keyspaces → flushing | compacting → sync | anchor → manifest → log → trees → queue | tree.current
+//! changing_keyspaces → flushing | compacting → sync | anchor → manifest → log → trees → prepared → queue | tree.current
 //! ```
 //! `purge`, `snapshots`, `filter`, `durable_head`, `manifest_head` and `domain_keys` are leaves. The
 //! counter is asked with `anchor` held, the disk with `sync`, `manifest` or `log` held; readers take
@@ -15,14 +16,17 @@ pub(crate) mod anchoring;
 mod claim;
 pub(crate) mod commit;
 mod compact;
+mod in_doubt;
 pub(crate) mod keyspaces;
-mod load;
+pub(crate) mod load;
 pub(crate) mod maintain;
 mod marker;
 pub(crate) mod open;
+pub(crate) mod prepared;
 pub(crate) mod purge;
 pub(crate) mod read;
 mod rebuild;
+mod segments;
 pub(crate) mod stream;
 pub(crate) mod values;
 
@@ -68,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) clock: StoreClock,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) gate: Arc<Gate>,
+    /// Transactions that are prepared and not decided.
+    pub(crate) prepared: Mutex<prepared::Book>,
     pub(crate) snapshots: Mutex<BTreeMap<u64, usize>>,
     pub(crate) purge: Mutex<purge::PurgeList>,
     /// One change of the set of keyspaces at a time, from the question whether a name is taken to

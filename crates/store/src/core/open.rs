@@ -7,6 +7,7 @@
 
 use super::Inner;
 use super::claim::claim;
+use super::in_doubt::InDoubts;
 use super::rebuild::{Start, rebuild};
 use crate::engine::lsm::table;
 use crate::engine::lsm::tree::Tables;
@@ -311,6 +312,7 @@ fn create(world: World, options: StoreOptions, locks: Vec<Box<dyn DiskLock>>) ->
         recovery: Recovery::default(),
         built: None,
         unnamed: BTreeSet::new(),
+        in_doubt: InDoubts::default(),
     };
     let inner = claim(basis, None, epoch, start, None)?;
     platform.commit(&name, id)?;

@@ -45,7 +45,7 @@ impl Inner {
 
     /// The present view of a keyspace, for a read by this thread.
     #[inline]
-    fn view(&self, keyspace: KeyspaceId, count: impl FnOnce(&mut Reads)) -> Result<Arc<Handle>> {
+    pub(crate) fn view(&self, keyspace: KeyspaceId, count: impl FnOnce(&mut Reads)) -> Result<Arc<Handle>> {
         self.tables.handles.get(keyspace, count, || Ok(self.tree(keyspace)?.view()))
     }
 

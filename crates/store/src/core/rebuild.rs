@@ -13,6 +13,7 @@
 
 use super::Inner;
 use super::commit::Segment;
+use super::in_doubt::InDoubts;
 use super::open::{Recovery, compares_lives};
 use crate::batch::Op;
 use crate::engine::lsm::blob::LoneValue;
@@ -24,6 +25,7 @@ use crate::wal;
 use crate::wal::record::{Run, RunReader};
 use crate::wal::replay::{Group, Runs, Sink, replay};
 use crate::wal::writer::LogContext;
+use ringfort_base::codec::DecodeError;
 use ringfort_base::{Error, ErrorKind, EvidenceKind, FileNo, KeyspaceId, Result, Seq};
 use ringfort_trust::{Anchor, Head};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -53,6 +55,8 @@ pub(super) struct Start {
     pub(super) built: Option<Seq>,
     /// Value files that only the log names.
     pub(super) unnamed: BTreeSet<FileNo>,
+    /// Transactions that are prepared and not decided.
+    pub(super) in_doubt: InDoubts,
 }
 
 /// Verifies the log and replays it into fresh memtables, as far as the memory budget reaches.
@@ -70,6 +74,7 @@ pub(super) fn rebuild(
     }
     let mut rebuild = Rebuild {
         inserts: Inserts::new(trees.values().cloned().collect(), Arc::clone(tables), memory_budget),
+        in_doubt: InDoubts::default(),
         anchor,
         memory_budget,
         built: None,
@@ -81,14 +86,15 @@ pub(super) fn rebuild(
     };
     let replayed = replay(context, state.log_start, &state.lives, anchor, &mut rebuild)?;
     rebuild.inserts.drain()?;
-    let Rebuild { tail, segments, time_ms, built, inserts, .. } = rebuild;
+    let Rebuild { tail, segments, time_ms, built, inserts, in_doubt, .. } = rebuild;
     let unnamed = inserts.unnamed;
     let recovery = Recovery { tail_groups: tail.len(), torn: replayed.torn };
-    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms, recovery, built, unnamed })
+    Ok(Start { state, trees, tail, end: replayed.end, segments, time_ms, recovery, built, unnamed, in_doubt })
 }
 
 struct Rebuild<'a> {
     inserts: Inserts,
+    in_doubt: InDoubts,
     anchor: &'a Anchor,
     memory_budget: usize,
     /// See [`Start::built`].
@@ -106,7 +112,8 @@ impl Sink for Rebuild<'_> {
         match group {
             Group::Ops { runs, head } => {
                 let keep = self.built.is_none();
-                let time_ms = self.inserts.group(runs, *head, keep)?;
+                let time_ms = self.inserts.group(runs, *head, keep, Some(&mut self.in_doubt))?;
+                self.in_doubt.end_group().map_err(|e| inconsistent(head.position, &e))?;
                 self.time_ms = self.time_ms.max(time_ms);
                 self.last = Seq(head.position);
                 if keep && self.inserts.settle(self.last)? && self.inserts.bytes() > self.memory_budget {
@@ -178,8 +185,14 @@ impl Inserts {
     }
 
     /// Takes a group's operations that are in no table yet; `keep`: else they are only checked.
-    /// The newest time that it was logged with.
-    fn group(&mut self, runs: &Runs, head: Head, keep: bool) -> Result<u64> {
+    /// What it says of prepared transactions goes to `in_doubt`. The newest time that it was logged with.
+    fn group(
+        &mut self,
+        runs: &Runs,
+        head: Head,
+        keep: bool,
+        mut in_doubt: Option<&mut InDoubts>,
+    ) -> Result<u64> {
         self.touched.clear();
         let mut time_ms = 0;
         for (keyspace, run) in runs.iter() {
@@ -187,13 +200,23 @@ impl Inserts {
             if let Some(tree) = tree.filter(|_| keep) {
                 self.touched.push(tree as u32);
             }
-            time_ms = time_ms.max(self.run(run, head, tree, keep)?);
+            let logged_ms = self.run(run, head, (tree, keep), |seq, op| match &mut in_doubt {
+                Some(in_doubt) => in_doubt.op(keyspace, seq, op),
+                None => Ok(()),
+            })?;
+            time_ms = time_ms.max(logged_ms);
         }
         Ok(time_ms)
     }
 
     /// `keep`: else its operations are only checked.
-    fn run(&mut self, run: &[u8], head: Head, tree: Option<usize>, keep: bool) -> Result<u64> {
+    fn run(
+        &mut self,
+        run: &[u8],
+        head: Head,
+        (tree, keep): (Option<usize>, bool),
+        mut prepared: impl FnMut(Seq, Op<'_>) -> Result<(), DecodeError>,
+    ) -> Result<u64> {
         let mut reader = RunReader::new(run).map_err(|e| inconsistent(head.position, &e))?;
         // What is pending stays below the limits of `u32`: a batch, and a group.
         let base = self.bytes.len();
@@ -207,6 +230,10 @@ impl Inserts {
             if seq.0 > head.position {
                 return Err(inconsistent(head.position, &"an operation lies behind its group's end"));
             }
+            if let Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } = op {
+                prepared(seq, op).map_err(|e| inconsistent(head.position, &e))?;
+                continue;
+            }
             let Some(at) = tree.filter(|_| seq > flushed) else { continue };
             if let Op::PutStored { lone, .. } = op {
                 self.open_value(lone).map_err(|e| e.context("the log commits a value of this file"))?;
@@ -218,7 +245,7 @@ impl Inserts {
                 Op::Put { key, value } => (Kind::Put, key, value),
                 Op::Merge { key, operand } => (Kind::Merge, key, operand),
                 Op::Delete { key } => (Kind::Delete, key, &key[..0]),
-                Op::DeleteRange { .. } | Op::Count { .. } | Op::PutStored { .. } => {
+                _ => {
                     self.trees[at].apply(seq, op)?;
                     continue;
                 }
@@ -327,7 +354,8 @@ impl Sink for CatchUp<'_> {
         if head.position <= self.built.0 {
             return Ok(());
         }
-        self.inserts.group(runs, *head, true)?;
+        // What was prepared is known from the first time.
+        self.inserts.group(runs, *head, true, None)?;
         if self.inserts.settle(Seq(head.position))? {
             self.built = Seq(head.position);
             self.inner.unreplayed.store(head.position + 1, Ordering::Release);

@@ -1,4 +1,4 @@
-//! [`Hold`]: how a write outside of transactions keeps out of their way.
+//! [`Hold`]: how a write outside of transactions keeps out of their way, and how a bulk load and the end of a keyspace do.
 
 use super::gate::Pass;
 use super::locks::{LockError, Mode, Owner};
@@ -76,6 +76,29 @@ impl<'s> Hold<'s> {
     }
 }
 
+impl Inner {
+    /// A lock on a whole range, for what changes it at once: a bulk load, the end of a keyspace. So no transaction sees
+    /// one half of that before it and the other behind.
+    pub(crate) async fn lock_whole(
+        &self,
+        keyspace: KeyspaceId,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<Owner> {
+        let mut age = None;
+        loop {
+            let mut locks = self.locks.owner(age);
+            age = Some(locks.age());
+            match locks.lock_range(keyspace, from, to, Mode::Exclusive).await {
+                Ok(()) => return Ok(locks),
+                // A range is locked a stripe at a time: as in [`Hold::of`].
+                Err(LockError::Deadlock(_)) => {}
+                Err(full) => return Err(refusal(full)),
+            }
+        }
+    }
+}
+
 async fn lock_all(locks: &mut Owner, wanted: &[Span<'_>]) -> std::result::Result<(), LockError> {
     for &(keyspace, from, to) in wanted {
         match to {
@@ -87,9 +110,9 @@ async fn lock_all(locks: &mut Owner, wanted: &[Span<'_>]) -> std::result::Result
 }
 
 /// A key, or a range of keys.
-type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
+pub(super) type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
 
-fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
+pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
     let mut wanted = Vec::with_capacity(batch.len());
     for span in batch.spans() {
         for op in span.iter() {
@@ -103,7 +126,7 @@ fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
                     wanted.push((span.keyspace, key, None));
                 }
                 Op::DeleteRange { from, to } => wanted.push((span.keyspace, from, Some(to))),
-                Op::Count { .. } => {}
+                Op::Count { .. } | Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {}
             }
         }
     }

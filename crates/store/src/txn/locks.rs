@@ -63,7 +63,7 @@ impl Mode {
 }
 
 /// What a lock is on.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Span {
     Key(Key),
     /// From the first key up to, and without, the second.
@@ -103,14 +103,6 @@ pub enum LockError {
     },
 }
 
-/// A request that was refused as a deadlock. Who is going to try again asks for it first, while he holds nothing:
-/// so he waits until the others of that cycle are done, and not for chance to bring them apart.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refused {
-    span: Span,
-    mode: Mode,
-}
-
 /// The locks of a store.
 pub struct LockTable {
     stripes: Box<[Mutex<Stripe>]>,
@@ -140,13 +132,7 @@ impl LockTable {
     /// A new owner, younger than all before it; one that tries again passes the age of its first try.
     pub fn owner(self: &Arc<Self>, age: Option<u64>) -> Owner {
         let id = self.next_owner.fetch_add(1, Ordering::Relaxed);
-        Owner {
-            table: Arc::clone(self),
-            id: OwnerId(id),
-            age: age.unwrap_or(id),
-            held: Vec::new(),
-            refused: None,
-        }
+        Owner { table: Arc::clone(self), id: OwnerId(id), age: age.unwrap_or(id), held: Vec::new() }
     }
 
     /// Locks that are held now; a range counts once for each stripe.
@@ -174,7 +160,6 @@ pub struct Owner {
     id: OwnerId,
     age: u64,
     held: Vec<(usize, Span)>,
-    refused: Option<Refused>,
 }
 
 impl Owner {
@@ -188,6 +173,20 @@ impl Owner {
     #[must_use]
     pub fn age(&self) -> u64 {
         self.age
+    }
+
+    /// For whoever polls its requests.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        Waiting { table: Arc::clone(&self.table), id: self.id }
+    }
+
+    /// What it has locked: keys, and ranges with their end.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (&Key, Option<&Key>)> {
+        self.held.iter().map(|(_, span)| match span {
+            Span::Key(key) => (key, None),
+            Span::Range(from, to) => (from, Some(to)),
+        })
     }
 
     /// Locks a key.
@@ -216,24 +215,6 @@ impl Owner {
         Acquire { owner: self, span, mode, next: 0, end, waiting: None }
     }
 
-    /// What was refused last as a deadlock.
-    pub fn refused(&mut self) -> Option<Refused> {
-        self.refused.take()
-    }
-
-    /// Locks what was refused to an earlier owner.
-    pub fn lock_refused(&mut self, refused: &Refused) -> Acquire<'_> {
-        let Refused { span, mode } = refused.clone();
-        let (next, end) = match &span {
-            Span::Key(key) => {
-                let stripe = self.table.stripe_of(key);
-                (stripe, stripe + 1)
-            }
-            Span::Range(..) => (0, self.table.stripes.len()),
-        };
-        Acquire { owner: self, span, mode, next, end, waiting: None }
-    }
-
     /// Releases everything.
     pub fn release(&mut self) {
         let table = Arc::clone(&self.table);
@@ -253,6 +234,20 @@ impl Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+/// Whom a transaction waits for, for whoever polls its request.
+pub struct Waiting {
+    table: Arc<LockTable>,
+    id: OwnerId,
+}
+
+impl Waiting {
+    /// How many others hold what it waits for now, or stand before it.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        self.table.waits.blockers(self.id)
     }
 }
 
@@ -329,12 +324,7 @@ impl Future for Acquire<'_> {
                     }
                     this.next += 1;
                 }
-                Poll::Ready(Err(error)) => {
-                    if matches!(error, LockError::Deadlock(_)) {
-                        this.owner.refused = Some(Refused { span: this.span.clone(), mode: this.mode });
-                    }
-                    break Poll::Ready(Err(error));
-                }
+                Poll::Ready(Err(refused)) => break Poll::Ready(Err(refused)),
                 Poll::Pending => break Poll::Pending,
             }
         };

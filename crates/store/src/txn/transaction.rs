@@ -15,15 +15,18 @@
 //!
 //! Waiting is pending + waker (R22): dropping a future, or the transaction, gives everything back.
 
+use super::batch_locks::spans;
 use super::gate::Live;
-use super::locks::{Key, LockError, Mode, Owner, Refused, with_keyspace};
-use super::overlay::{Overlay, Pending, split};
-use crate::batch::WriteBatch;
+use super::locks::{Key, LockError, Mode, Owner, Waiting, with_keyspace};
+use super::overlay::{Overlay, Own};
+use super::reads::ReadSet;
+use crate::batch::{Op, WriteBatch, check_lengths};
 use crate::core::Inner;
-use crate::engine::lsm::iter::Shown;
+use crate::engine::lsm::blob::StoredValue;
+use crate::engine::lsm::blob::stored::{Place, Stored};
 use crate::store::{Answer, Snapshot, Ticket};
 use crate::value::Value;
-use ringfort_base::limits::BATCH_BYTES_MAX;
+use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
 use ringfort_trust::defence::{self, Defence};
 use std::collections::BTreeSet;
@@ -52,32 +55,24 @@ pub struct TxnOptions {
     pub age: Option<u64>,
 }
 
-/// Keys that an optimistic transaction remembers one by one; more are remembered as ranges over
-/// neighbours, which costs false conflicts and bounds the memory.
-const READS_MAX: usize = 1 << 16;
-/// So many neighbours become one range then.
-const READS_PER_RANGE: usize = 64;
-/// Entries that a scan looks at between two locks.
-const SCAN_CHUNK: usize = 64;
-
-/// What a scan found, in its order: keys with values.
-pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// See the module.
 pub struct Transaction {
-    inner: Arc<Inner>,
-    owner: Owner,
-    concurrency: Concurrency,
+    pub(super) inner: Arc<Inner>,
+    pub(super) owner: Owner,
+    pub(super) concurrency: Concurrency,
     /// What reads see; none if they see the newest.
-    snapshot: Option<Snapshot>,
-    overlay: Overlay,
-    /// What an optimistic transaction has read: keys, and ranges of keys.
-    reads: BTreeSet<Key>,
-    scans: Vec<(Key, Key)>,
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) overlay: Overlay,
+    /// What an optimistic transaction has read.
+    pub(super) reads: ReadSet,
+    /// Names that an optimistic transaction locks, beside what it wrote, when it commits.
+    pub(super) covered: BTreeSet<Key>,
     /// The newest position that an answer depended on (R6).
-    depends: Seq,
+    pub(super) depends: Seq,
+    /// The name of the key that is worked with: its keyspace, and it.
+    name: Vec<u8>,
     /// Writes outside of transactions take locks while this is here. Who only reads a snapshot has none.
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     /// Those that did not are all visible.
     is_alone: bool,
 }
@@ -108,9 +103,10 @@ impl Transaction {
             concurrency: options.concurrency,
             snapshot,
             overlay: Overlay::default(),
-            reads: BTreeSet::new(),
-            scans: Vec::new(),
+            reads: ReadSet::default(),
+            covered: BTreeSet::new(),
             depends: Seq::ZERO,
+            name: Vec::new(),
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
             is_alone: inner.gate.is_shut(),
         }
@@ -118,7 +114,7 @@ impl Transaction {
 
     /// Sees to it that no write is under way that knows nothing of transactions, and that all that went
     /// before is visible: from then on only who has the lock can change a key.
-    async fn be_alone(&mut self) -> Result<()> {
+    pub(super) async fn be_alone(&mut self) -> Result<()> {
         if let Some(live) = &self.live
             && !self.is_alone
         {
@@ -130,7 +126,7 @@ impl Transaction {
         Ok(())
     }
 
-    async fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Result<()> {
+    pub(super) async fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Result<()> {
         self.be_alone().await?;
         if mode == Mode::Shared && !defence::on(Defence::ReadLocks) {
             return Ok(());
@@ -138,7 +134,7 @@ impl Transaction {
         self.owner.lock(keyspace, key, mode).await.map_err(refusal)
     }
 
-    async fn lock_range(
+    pub(super) async fn lock_range(
         &mut self,
         keyspace: KeyspaceId,
         from: &[u8],
@@ -152,25 +148,16 @@ impl Transaction {
         self.owner.lock_range(keyspace, from, to, mode).await.map_err(refusal)
     }
 
+    /// For who polls a request and will not wait forever: whom it waits for.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        self.owner.waiting()
+    }
+
     /// For the next try of the same work.
     #[must_use]
     pub fn age(&self) -> u64 {
         self.owner.age()
-    }
-
-    /// What was refused last as a deadlock: for the next try of the same work.
-    pub fn refused(&mut self) -> Option<Refused> {
-        self.owner.refused()
-    }
-
-    /// Locks what was refused to an earlier try. Before anything else it waits for whoever has it, and for
-    /// nobody in a circle.
-    ///
-    /// # Errors
-    /// As [`Transaction::get`].
-    pub async fn lock_refused(&mut self, refused: &Refused) -> Result<()> {
-        self.be_alone().await?;
-        self.owner.lock_refused(refused).await.map_err(refusal)
     }
 
     /// The newest position that an answer of this transaction depends on: what a reply waits for (R6).
@@ -198,26 +185,89 @@ impl Transaction {
         self.read(keyspace, key, Mode::Exclusive).await
     }
 
+    /// Reads many keys, all as of one moment; the values in the order of the keys. They are locked in their own
+    /// order, so that two who ask for the same do not become a deadlock.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub async fn multi_get<K: AsRef<[u8]>>(
+        &mut self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+    ) -> Result<Vec<Option<Value>>> {
+        let mut values: Vec<Option<Value>> = keys.iter().map(|_| None).collect();
+        let mut asked = Vec::with_capacity(keys.len());
+        for (nth, key) in keys.iter().enumerate() {
+            match self.written(keyspace, key.as_ref())? {
+                Some(own) => values[nth] = own,
+                None => asked.push(nth),
+            }
+        }
+        if self.concurrency == Concurrency::Pessimistic {
+            let mut in_order: Vec<&[u8]> = asked.iter().map(|nth| keys[*nth].as_ref()).collect();
+            in_order.sort_unstable();
+            in_order.dedup();
+            for key in in_order {
+                self.lock(keyspace, key, Mode::Shared).await?;
+            }
+        }
+        let names: Vec<&[u8]> = asked.iter().map(|nth| keys[*nth].as_ref()).collect();
+        let at = self.snapshot.as_ref().map(Snapshot::position);
+        let Answer { value: found, depends } = self.inner.multi_get(keyspace, &names, at)?;
+        self.depends = self.depends.max(depends);
+        for ((nth, key), under) in asked.into_iter().zip(names).zip(found) {
+            if self.concurrency == Concurrency::Optimistic {
+                self.reads.note(keyspace, key);
+            }
+            values[nth] = self.with_operands(keyspace, key, under)?;
+        }
+        Ok(values)
+    }
+
     async fn read(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Result<Option<Value>> {
-        let name = with_keyspace(keyspace, key);
-        match self.overlay.get(&name) {
-            Some(Pending::Put(value)) => return Ok(Some(value.clone().into())),
-            Some(Pending::Delete) => return Ok(None),
-            Some(Pending::Merge(_)) | None => {}
+        if let Some(own) = self.written(keyspace, key)? {
+            return Ok(own);
         }
         if self.concurrency == Concurrency::Pessimistic {
             self.lock(keyspace, key, mode).await?;
         }
         let under = self.look(keyspace, key)?;
         if self.concurrency == Concurrency::Optimistic {
-            self.note_read(name.clone());
+            self.reads.note(keyspace, key);
         }
-        match self.overlay.get(&name) {
-            Some(Pending::Merge(operands)) => {
-                let operands: Vec<&[u8]> = operands.iter().map(Vec::as_slice).collect();
-                let merged = self.inner.merge_onto(keyspace, key, under.as_deref(), &operands)?;
-                Ok(Some(merged.into()))
-            }
+        self.with_operands(keyspace, key, under)
+    }
+
+    /// What the transaction's own writes alone say of a key: a value, or that it is not there.
+    fn written(&mut self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Option<Value>>> {
+        if self.overlay.hides_nothing() {
+            return Ok(None);
+        }
+        name_into(&mut self.name, keyspace, key);
+        Ok(match self.overlay.get(&self.name) {
+            Some(Own::Put(value)) => Some(Some(value.into())),
+            Some(Own::Stored(stored)) => Some(Some(self.inner.stored_value(stored)?)),
+            Some(Own::Delete) => Some(None),
+            Some(Own::Merge(_)) | None => None,
+        })
+    }
+
+    /// What the transaction's operands make of what lies under them.
+    fn with_operands(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        under: Option<Value>,
+    ) -> Result<Option<Value>> {
+        if self.overlay.hides_nothing() {
+            return Ok(under);
+        }
+        name_into(&mut self.name, keyspace, key);
+        match self.overlay.get(&self.name) {
+            Some(Own::Merge(operands)) => self
+                .inner
+                .merge_onto(keyspace, key, under.as_deref(), &operands)
+                .map(|value| Some(value.into())),
             _ => Ok(under),
         }
     }
@@ -233,125 +283,31 @@ impl Transaction {
         Ok(value)
     }
 
-    fn note_read(&mut self, key: Key) {
-        self.reads.insert(key);
-        if self.reads.len() <= READS_MAX {
-            return;
-        }
-        let keys: Vec<Key> = std::mem::take(&mut self.reads).into_iter().collect();
-        for run in keys.chunk_by(|a, b| split(a).0 == split(b).0).flat_map(|run| run.chunks(READS_PER_RANGE))
-        {
-            self.scans.push((run[0].clone(), behind(&run[run.len() - 1])));
-        }
-    }
-
-    /// The entries of `from..to` in order, or in reverse, at most `limit`; `to` is `None` for the end of
-    /// the keyspace. What was looked at, and not more, is protected from others' changes.
-    ///
-    /// # Errors
-    /// As [`Transaction::get`].
-    pub async fn scan(
-        &mut self,
-        keyspace: KeyspaceId,
-        from: &[u8],
-        to: Option<&[u8]>,
-        reverse: bool,
-        limit: usize,
-    ) -> Result<Entries> {
-        let mut rest = (with_keyspace(keyspace, from), end_of(keyspace, to));
-        let mut found = Entries::new();
-        while found.len() < limit && rest.0 < rest.1 {
-            let wanted = (limit - found.len()).min(SCAN_CHUNK);
-            let chunk = self.bounds(keyspace, &rest, reverse, wanted)?;
-            self.protect(keyspace, &chunk).await?;
-            let entries = self.entries(keyspace, &chunk, reverse)?;
-            found.extend(entries);
-            rest = if reverse { (rest.0, chunk.0) } else { (chunk.1, rest.1) };
-        }
-        found.truncate(limit);
-        Ok(found)
-    }
-
-    /// What a scan sees now: the transaction's snapshot, or the newest.
-    fn view(&self) -> Snapshot {
-        match &self.snapshot {
-            Some(snapshot) => self.inner.pin_snapshot(snapshot.position()),
-            None => self.inner.snapshot(),
-        }
-    }
-
-    /// The part of a range that has about so many entries from its beginning, or its end.
-    fn bounds(
-        &self,
-        keyspace: KeyspaceId,
-        range: &(Key, Key),
-        reverse: bool,
-        wanted: usize,
-    ) -> Result<(Key, Key)> {
-        let view = self.view();
-        let (from, to) = keys_of(range);
-        let mut entries = self.inner.iter(keyspace, from, to, (reverse, Shown::Keys), view.position())?;
-        for _ in 1..wanted {
-            if entries.entry().is_none() {
-                break;
-            }
-            entries.advance()?;
-        }
-        let Some((key, _)) = entries.entry() else { return Ok(range.clone()) };
-        let key = with_keyspace(keyspace, key);
-        Ok(if reverse { (key, range.1.clone()) } else { (range.0.clone(), behind(&key)) })
-    }
-
-    async fn protect(&mut self, keyspace: KeyspaceId, range: &(Key, Key)) -> Result<()> {
-        let (from, to) = keys_of(range);
-        match self.concurrency {
-            Concurrency::Pessimistic => self.lock_range(keyspace, from, to, Mode::Shared).await,
-            Concurrency::Optimistic => {
-                self.scans.push(range.clone());
-                Ok(())
-            }
-            Concurrency::Snapshot => Ok(()),
-        }
-    }
-
-    /// All entries of a range, with the transaction's own writes.
-    fn entries(&mut self, keyspace: KeyspaceId, range: &(Key, Key), reverse: bool) -> Result<Entries> {
-        let view = self.view();
-        let (from, to) = keys_of(range);
-        let mut stored = self.inner.iter(keyspace, from, to, (false, Shown::Values), view.position())?;
-        let mut own = self.overlay.range(&range.0, &range.1).peekable();
-        let mut found = Entries::new();
-        while let Some((key, value)) = stored.entry() {
-            while let Some((name, pending)) = own.next_if(|(name, _)| split(name).1 < key) {
-                self.inner.show(keyspace, split(name).1, None, pending, &mut found)?;
-            }
-            match own.next_if(|(name, _)| split(name).1 == key) {
-                Some((_, pending)) => self.inner.show(keyspace, key, Some(value), pending, &mut found)?,
-                None if self.overlay.get(&with_keyspace(keyspace, key)).is_some() => {} // its range was deleted
-                None => found.push((key.to_vec(), value.to_vec())),
-            }
-            stored.advance()?;
-        }
-        for (name, pending) in own {
-            self.inner.show(keyspace, split(name).1, None, pending, &mut found)?;
-        }
-        self.depends = self.depends.max(stored.depends());
-        if reverse {
-            found.reverse();
-        }
-        Ok(found)
-    }
-
     // --- writes -----------------------------------------------------------------------------------
 
     /// Writes a value.
     ///
     /// # Errors
-    /// As [`Transaction::get`]; `Invalid` for a snapshot, `Exhausted` for more than a batch may hold.
+    /// As [`Transaction::get`]; `Invalid` for a snapshot and for a key or a value above its limit, `Exhausted` for more
+    /// than a batch may hold.
     pub async fn put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> Result<()> {
-        let name = self.lock_to_write(keyspace, key, value.len()).await?;
-        self.overlay.set(name, Pending::Put(value.to_vec()));
+        self.lock_to_write(keyspace, key, value.len()).await?;
+        self.overlay.put(&self.name, value);
         Ok(())
+    }
+
+    /// Writes a value that was written by the piece ([`crate::Store::value_writer`]).
+    ///
+    /// # Errors
+    /// As [`Transaction::put`]; `Invalid` if it is of another store or of an earlier life of this one.
+    pub async fn put_stored(&mut self, keyspace: KeyspaceId, key: &[u8], value: StoredValue) -> Result<()> {
+        match value.0 {
+            Place::Memory(bytes) => self.put(keyspace, key, &bytes).await,
+            Place::File(stored) => {
+                self.lock_to_write(keyspace, key, 0).await?;
+                self.put_file(stored)
+            }
+        }
     }
 
     /// Deletes a key.
@@ -359,8 +315,8 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::put`].
     pub async fn delete(&mut self, keyspace: KeyspaceId, key: &[u8]) -> Result<()> {
-        let name = self.lock_to_write(keyspace, key, 0).await?;
-        self.overlay.set(name, Pending::Delete);
+        self.lock_to_write(keyspace, key, 0).await?;
+        self.overlay.delete(&self.name);
         Ok(())
     }
 
@@ -369,18 +325,8 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::put`], and those of the operator.
     pub async fn merge(&mut self, keyspace: KeyspaceId, key: &[u8], operand: &[u8]) -> Result<()> {
-        let name = self.lock_to_write(keyspace, key, operand.len()).await?;
-        let under = match self.overlay.get(&name) {
-            Some(Pending::Put(value)) => Some(value.as_slice()),
-            Some(Pending::Delete) => None,
-            Some(Pending::Merge(_)) | None => {
-                self.overlay.merge(name, operand.to_vec());
-                return Ok(());
-            }
-        };
-        let merged = self.inner.merge_onto(keyspace, key, under, &[operand])?;
-        self.overlay.set(name, Pending::Put(merged));
-        Ok(())
+        self.lock_to_write(keyspace, key, operand.len()).await?;
+        self.merge_own(keyspace, key, operand)
     }
 
     /// Deletes all keys of `from..to`.
@@ -388,13 +334,14 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::put`].
     pub async fn delete_range(&mut self, keyspace: KeyspaceId, from: &[u8], to: &[u8]) -> Result<()> {
-        self.may_write(from.len() + to.len())?;
+        self.may_write(keyspace, from.len().max(to.len()), 0)?;
+        if from >= to {
+            return Ok(());
+        }
         if self.concurrency == Concurrency::Pessimistic {
             self.lock_range(keyspace, from, Some(to), Mode::Exclusive).await?;
         }
-        if from < to {
-            self.overlay.delete_range(with_keyspace(keyspace, from), with_keyspace(keyspace, to));
-        }
+        self.overlay.delete_range(with_keyspace(keyspace, from), with_keyspace(keyspace, to));
         Ok(())
     }
 
@@ -403,20 +350,136 @@ impl Transaction {
         self.overlay.count(keyspace, delta);
     }
 
-    async fn lock_to_write(&mut self, keyspace: KeyspaceId, key: &[u8], bytes: usize) -> Result<Key> {
-        self.may_write(key.len() + bytes)?;
+    /// Does all that a batch does, or nothing of it. What it writes is locked in order, so that two who write the same
+    /// do not become a deadlock.
+    ///
+    /// # Errors
+    /// As [`Transaction::put`] and [`Transaction::merge`].
+    pub async fn write(&mut self, batch: &WriteBatch) -> Result<()> {
+        if self.concurrency == Concurrency::Pessimistic {
+            let mut wanted = spans(batch)?;
+            wanted.sort_unstable();
+            for (keyspace, from, to) in wanted {
+                match to {
+                    None => self.lock(keyspace, from, Mode::Exclusive).await?,
+                    Some(to) if from < to => {
+                        self.lock_range(keyspace, from, Some(to), Mode::Exclusive).await?;
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        self.write_locked(batch)
+    }
+
+    /// Does all that a batch does, or nothing of it, on what is locked.
+    pub(super) fn write_locked(&mut self, batch: &WriteBatch) -> Result<()> {
+        self.overlay.set_savepoint();
+        let written = self.write_own(batch);
+        match written {
+            Ok(()) => self.overlay.pop_savepoint(),
+            Err(_) => self.overlay.rollback_to_savepoint(),
+        };
+        written
+    }
+
+    /// The operations of a batch.
+    fn write_own(&mut self, batch: &WriteBatch) -> Result<()> {
+        let mut stored = batch.stored().iter();
+        for span in batch.spans() {
+            let keyspace = span.keyspace;
+            for op in span.iter() {
+                match op.map_err(|e| internal(&format!("a batch cannot be read: {e}")))? {
+                    Op::Put { key, value } => {
+                        self.name_to_write(keyspace, key, value.len())?;
+                        self.overlay.put(&self.name, value);
+                    }
+                    Op::PutStored { key, .. } => {
+                        let value = stored.next().ok_or_else(|| internal("a batch lacks a stored value"))?;
+                        self.name_to_write(keyspace, key, 0)?;
+                        self.put_file(Arc::clone(value))?;
+                    }
+                    Op::Merge { key, operand } => {
+                        self.name_to_write(keyspace, key, operand.len())?;
+                        self.merge_own(keyspace, key, operand)?;
+                    }
+                    Op::Delete { key } => {
+                        self.name_to_write(keyspace, key, 0)?;
+                        self.overlay.delete(&self.name);
+                    }
+                    Op::DeleteRange { from, to } => {
+                        self.may_write(keyspace, from.len().max(to.len()), 0)?;
+                        if from < to {
+                            self.overlay
+                                .delete_range(with_keyspace(keyspace, from), with_keyspace(keyspace, to));
+                        }
+                    }
+                    Op::Count { delta } => self.count(keyspace, delta),
+                    Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {
+                        return Err(internal("a batch of a user holds records of prepared transactions"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the key that is named to a value that lies in a file.
+    fn put_file(&mut self, stored: Arc<Stored>) -> Result<()> {
+        if !stored.is_of(&self.inner.tables.values) {
+            let message = "a stored value is of another store, or of an earlier life of this one";
+            return Err(Error::invalid(message));
+        }
+        self.overlay.put_stored(&self.name, stored);
+        Ok(())
+    }
+
+    /// Merges into the key that is named: into what the transaction wrote, if it did.
+    fn merge_own(&mut self, keyspace: KeyspaceId, key: &[u8], operand: &[u8]) -> Result<()> {
+        let merged = match self.overlay.get(&self.name) {
+            Some(Own::Put(value)) => self.inner.merge_onto(keyspace, key, Some(value), &[operand])?,
+            Some(Own::Stored(stored)) => {
+                let value = self.inner.stored_value(stored)?;
+                self.inner.merge_onto(keyspace, key, Some(&value), &[operand])?
+            }
+            Some(Own::Delete) => self.inner.merge_onto(keyspace, key, None, &[operand])?,
+            Some(Own::Merge(_)) | None => {
+                self.overlay.merge(&self.name, operand);
+                return Ok(());
+            }
+        };
+        self.may_write(keyspace, key.len(), merged.len())?;
+        self.overlay.put(&self.name, &merged);
+        Ok(())
+    }
+
+    async fn lock_to_write(&mut self, keyspace: KeyspaceId, key: &[u8], value_bytes: usize) -> Result<()> {
+        self.name_to_write(keyspace, key, value_bytes)?;
         if self.concurrency == Concurrency::Pessimistic {
             self.lock(keyspace, key, Mode::Exclusive).await?;
         }
-        Ok(with_keyspace(keyspace, key))
+        Ok(())
     }
 
-    fn may_write(&self, bytes: usize) -> Result<()> {
+    /// Names a key that may be written.
+    fn name_to_write(&mut self, keyspace: KeyspaceId, key: &[u8], value_bytes: usize) -> Result<()> {
+        self.may_write(keyspace, key.len(), value_bytes)?;
+        name_into(&mut self.name, keyspace, key);
+        Ok(())
+    }
+
+    fn may_write(&self, keyspace: KeyspaceId, key_bytes: usize, value_bytes: usize) -> Result<()> {
         if self.concurrency == Concurrency::Snapshot {
             return Err(Error::invalid("a transaction of a snapshot only reads"));
         }
-        if self.overlay.bytes() + bytes > BATCH_BYTES_MAX {
-            let message = format!("a transaction writes at most {BATCH_BYTES_MAX} bytes");
+        if keyspace == KeyspaceId::SYSTEM {
+            return Err(Error::invalid("keyspace 0 is the store itself"));
+        }
+        check_lengths(key_bytes, value_bytes)?;
+        let bytes = self.overlay.held_bytes() + key_bytes + value_bytes;
+        if bytes > BATCH_BYTES_MAX || self.overlay.ops() >= BATCH_OPS_MAX {
+            let message =
+                format!("a transaction writes at most {BATCH_BYTES_MAX} bytes in {BATCH_OPS_MAX} operations");
             return Err(Error::new(ErrorKind::Exhausted, message));
         }
         Ok(())
@@ -483,63 +546,11 @@ impl Transaction {
         }
         inner.apply(ready.batch, Some(ready.locks))
     }
-
-    /// Locks what was written and read, in order, so that optimistic ones do not become deadlocks among themselves.
-    async fn lock_all(&mut self) -> Result<()> {
-        let mut wanted: Vec<(Key, Option<Key>, Mode)> = Vec::new();
-        let (keys, ranges) = self.overlay.written();
-        wanted.extend(keys.map(|key| (key.clone(), None, Mode::Exclusive)));
-        wanted.extend(ranges.iter().map(|(from, to)| (from.clone(), Some(to.clone()), Mode::Exclusive)));
-        wanted.extend(self.reads.iter().map(|key| (key.clone(), None, Mode::Shared)));
-        wanted.extend(self.scans.iter().map(|(from, to)| (from.clone(), Some(to.clone()), Mode::Shared)));
-        // Of one key the exclusive request first: then the shared one is had already.
-        wanted.sort_by(|a, b| (&a.0, a.2 == Mode::Shared, &a.1).cmp(&(&b.0, b.2 == Mode::Shared, &b.1)));
-        for (from, to, mode) in wanted {
-            let (keyspace, key) = split(&from);
-            match to {
-                None => self.lock(keyspace, key, mode).await?,
-                Some(to) => {
-                    let range = (from.clone(), to);
-                    let (key, to) = keys_of(&range);
-                    self.lock_range(keyspace, key, to, mode).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn validate(&self) -> Result<()> {
-        let Some(snapshot) = &self.snapshot else { return Ok(()) };
-        let seen = snapshot.position();
-        let now = self.inner.snapshot();
-        if now.position() == seen {
-            return Ok(());
-        }
-        for key in self.reads.iter().filter(|_| defence::on(Defence::KeyValidation)) {
-            let (keyspace, key) = split(key);
-            let newest = self.inner.get(keyspace, key, Some(now.position()), false)?;
-            if newest.is_none_or(|answer| answer.depends > seen) {
-                return Err(conflict());
-            }
-        }
-        for range in self.scans.iter().filter(|_| defence::on(Defence::RangeValidation)) {
-            let (from, to) = keys_of(range);
-            let mut entries =
-                self.inner.iter(split(&range.0).0, from, to, (false, Shown::Keys), now.position())?;
-            while entries.entry().is_some() {
-                entries.advance()?;
-            }
-            if entries.depends() > seen {
-                return Err(conflict());
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Inner {
     /// What operands make of a value.
-    fn merge_onto(
+    pub(super) fn merge_onto(
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
@@ -552,44 +563,25 @@ impl Inner {
         }
     }
 
-    /// Adds what a scan shows of a key that the transaction wrote.
-    fn show(
-        &self,
-        keyspace: KeyspaceId,
-        key: &[u8],
-        under: Option<&[u8]>,
-        pending: &Pending,
-        found: &mut Entries,
-    ) -> Result<()> {
-        let value = match pending {
-            Pending::Delete => return Ok(()),
-            Pending::Put(value) => value.clone(),
-            Pending::Merge(operands) => {
-                let operands: Vec<&[u8]> = operands.iter().map(Vec::as_slice).collect();
-                self.merge_onto(keyspace, key, under, &operands)?
-            }
-        };
-        found.push((key.to_vec(), value));
-        Ok(())
+    /// A value that a transaction has put and that is not committed.
+    pub(super) fn stored_value(&self, stored: &Stored) -> Result<Value> {
+        let value = stored.value();
+        let meta = Arc::new(value.meta.clone());
+        let found = self.tables.values.value_in(&meta, &value.pointer(), false);
+        found
+            .map_err(|error| self.refuse(error))?
+            .ok_or_else(|| internal("a read that may wait for the disk did not"))
     }
 }
 
-/// The first key behind this one.
-fn behind(key: &Key) -> Key {
-    [key, &[0][..]].concat().into()
+fn name_into(name: &mut Vec<u8>, keyspace: KeyspaceId, key: &[u8]) {
+    name.clear();
+    name.extend_from_slice(&keyspace.0.to_be_bytes());
+    name.extend_from_slice(key);
 }
 
-fn end_of(keyspace: KeyspaceId, to: Option<&[u8]>) -> Key {
-    match to {
-        Some(to) => with_keyspace(keyspace, to),
-        None => with_keyspace(keyspace.next(), &[]),
-    }
-}
-
-/// A range without its keyspace; one that ends with the keyspace has no end.
-fn keys_of(range: &(Key, Key)) -> (&[u8], Option<&[u8]>) {
-    let ((keyspace, from), (end_in, to)) = (split(&range.0), split(&range.1));
-    (from, (keyspace == end_in).then_some(to))
+fn internal(why: &str) -> Error {
+    Error::new(ErrorKind::Internal, why)
 }
 
 /// The error for a lock that was refused.
@@ -604,8 +596,4 @@ pub fn refusal(why: LockError) -> Error {
             Error::new(ErrorKind::Exhausted, message)
         }
     }
-}
-
-fn conflict() -> Error {
-    Error::new(ErrorKind::Conflict, "what the transaction read has been changed since: try again")
 }

@@ -14,6 +14,14 @@
 //!                                            length of the value varint and the file's record, as the
 //!                                            MANIFEST would have it (blob/format.rs)
 //!            | delta zigzag varint           kind 16 count
+//!            | ops bytes | reads bytes       kind 32 part: what a prepared transaction is going to do in this
+//!                                            keyspace, in the order of a batch, and what it has read there
+//!            | name bytes | time_ms varint | parts varint
+//!                                            kind 33 prepare, keyspace 0: the next numbers are its parts
+//!            | name bytes | commit u8        kind 34 decide, keyspace 0; what it does, if it commits, stands
+//!                                            in the same group as other operations do
+//! reads     := (what u8 | bytes | [bytes, if what is 1])*
+//!                                            what: 0 a key, 1 a range, 2 a range to the keyspace's end
 //! claim     := time_ms varint | incarnation u64 | claim id 16 | continues: position u64, tag 16
 //! bytes     := length varint | that many bytes
 //! ```
@@ -170,7 +178,7 @@ mod tests {
 
     #[test]
     fn reserved_kinds_are_refused() {
-        for kind in [4, 6, 17, 127] {
+        for kind in [4, 6, 17, 31, 35, 127] {
             assert_eq!(only_op(1, &[kind, 0, 0]), Err(DecodeError::Variant(kind)));
             assert_eq!(only_op(1, &[kind | SKIPS, 1, 0, 0]), Err(DecodeError::Variant(kind)));
         }

@@ -281,6 +281,9 @@ fn stored_values(
                     found.push((record.domain, meta));
                 }
                 16 => drop(r.varint().unwrap()),
+                32 => drop((r.bytes(1 << 20).unwrap(), r.bytes(1 << 20).unwrap())),
+                33 => drop((r.bytes(128).unwrap(), r.varint().unwrap(), r.varint().unwrap())),
+                34 => drop((r.bytes(128).unwrap(), r.u8().unwrap())),
                 other => panic!("an operation of kind {other}, which its documentation does not know"),
             }
         }

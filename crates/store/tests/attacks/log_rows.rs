@@ -206,6 +206,30 @@ pub const ROWS: &[Row] = &[
         attack: fill_reserve,
     },
     Row {
+        id: "drop-decision",
+        what: "the log cut before the anchored decision of a prepared transaction, so that it is in doubt again",
+        by: "R1, R3: the anchor holds the head of the log",
+        expect: [Expect::Refused(CUT, "wal"); 3],
+        rounds: usize::MAX,
+        attack: drop_decision,
+    },
+    Row {
+        id: "swap-prepared",
+        what: "two anchored records of votes or decisions exchanged, their frames' numbers made to fit",
+        by: "R13: associated data bind a record to segment, number and predecessor",
+        expect: REFUSED,
+        rounds: 12,
+        attack: swap_prepared,
+    },
+    Row {
+        id: "repeat-vote",
+        what: "the record of a vote that was decided again at the end of the log",
+        by: "R2, R3: a copy continues from no head of this life",
+        expect: [Expect::Crash; 3],
+        rounds: usize::MAX,
+        attack: repeat_vote,
+    },
+    Row {
         id: "disown-first-segment",
         what: "number or incarnation in the header of the first needed segment altered, so that it looks like another file's",
         by: "R3: the log starts at the segment that the MANIFEST names",
@@ -491,6 +515,68 @@ fn repeat_tail(aim: &mut Aim<'_>) -> Option<String> {
     again[4..8].copy_from_slice(&(file.records.len() as u32).to_le_bytes());
     aim.machine.log_disk().poke(&file.path, record.end as u64, &again).unwrap();
     Some(format!("the last record of {} again", file.path))
+}
+
+/// The anchored records of votes and decisions: those of the store's own keyspace, but for claims, which
+/// begin a segment.
+fn prepared<'a>(aim: &Aim<'a>) -> Vec<(&'a LogFile, usize)> {
+    let (last, head) = aim.anatomy.head;
+    let mut found = Vec::new();
+    for (s, file) in aim.anatomy.wal.iter().enumerate().take(last + 1) {
+        let records = if s == last { &file.records[..=head] } else { &file.records[..] };
+        let system = |nth: &usize| *nth > 0 && records[*nth].domain == 0;
+        found.extend((0..records.len()).filter(system).map(|nth| (file, nth)));
+    }
+    found
+}
+
+fn drop_decision(aim: &mut Aim<'_>) -> Option<String> {
+    let all = prepared(aim);
+    // A vote's parts follow it; a decision ends its group.
+    let decisions: Vec<_> = all.iter().filter(|(file, nth)| file.records[*nth].last).collect();
+    let &&(file, mut nth) = decisions.get(aim.round)?;
+    // With what it does, which stands before it in the group.
+    while nth > 0 && !file.records[nth - 1].last {
+        nth -= 1;
+    }
+    let at = file.records[nth].offset;
+    attack::truncate(aim.machine.log_disk(), &file.path, at as u64).unwrap();
+    Some(format!("{} cut before a decision, to {at} bytes", file.path))
+}
+
+fn swap_prepared(aim: &mut Aim<'_>) -> Option<String> {
+    let all = prepared(aim);
+    let pairs: Vec<_> = (0..all.len())
+        .flat_map(|a| (0..a).map(move |b| (a, b)))
+        .map(|(a, b)| (all[a], all[b]))
+        .filter(|((f, a), (g, b))| len(&f.records[*a]) == len(&g.records[*b]))
+        .collect();
+    let &((one, a), (two, b)) = aim.pick(&pairs)?;
+    let record = |file: &LogFile, from: usize, to: usize| {
+        let mut bytes = file.bytes[file.records[from].offset..file.records[from].end].to_vec();
+        bytes[4..8].copy_from_slice(&(to as u32).to_le_bytes());
+        bytes
+    };
+    let disk = aim.machine.log_disk();
+    disk.poke(&one.path, one.records[a].offset as u64, &record(two, b, a)).unwrap();
+    disk.poke(&two.path, two.records[b].offset as u64, &record(one, a, b)).unwrap();
+    Some(format!("record {a} of {} and record {b} of {} exchanged", one.path, two.path))
+}
+
+fn repeat_vote(aim: &mut Aim<'_>) -> Option<String> {
+    let all = prepared(aim);
+    let votes: Vec<_> = all.iter().filter(|(file, nth)| !file.records[*nth].last).collect();
+    let &&(from, first) = votes.get(aim.round)?;
+    let file = aim.anatomy.wal.last()?;
+    let end = (first..from.records.len()).find(|nth| from.records[*nth].last)?;
+    let mut again = Vec::new();
+    for (n, record) in from.records[first..=end].iter().enumerate() {
+        let start = again.len();
+        again.extend_from_slice(&from.bytes[record.offset..record.end]);
+        again[start + 4..start + 8].copy_from_slice(&((file.records.len() + n) as u32).to_le_bytes());
+    }
+    aim.machine.log_disk().poke(&file.path, file.records.last()?.end as u64, &again).unwrap();
+    Some(format!("the vote at record {first} of {} again behind {}", from.path, file.path))
 }
 
 fn noise(aim: &mut Aim<'_>, len: usize) -> Vec<u8> {

@@ -3,28 +3,34 @@
 //!
 //! ```text
 //! life 1   five keyspaces filled, one of them by a bulk load, flushed, compacted over several levels; closed
-//! life 2   overwritten, deleted (point and range), loaded again, a stack of tables of level 0; then only log:
+//! life 2   overwritten, deleted (point and range), loaded again, a stack of tables of level 0; then only log,
+//!          with prepared transactions that commit, abort and stay in doubt:
 //!          ── anchored commits over several segments ──┐ head ── durable commits ── killed
 //! ```
 //! The anchored part is what no attack may take away; the durable part behind it may be lost as in
 //! an honest crash, from its end only (R3).
 
 use crate::anatomy;
-use crate::common::{MODES, Machine, commit, dump, settle, small};
+use crate::common::{MODES, Machine, commit, dump, poll, settle, small, wait};
 use ringfort_base::{Error, KeyspaceId, Level, Result};
 use ringfort_fault::attack::{Image, capture};
 use ringfort_fault::memory::MemDisk;
+use ringfort_store::txn::transaction::TxnOptions;
 use ringfort_store::{Compression, KeyspaceOptions, Store, StoreOptions, WriteBatch};
 use ringfort_trust::keyfile::Mode;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
+use std::task::Poll;
 
 /// In every key and every value that a scene writes, so that a scan finds any that leaks.
 pub const KEY_CANARY: &str = "canary-key-5b1f9c73e2";
 pub const VALUE_CANARY: &str = "canary-value-a94d07e6bb";
 
-/// What a reader sees: one map per keyspace, in the order of [`NAMES`].
-pub type View = [BTreeMap<Vec<u8>, Vec<u8>>; 5];
+/// What a reader sees: one map per keyspace, in the order of [`NAMES`], and the names of the prepared
+/// transactions that are in doubt.
+pub type View = [BTreeMap<Vec<u8>, Vec<u8>>; 6];
+/// Where in a view those are.
+const IN_DOUBT: usize = 5;
 
 /// `ledger`: many small tables; `journal`: compressed; `wide`: keys so long that the index is partitioned;
 /// `vault`: values in files of their own; `intake`: filled by bulk loads alone.
@@ -124,12 +130,37 @@ impl<'m> Author<'m> {
         commit(&self.store, batch, level).map(drop)
     }
 
+    /// Prepares a transaction over two keyspaces.
+    fn prepare(&mut self, n: usize, level: Level) {
+        let work = async {
+            let mut txn = self.store.begin(TxnOptions::default());
+            for k in [0, 1] {
+                txn.get(self.keyspaces[k], &key(n + 1)).await?;
+                txn.put(self.keyspaces[k], &key(n), &value(n, 20)).await?;
+            }
+            txn.prepare(&name(n)).await
+        };
+        let Poll::Ready(prepared) = poll(work) else { panic!("nobody holds its keys") };
+        wait(&self.store, prepared.unwrap().ticket().position, level).unwrap();
+        self.view[IN_DOUBT].insert(name(n), Vec::new());
+    }
+
+    fn decide(&mut self, n: usize, commits: bool, level: Level) {
+        let prepared = self.store.resume(&name(n)).unwrap();
+        let ticket = if commits { prepared.commit() } else { prepared.abort() }.unwrap();
+        wait(&self.store, ticket.position, level).unwrap();
+        self.view[IN_DOUBT].remove(&name(n));
+        if commits {
+            self.view[..2].iter_mut().for_each(|view| drop(view.insert(key(n), value(n, 20))));
+        }
+    }
+
     /// Loads the `intake`: the tables that this wrote.
     fn load(&mut self, numbers: std::ops::Range<usize>, version: usize) -> Tables {
         let entries = numbers.map(|n| (key(n), value(n, version)));
         self.view[4].extend(entries.clone());
         let before = self.machine.table_disk().files();
-        self.store.bulk_load(self.keyspaces[4], entries).unwrap();
+        crate::common::now(self.store.bulk_load(self.keyspaces[4], entries)).unwrap();
         new_tables(self.machine, &before)
     }
 
@@ -141,7 +172,8 @@ impl<'m> Author<'m> {
             written = new_tables(self.machine, &before);
             (key(n), value(n, 5))
         });
-        let error = self.store.bulk_load(self.keyspaces[4], refused).expect_err("keys must ascend");
+        let error = crate::common::now(self.store.bulk_load(self.keyspaces[4], refused))
+            .expect_err("keys must ascend");
         assert_eq!(error.kind(), ringfort_base::ErrorKind::Invalid);
         // The last one was not finished.
         written.retain(|_, bytes| !bytes.is_empty());
@@ -172,6 +204,11 @@ pub enum Change {
 
 pub fn key(n: usize) -> Vec<u8> {
     format!("{KEY_CANARY}-{n:05}").into_bytes()
+}
+
+/// The name of a prepared transaction: a coordinator's, and nobody else's business.
+fn name(n: usize) -> Vec<u8> {
+    format!("{KEY_CANARY} transaction {n:05}").into_bytes()
 }
 
 /// Of one length, so that records and blocks can be exchanged without moving anything else.
@@ -233,6 +270,13 @@ pub fn tell(mode: Mode, seed: u64) -> Scene {
         let changes = [put(0, 900 + n, 9), put(1, 900 + n, 9)];
         author.commit(if n % 3 == 0 { &changes } else { &changes[..1] }, Level::Durable).unwrap();
         views.push(author.view.clone());
+        match n {
+            3 => author.prepare(3300, Level::Durable),
+            7 => author.decide(3200, true, Level::Durable),
+            11 => author.decide(3300, false, Level::Durable),
+            _ => continue,
+        }
+        views.push(author.view.clone());
     }
     let keyspaces = author.keyspaces;
     let killed = machine.after_kill();
@@ -256,7 +300,8 @@ fn other_store(machine: &Machine, loads: &mut Loads) -> Moment {
         }
     }
     let before = disks.table_disk().files();
-    store.bulk_load(keyspaces[4], LOADED[0].clone().map(|n| (key(n), value(n, 66)))).unwrap();
+    crate::common::now(store.bulk_load(keyspaces[4], LOADED[0].clone().map(|n| (key(n), value(n, 66)))))
+        .unwrap();
     loads.other = new_tables(&disks, &before);
     Moment::of(&disks)
 }
@@ -340,6 +385,13 @@ fn write_log_only(author: &mut Author<'_>, moments: &mut Vec<(String, Moment)>) 
             // A value file that the log names and no MANIFEST does.
             author.commit(&[Change::PutStored(3, key(2000 + n), value(2000 + n, 3))], Level::Fresh).unwrap();
         }
+        match n {
+            // Decided both ways, and two that stay in doubt: one for ever, one to be decided behind the head.
+            8 => [3000, 3050, 3100, 3200].iter().for_each(|n| author.prepare(*n, Level::Fresh)),
+            28 => author.decide(3000, true, Level::Fresh),
+            31 => author.decide(3050, false, Level::Fresh),
+            _ => {}
+        }
         if n % 20 == 10 {
             moments.push((format!("{n} commits before the end"), Moment::of(author.machine)));
         }
@@ -394,6 +446,14 @@ pub fn read_all(store: &Store, keyspaces: &[KeyspaceId; 5], asked: &View) -> Res
             let got = store.get(keyspace, key, None)?.value;
             assert!(got.as_deref() == view[k].get(key).map(Vec::as_slice), "a point read and a scan agree");
         }
+    }
+    view[IN_DOUBT] = store.prepared().into_iter().map(|txn| (txn.name, Vec::new())).collect();
+    for name in view[IN_DOUBT].keys() {
+        // Its locks are held: a plain write of what it writes waits.
+        let n: usize = String::from_utf8_lossy(&name[name.len() - 5..]).parse().unwrap();
+        let mut batch = WriteBatch::new();
+        batch.put(keyspaces[0], key(n), "plain");
+        assert!(poll(store.hold(&batch)).is_pending(), "a transaction in doubt has lost its locks");
     }
     store.verify_checksums()?;
     Ok(view)

@@ -645,7 +645,9 @@ impl Work<'_, '_> {
         let numbers = self.life.numbers;
         let (next, end) = (numbers.dooms.load(Ordering::Relaxed), numbers.doomed.load(Ordering::Relaxed));
         let from = (next + rng.below(8)).saturating_sub(8).min(end - 1);
-        let to = (from + 1 + rng.below(8)).min(end);
+        // Now and then more than a scan looks at in one piece.
+        let long = if rng.below(8) == 0 { 150 } else { 8 };
+        let to = (from + 1 + rng.below(long)).min(end);
         if rng.below(2) == 0 {
             let (name, until) = (doomed(from), doomed(to));
             let found = txn.scan(self.life.lists, &name, Some(&until), rng.below(2) == 0, usize::MAX).await?;
@@ -694,6 +696,14 @@ impl Work<'_, '_> {
             found.iter().map(|(key, value)| (number(key), decode(value))).collect();
         ops.push(Op::ScanLists { from, to, found: found.clone() });
         txn.delete_range(lists, &from.to_be_bytes(), &to.to_be_bytes()).await?;
+        if rng.below(4) == 0 {
+            let left = txn.scan(lists, &from.to_be_bytes(), Some(&to.to_be_bytes()), false, 1).await?;
+            assert!(left.is_empty(), "a transaction sees what it deleted");
+            assert!(
+                txn.get(lists, &from.to_be_bytes()).await?.is_none(),
+                "a transaction sees what it deleted"
+            );
+        }
         for (key, mut values) in found {
             turn().await;
             let value = self.life.numbers.value();

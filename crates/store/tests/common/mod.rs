@@ -132,6 +132,14 @@ pub fn poll<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// What waits for nobody.
+pub fn now<F: Future>(future: F) -> F::Output {
+    match poll(future) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
 /// Runs the log's steps until `position` has `level`.
 pub fn wait(store: &Store, position: Seq, level: Level) -> Result<()> {
     let mut wait = pin!(store.wait(position, level));

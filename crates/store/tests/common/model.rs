@@ -9,16 +9,21 @@
 //! In both cases what is there is a *prefix* of the history, whole batches, over all keyspaces.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use crate::common::dump;
+use crate::common::{dump, poll};
 use ringfort_base::KeyspaceId;
+use ringfort_store::txn::prepared::Prepared;
+use ringfort_store::txn::transaction::TxnOptions;
 use ringfort_store::{CannotMerge, MergeOperator, Store, StoredValue, WriteBatch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::task::Poll;
 
 /// A keyspace's content.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Space {
     pub entries: BTreeMap<Vec<u8>, Vec<u8>>,
     pub count: i64,
+    /// In the first keyspace: the names of all prepared transactions of the store that are not decided.
+    pub in_doubt: BTreeSet<Vec<u8>>,
 }
 
 /// All keyspaces, by index.
@@ -65,6 +70,10 @@ pub enum Change {
     Delete(usize, Vec<u8>),
     DeleteRange(usize, Vec<u8>, Vec<u8>),
     Count(usize, i64),
+    /// A transaction is prepared.
+    Prepare(Vec<u8>),
+    /// It is decided, and does this.
+    Decide(Vec<u8>, Vec<Change>),
 }
 
 /// Carries out one batch.
@@ -90,6 +99,11 @@ pub fn apply(state: &mut State, commit: &[Change]) {
                 state[*ks].entries.retain(|key, _| !(from <= key && key < to));
             }
             Change::Count(ks, delta) => state[*ks].count += delta,
+            Change::Prepare(name) => drop(state[0].in_doubt.insert(name.clone())),
+            Change::Decide(name, changes) => {
+                assert!(state[0].in_doubt.remove(name), "only what is in doubt is decided");
+                apply(state, changes);
+            }
         }
     }
 }
@@ -100,6 +114,50 @@ pub fn stored(store: &Store, value: &[u8]) -> ringfort_base::Result<StoredValue>
     value.chunks((value.len() / 3).max(7)).try_for_each(|piece| writer.write(piece))?;
     assert_eq!(writer.len(), value.len());
     writer.finish()
+}
+
+/// Prepares a transaction that makes these changes. `None`: others hold what it needs.
+pub fn prepare(
+    store: &Store,
+    ids: &[KeyspaceId],
+    name: &[u8],
+    changes: &[Change],
+) -> ringfort_base::Result<Option<Prepared>> {
+    let work = async {
+        let mut txn = store.begin(TxnOptions::default());
+        for change in changes {
+            match change {
+                Change::Put(ks, key, value) => txn.put(ids[*ks], key, value).await?,
+                Change::Merge(ks, key, operand, _) => txn.merge(ids[*ks], key, operand).await?,
+                Change::Delete(ks, key) => txn.delete(ids[*ks], key).await?,
+                Change::DeleteRange(ks, from, to) => txn.delete_range(ids[*ks], from, to).await?,
+                Change::Count(ks, delta) => txn.count(ids[*ks], *delta),
+                other => panic!("no transaction does {other:?}"),
+            }
+        }
+        txn.prepare(name).await
+    };
+    match poll(work) {
+        Poll::Ready(prepared) => prepared.map(Some),
+        Poll::Pending => Ok(None),
+    }
+}
+
+/// A plain write of what the transaction writes waits for it.
+pub fn check_locks(store: &Store, ids: &[KeyspaceId], changes: &[Change]) -> Result<(), String> {
+    for change in changes {
+        let (ks, key) = match change {
+            Change::Put(ks, key, _) | Change::Merge(ks, key, ..) | Change::Delete(ks, key) => (ks, key),
+            Change::DeleteRange(ks, from, to) if from < to => (ks, from),
+            _ => continue,
+        };
+        let mut batch = WriteBatch::new();
+        batch.put(ids[*ks], key, b"plain");
+        if poll(store.hold(&batch)).is_ready() {
+            return Err(format!("key {:?} is not locked", String::from_utf8_lossy(key)));
+        }
+    }
+    Ok(())
 }
 
 /// The batch that the store is given.
@@ -115,6 +173,7 @@ pub fn batch(store: &Store, ids: &[KeyspaceId], commit: &[Change]) -> ringfort_b
             Change::Delete(ks, key) => batch.delete(ids[*ks], key.clone()),
             Change::DeleteRange(ks, from, to) => batch.delete_range(ids[*ks], from.clone(), to.clone()),
             Change::Count(ks, delta) => batch.count(ids[*ks], *delta),
+            Change::Prepare(_) | Change::Decide(..) => panic!("no batch prepares or decides"),
         }
     }
     Ok(batch)
@@ -138,6 +197,8 @@ pub struct History {
     /// The state before the first commit.
     pub base: State,
     pub commits: Vec<Vec<Change>>,
+    /// What transactions that were ever prepared do, by their names, none of which is used again.
+    pub prepared: BTreeMap<Vec<u8>, Vec<Change>>,
     pub applied: usize,
     pub durable: usize,
 }
@@ -232,7 +293,13 @@ impl History {
                     return Err(format!("keyspace {name}: get and iterator disagree about {key:?}"));
                 }
             }
-            state.push(Space { entries, count });
+            state.push(Space { entries, count, ..Space::default() });
+        }
+        let in_doubt: BTreeSet<Vec<u8>> = store.prepared().into_iter().map(|txn| txn.name).collect();
+        match state.first_mut() {
+            Some(first) => first.in_doubt = in_doubt,
+            None if in_doubt.is_empty() => {}
+            None => return Err("a transaction is in doubt in a store without keyspaces".to_owned()),
         }
         Ok(state)
     }
@@ -257,6 +324,14 @@ fn difference(expected: &State, seen: &State) -> String {
         if expected.count != seen.count {
             return format!("keyspace {index}: count {} against {}", expected.count, seen.count);
         }
+    }
+    if let (Some(expected), Some(seen)) = (expected.first(), seen.first())
+        && expected.in_doubt != seen.in_doubt
+    {
+        let names = |space: &Space| -> Vec<String> {
+            space.in_doubt.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+        };
+        return format!("in doubt: {:?} against {:?}", names(expected), names(seen));
     }
     "the same".to_owned()
 }

@@ -162,7 +162,7 @@ impl Mirror {
                 let puts =
                     entries.iter().map(|(key, value)| Change::Put(*keyspace, key.clone(), value.clone()));
                 self.history.commits.push(puts.collect());
-                self.store.bulk_load(self.ids[*keyspace], entries).map_err(failed)?;
+                crate::common::now(self.store.bulk_load(self.ids[*keyspace], entries)).map_err(failed)?;
                 self.history.applied = self.history.commits.len();
                 if !entries.is_empty() {
                     self.history.durable = self.history.applied;

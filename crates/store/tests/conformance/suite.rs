@@ -737,7 +737,7 @@ fn keyspaces(setup: &Setup) {
     assert_eq!(store.keyspace("ks"), Some(ks));
     assert_eq!(store.create_keyspace("ks", KeyspaceOptions::default()).unwrap(), ks, "the existing one");
     assert_eq!(store.keyspace("other"), None);
-    assert_eq!(store.drop_keyspace("other").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(crate::common::now(store.drop_keyspace("other")).unwrap_err().kind(), ErrorKind::NotFound);
     let mut ids = vec![ks];
     let mut store = store;
     for round in 0..4u8 {
@@ -749,7 +749,7 @@ fn keyspaces(setup: &Setup) {
         if round % 2 == 0 {
             store.flush(None).unwrap();
         }
-        store.drop_keyspace("again").unwrap();
+        crate::common::now(store.drop_keyspace("again")).unwrap();
         assert_eq!(store.keyspace("again"), None);
         assert_eq!(store.get(id, b"k", None).unwrap_err().kind(), ErrorKind::NotFound);
         let mut batch = WriteBatch::new();
@@ -779,7 +779,7 @@ fn keyspaces(setup: &Setup) {
     batch.put(doomed, b"k", b"v");
     batch.put(ks, b"k", b"v");
     store.submit(batch).unwrap();
-    store.drop_keyspace("doomed").unwrap();
+    crate::common::now(store.drop_keyspace("doomed")).unwrap();
     store.log_step().unwrap();
     assert_eq!(get(&store, ks, b"k").unwrap().as_deref(), Some(b"v".as_slice()));
     drop(store);

@@ -42,6 +42,12 @@ pub enum Step {
     Create,
     /// A bulk load over some of keyspace a's keys, and beyond them.
     Load,
+    /// A transaction over both keyspaces is prepared, and the vote awaited at a level.
+    Prepare(Level),
+    /// The first of those that are in doubt commits.
+    Commit(Level),
+    /// It aborts.
+    Abort(Level),
     /// A clean end, and the next life.
     Reopen,
 }
@@ -62,7 +68,7 @@ pub const ALPHABET: [Step; 9] = [
 /// Any step, for long runs: the ordinary ones more often.
 pub fn any_step(rng: &mut SplitMix64) -> Step {
     let level = Level::ALL[rng.below(3) as usize];
-    match rng.below(25) {
+    match rng.below(30) {
         0..=5 => Step::Put(level),
         6 => Step::Many,
         7..=9 => Step::Both,
@@ -76,6 +82,9 @@ pub fn any_step(rng: &mut SplitMix64) -> Step {
         19 => Step::Load,
         20..=22 => Step::Stored(level),
         23 => Step::GiveUp,
+        24..=26 => Step::Prepare(level),
+        27 => Step::Commit(level),
+        28 => Step::Abort(level),
         _ => Step::Reopen,
     }
 }
@@ -105,6 +114,8 @@ pub struct Run {
     pub ids: Vec<KeyspaceId>,
     /// What keyspaces are created with.
     pub keyspace: KeyspaceOptions,
+    /// What the store is opened with.
+    pub options: fn(Mode) -> StoreOptions,
     /// The position of the last commit that is known to be durable.
     durable_at: Seq,
     written: u32,
@@ -135,6 +146,7 @@ impl Run {
             history: Arc::new(Mutex::new(history)),
             ids: Vec::new(),
             keyspace: tiny(),
+            options,
             durable_at: Seq::ZERO,
             written: 0,
         }
@@ -151,7 +163,7 @@ impl Run {
     /// Opens the store, takes what it holds as the new beginning (the claim made it durable), and
     /// creates what the workload needs.
     pub fn open(&mut self) -> Result<()> {
-        let store = Store::open(self.power.world(&self.machine), options(self.machine.mode))?;
+        let store = Store::open(self.power.world(&self.machine), (self.options)(self.machine.mode))?;
         {
             let mut history = self.history.lock();
             let left = history.check(&store, End::Kill).unwrap_or_else(|why| panic!("after an open: {why}"));
@@ -189,19 +201,50 @@ impl Run {
     }
 
     fn commit(&mut self, commit: Vec<Change>, level: Level) -> Result<()> {
-        let submitted = {
-            let mut history = self.history.lock();
-            history.commits.push(commit.clone());
-            history.commits.len()
-        };
+        let submitted = self.note(commit.clone());
         let ticket = self.store().apply(model::batch(self.store(), &self.ids, &commit)?)?;
+        self.acknowledge(submitted, ticket.position, level)
+    }
+
+    /// Notes a commit that the store is about to be asked for: its number.
+    fn note(&self, commit: Vec<Change>) -> usize {
+        let mut history = self.history.lock();
+        history.commits.push(commit);
+        history.commits.len()
+    }
+
+    /// The store did it, as of a position.
+    fn acknowledge(&mut self, submitted: usize, position: Seq, level: Level) -> Result<()> {
         self.history.lock().applied = submitted;
         if level > Level::Buffered {
-            self.wait(ticket.position, level)?;
-            self.durable_at = ticket.position;
+            self.wait(position, level)?;
+            self.durable_at = position;
             self.history.lock().durable = submitted;
         }
         Ok(())
+    }
+
+    fn prepare(&mut self, name: Vec<u8>, changes: Vec<Change>, level: Level) -> Result<()> {
+        let submitted = self.note(vec![Change::Prepare(name.clone())]);
+        self.history.lock().prepared.insert(name.clone(), changes.clone());
+        match model::prepare(self.store(), &self.ids, &name, &changes)? {
+            Some(prepared) => self.acknowledge(submitted, prepared.ticket().position, level),
+            // Another one in doubt holds its keys.
+            None => {
+                self.history.lock().commits.pop();
+                Ok(())
+            }
+        }
+    }
+
+    fn decide(&mut self, commits: bool, level: Level) -> Result<()> {
+        let Some(txn) = self.store().prepared().into_iter().next() else { return Ok(()) };
+        let changes = self.history.lock().prepared[&txn.name].clone();
+        let done = if commits { changes } else { Vec::new() };
+        let submitted = self.note(vec![Change::Decide(txn.name.clone(), done)]);
+        let prepared = self.store().resume(&txn.name)?;
+        let ticket = if commits { prepared.commit()? } else { prepared.abort()? };
+        self.acknowledge(submitted, ticket.position, level)
     }
 
     /// Anchored on return.
@@ -212,7 +255,7 @@ impl Run {
             history.commits.push(puts.collect());
             history.commits.len()
         };
-        let ticket = self.store().bulk_load(self.ids[0], entries)?;
+        let ticket = crate::common::now(self.store().bulk_load(self.ids[0], entries))?;
         self.durable_at = ticket.position;
         let mut history = self.history.lock();
         (history.applied, history.durable) = (submitted, submitted);
@@ -285,6 +328,21 @@ impl Run {
                 let numbers = n % 5..n % 5 + 4;
                 self.load(numbers.map(|k| (format!("key {k}").into_bytes(), value(2000))).collect())
             }
+            Step::Prepare(level) => {
+                let behind = |end: &[u8]| [&key[..], end].concat();
+                let changes = vec![
+                    Change::Put(1, key.clone(), value(40)),
+                    Change::Merge(1, behind(b" merged"), value(5), Operator::Append),
+                    Change::DeleteRange(0, key.clone(), behind(b"~")),
+                    Change::Put(0, behind(b" again"), value(10)),
+                    Change::Count(1, 7),
+                ];
+                // No life uses a name of another's again: its content is known by it.
+                let name = format!("{} of life {}", n, self.store().incarnation());
+                self.prepare(name.into_bytes(), changes, level)
+            }
+            Step::Commit(level) => self.decide(true, level),
+            Step::Abort(level) => self.decide(false, level),
             Step::Reopen => {
                 self.store().close()?;
                 {

@@ -3,10 +3,10 @@
 
 use crate::common::{self, Machine};
 use crate::driver::{Run, options};
-use crate::model::{Change, End, History, batch};
+use crate::model::{Change, End, History, batch, check_locks};
 use crate::power::Power;
 use parking_lot::Mutex;
-use ringfort_base::Level;
+use ringfort_base::{KeyspaceId, Level};
 use ringfort_fault::memory::CrashChoice;
 use ringfort_store::{Store, StoreOptions};
 use ringfort_trust::keyfile::Mode;
@@ -183,6 +183,26 @@ pub fn examine(machine: &Machine, history: &History, end: End, settle: bool) -> 
     examine_with(options, machine, history, end, settle)
 }
 
+/// What is in doubt has its locks; of every three states one commits it, one aborts it, and one leaves it for
+/// the next life.
+fn decide_some(store: &Store, ids: &[KeyspaceId], history: &mut History, settle: bool) -> Result<(), String> {
+    for (n, txn) in store.prepared().into_iter().enumerate() {
+        let changes =
+            history.prepared.get(&txn.name).ok_or("a transaction in doubt that was never prepared")?;
+        check_locks(store, ids, changes)?;
+        let what = (history.base[0].entries.len() + n + usize::from(settle)) % 3;
+        if what == 2 {
+            continue;
+        }
+        let prepared = store.resume(&txn.name).map_err(|e| format!("cannot resume: {e}"))?;
+        let decided = if what == 0 { prepared.commit() } else { prepared.abort() };
+        decided.map_err(|e| format!("cannot decide: {e}"))?;
+        let done = if what == 0 { changes.clone() } else { Vec::new() };
+        history.commits.push(vec![Change::Decide(txn.name, done)]);
+    }
+    Ok(())
+}
+
 fn examine_with(
     options: fn(Mode) -> StoreOptions,
     machine: &Machine,
@@ -204,13 +224,15 @@ fn examine_with(
         ids.extend(store.keyspace(name));
     }
     if !ids.is_empty() {
+        decide_some(&store, &ids, &mut history, settle)?;
         let changes: Vec<Change> =
             (0..ids.len()).map(|ks| Change::Put(ks, b"after".to_vec(), b"the crash".to_vec())).collect();
         batch(&store, &ids, &changes)
             .and_then(|batch| common::commit(&store, batch, Level::Fresh))
             .map_err(|e| format!("cannot go on: {e}"))?;
         history.commits.push(changes);
-        (history.applied, history.durable) = (1, 1);
+        history.applied = history.commits.len();
+        history.durable = history.applied;
     }
     if settle {
         let settled = store.flush(None).and_then(|()| common::settle(&store));

@@ -12,7 +12,8 @@ use ringfort_fault::script::{Fault, Op};
 use ringfort_store::Store;
 use ringfort_trust::keyfile::Mode;
 
-const WORKLOAD: [Step; 15] = [
+const WORKLOAD: [Step; 19] = [
+    Step::Prepare(Level::Durable),
     Step::Put(Level::Buffered),
     Step::Both,
     Step::Put(Level::Durable),
@@ -23,8 +24,11 @@ const WORKLOAD: [Step; 15] = [
     Step::Rotate(Level::Durable),
     Step::Background,
     Step::Create,
+    Step::Commit(Level::Durable),
+    Step::Prepare(Level::Buffered),
     Step::Load,
     Step::Settle,
+    Step::Abort(Level::Buffered),
     Step::Put(Level::Fresh),
     Step::Reopen,
     Step::Put(Level::Fresh),

@@ -67,6 +67,27 @@ fn live(machine: &Machine, ks: KeyspaceId) -> bool {
     result.is_ok()
 }
 
+/// The anchored position of the store that inputs go to.
+pub fn anchored() -> u64 {
+    valid().anatomy.anchor.wal.position
+}
+
+/// A group for [`wal_segment`]: runs of the store's own keyspace (`true`) or of the other, each with the
+/// number of its first operation behind the anchored position; it ends `last` behind that.
+pub fn group(last: u8, runs: &[(bool, u8, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (n, (system, first, ops)) in runs.iter().enumerate() {
+        let mut run = vec![1];
+        run.put_varint(9);
+        run.put_varint(anchored() + u64::from(*first));
+        run.extend_from_slice(ops);
+        let more = if n + 1 < runs.len() { 2 } else { 0 };
+        out.extend([u8::from(*system) | more, last, run.len() as u8]);
+        out.extend(run);
+    }
+    out
+}
+
 /// A segment behind the anchored head whose records say what `data` says.
 /// `data := (domain u8 | position u8 | length u8 | payload)*`; whether the store opened.
 pub fn wal_segment(mut data: &[u8]) -> bool {

@@ -119,6 +119,13 @@ fn made() -> Vec<(&'static str, String, Vec<u8>)> {
         "two-pieces".to_owned(),
         [&[2, 20, 9][..], &run[..9], &[0, 20, 4, 2], &run[9..12]].concat(),
     ));
+    let vote = logs::group(
+        2,
+        &[(true, 1, &[33, 1, b't', 9, 1]), (false, 2, &[32, 5, 1, 1, b'k', 1, b'v', 3, 0, 1, b'r'])],
+    );
+    let decision = logs::group(4, &[(false, 3, &[1, 1, b'k', 1, b'v']), (true, 4, &[34, 1, b't', 1])]);
+    seeds.push(("wal_segment", "prepared".to_owned(), vote.clone()));
+    seeds.push(("wal_segment", "prepared-and-decided".to_owned(), [vote, decision].concat()));
     for (name, edit) in [
         ("drop", &[2, 1, 0, 0, 0, 5][..]),
         ("flushed", &[5, 1, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]),

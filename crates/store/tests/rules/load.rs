@@ -24,7 +24,7 @@ fn a_load_is_newer_than_what_was_and_older_than_what_comes() {
         batch.delete_range(ks, key(7), key(9));
         store.apply(batch).unwrap();
         let before = store.snapshot();
-        let ticket = store.bulk_load(ks, entries(0..2000, "loaded")).unwrap();
+        let ticket = crate::common::now(store.bulk_load(ks, entries(0..2000, "loaded"))).unwrap();
         assert!(store.frontier(Level::Fresh) >= ticket.position, "anchored on return");
         for i in [0, 5, 6, 7, 8, 1999] {
             let value = get(&store, ks, &key(i)).unwrap().unwrap();
@@ -58,12 +58,12 @@ fn what_is_not_sorted_or_too_long_is_refused_and_leaves_nothing() {
     let long = vec![0; ringfort_base::limits::KEY_BYTES_MAX + 1];
     let bad: [Vec<&[u8]>; 4] = [vec![b"b", b"a"], vec![b"a", b"a"], vec![b"a", b"b", b""], vec![b"a", &long]];
     for keys in bad {
-        let error = store.bulk_load(ks, keys.iter().map(|key| (key, "v"))).unwrap_err();
+        let error = crate::common::now(store.bulk_load(ks, keys.iter().map(|key| (key, "v")))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert_eq!(tables(), 0, "a file was left");
     }
     let nothing: [(&str, &str); 0] = [];
-    store.bulk_load(ks, nothing).unwrap();
+    crate::common::now(store.bulk_load(ks, nothing)).unwrap();
     assert_eq!(store.frontier(Level::Buffered), position, "a position was taken for nothing");
     assert!(store.stopped().is_none() && dump(&store, ks).unwrap().is_empty());
 }
@@ -75,15 +75,15 @@ fn a_load_goes_as_deep_as_nothing_hides_it_and_is_compacted_from_there() {
     let options = KeyspaceOptions { table_bytes: 32 << 10, level1_bytes: 64 << 10, ..small() };
     let ks = store.create_keyspace("ks", options).unwrap();
     let levels = || store.levels(ks).unwrap().iter().map(|level| level.0).collect::<Vec<_>>();
-    store.bulk_load(ks, entries(0..20_000, "first")).unwrap();
+    crate::common::now(store.bulk_load(ks, entries(0..20_000, "first"))).unwrap();
     let first = levels();
     assert_eq!(first[..2], [0, 0], "{first:?}: too much for level 1");
     assert!(first.iter().sum::<usize>() > 4, "{first:?}: cut into tables");
     // Beside it: the same level. Over it: the level above.
-    store.bulk_load(ks, entries(30_000..30_100, "beside")).unwrap();
+    crate::common::now(store.bulk_load(ks, entries(30_000..30_100, "beside"))).unwrap();
     let deep = first.iter().position(|tables| *tables > 0).unwrap();
     assert_eq!(levels()[deep], first[deep] + 1, "{:?}", levels());
-    store.bulk_load(ks, entries(10_000..10_100, "over")).unwrap();
+    crate::common::now(store.bulk_load(ks, entries(10_000..10_100, "over"))).unwrap();
     assert_eq!(levels()[deep - 1], 1, "{:?}", levels());
     settle(&store).unwrap();
     store.compact_range(ks, None, None).unwrap();
@@ -113,7 +113,8 @@ fn a_load_among_writers_is_complete() {
             while written.load(Ordering::Relaxed) <= round * 20 {
                 std::thread::yield_now();
             }
-            store.bulk_load(ks, entries(round * 1000..round * 1000 + 500, "loaded")).unwrap();
+            crate::common::now(store.bulk_load(ks, entries(round * 1000..round * 1000 + 500, "loaded")))
+                .unwrap();
             let loaded = |(key, _): &(Vec<u8>, Vec<u8>)| *key < 100_000u32.to_be_bytes().to_vec();
             let count = dump(&store, ks).unwrap().into_iter().filter(loaded).count();
             assert_eq!(count as u32, (round + 1) * 500);

@@ -1,6 +1,6 @@
 //! LMDB: one writing transaction after the other, readers beside it. Set up as [`crate::engines`] does.
 
-use super::{By, Kind, Opening, Store};
+use super::{By, Kind, Opening, Reads, Store};
 use crate::Result;
 use crate::engines::lmdb::{self as engine, Lmdb};
 use heed::types::Bytes;
@@ -18,6 +18,7 @@ pub const KIND: Kind = Kind {
     open,
     open_to_load: open,
     files: "lmdb",
+    reads: Reads::Tracked,
     by: &[By::Pessimistic],
 };
 
@@ -27,7 +28,7 @@ fn open(dir: &Path, opening: &Opening<'_>) -> Result<Box<dyn Store>> {
 }
 
 impl Store for Lmdb {
-    fn at(&self, level: Level) -> Result<Box<dyn Transactional + '_>> {
+    fn at(&self, level: Level, _reads: Reads) -> Result<Box<dyn Transactional + '_>> {
         Ok(Box::new(AtLevel { store: self, syncs: synced(level)? }))
     }
 

@@ -44,6 +44,15 @@ impl By {
     }
 }
 
+/// What becomes of a read that is not for update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reads {
+    /// It is protected until the commit: what the store offers.
+    Tracked,
+    /// It is forgotten; only RocksDB can.
+    Plain,
+}
+
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct Opening<'o> {
@@ -56,7 +65,7 @@ pub struct Opening<'o> {
 /// An open store.
 pub trait Store: Send + Sync {
     /// Its transactions, whose commits have `level` on return.
-    fn at(&self, level: Level) -> Result<Box<dyn Transactional + '_>>;
+    fn at(&self, level: Level, reads: Reads) -> Result<Box<dyn Transactional + '_>>;
 
     /// Closes it properly; what was committed is there when it is opened again.
     fn close(self: Box<Self>) -> Result<()>;
@@ -72,8 +81,10 @@ pub struct Kind {
     pub open: fn(&Path, &Opening<'_>) -> Result<Box<dyn Store>>,
     /// Opens it to be loaded, if there is a better way than by transactions.
     pub open_to_load: fn(&Path, &Opening<'_>) -> Result<Box<dyn Store>>,
-    /// Kinds with the same name here can use each other's files.
+    /// Kinds with the same name here are transactions of one store.
     pub files: &'static str,
+    /// What becomes of its reads.
+    pub reads: Reads,
     /// How it can keep transactions apart.
     pub by: &'static [By],
 }

@@ -1,6 +1,6 @@
 //! Ringfort, sealed and with sealing off, by the product's own adapter ([`ringfort::bench::TransactionalDb`]).
 
-use super::{By, Kind, Opening, Store};
+use super::{By, Kind, Opening, Reads, Store};
 use crate::Result;
 use crate::engines::ringfort as engine;
 use ringfort::bench::{Ringfort, TransactionalDb};
@@ -18,6 +18,7 @@ pub const SEALED: Kind = Kind {
     open: |dir, opening| open(dir, opening, Mode::Software),
     open_to_load: |dir, opening| open(dir, opening, Mode::Software),
     files: "ringfort",
+    reads: Reads::Tracked,
     by: BY,
 };
 
@@ -27,7 +28,8 @@ pub const PLAIN: Kind = Kind {
     about: engine::PLAIN.about,
     open: |dir, opening| open(dir, opening, Mode::Hardware),
     open_to_load: |dir, opening| open(dir, opening, Mode::Hardware),
-    files: "ringfort-plain",
+    files: "ringfort:plain",
+    reads: Reads::Tracked,
     by: BY,
 };
 
@@ -46,7 +48,7 @@ fn open(dir: &Path, opening: &Opening<'_>, mode: Mode) -> Result<Box<dyn Store>>
 }
 
 impl Store for Opened {
-    fn at(&self, level: Level) -> Result<Box<dyn Transactional + '_>> {
+    fn at(&self, level: Level, _reads: Reads) -> Result<Box<dyn Transactional + '_>> {
         Ok(Box::new(TransactionalDb { db: self.db.clone(), concurrency: self.concurrency, level }))
     }
 

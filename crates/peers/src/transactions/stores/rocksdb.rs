@@ -10,7 +10,7 @@
 //!   snapshot: each key is then checked from when it was read on, which refuses fewer. Its memtables
 //!   stay long enough for the check to find what it needs in them.
 
-use super::{By, Kind, Opening, Store, retried};
+use super::{By, Kind, Opening, Reads, Store, retried};
 use crate::Result;
 use crate::engines::{self, rocksdb as engine};
 use ringfort_base::Level;
@@ -32,9 +32,11 @@ pub const TRACKED: Kind = Kind {
             engine::about()
         )
     },
-    open: |dir, opening| open(dir, opening, true),
-    open_to_load,
+    open,
+    // The optimistic one can be told to flush by its interface for C, the other cannot.
+    open_to_load: optimistic,
     files: "rocksdb",
+    reads: Reads::Tracked,
     by: &[By::Pessimistic, By::Optimistic],
 };
 
@@ -47,9 +49,11 @@ pub const PLAIN_READS: Kind = Kind {
             engine::about()
         )
     },
-    open: |dir, opening| open(dir, opening, false),
-    open_to_load,
+    open,
+    // The optimistic one can be told to flush by its interface for C, the other cannot.
+    open_to_load: optimistic,
     files: "rocksdb",
+    reads: Reads::Plain,
     by: &[By::Pessimistic, By::Optimistic],
 };
 
@@ -58,7 +62,7 @@ const LOCK_TIMEOUT_MS: i64 = 1000;
 /// Memtables whose history the optimistic check finds.
 const MEMTABLES_KEPT: i64 = 8;
 
-fn open(dir: &Path, opening: &Opening<'_>, tracks: bool) -> Result<Box<dyn Store>> {
+fn open(dir: &Path, opening: &Opening<'_>) -> Result<Box<dyn Store>> {
     match opening.by {
         By::Pessimistic => {
             let mut how = TransactionDBOptions::default();
@@ -67,23 +71,18 @@ fn open(dir: &Path, opening: &Opening<'_>, tracks: bool) -> Result<Box<dyn Store
             let db = TransactionDB::open(&engine::options(opening.settings)?, &how, dir)?;
             let mut options = TransactionOptions::default();
             options.set_deadlock_detect(true);
-            Ok(Box::new(RocksDb::new(Locking { db, options }, tracks)))
+            Ok(Box::new(RocksDb::new(Locking { db, options })))
         }
-        By::Optimistic => optimistic(dir, opening, tracks),
+        By::Optimistic => optimistic(dir, opening),
     }
 }
 
-/// The optimistic one can be told to flush by its interface, the other cannot.
-fn open_to_load(dir: &Path, opening: &Opening<'_>) -> Result<Box<dyn Store>> {
-    optimistic(dir, opening, false)
-}
-
-fn optimistic(dir: &Path, opening: &Opening<'_>, tracks: bool) -> Result<Box<dyn Store>> {
+fn optimistic(dir: &Path, opening: &Opening<'_>) -> Result<Box<dyn Store>> {
     let mut settings = engine::options(opening.settings)?;
     let memtable = i64::try_from(opening.settings.write_buffer_size)?;
     settings.set_max_write_buffer_size_to_maintain(MEMTABLES_KEPT * memtable);
     let db = OptimisticTransactionDB::open(&settings, dir)?;
-    Ok(Box::new(RocksDb::new(Checking { db, options: OptimisticTransactionOptions::default() }, tracks)))
+    Ok(Box::new(RocksDb::new(Checking { db, options: OptimisticTransactionOptions::default() })))
 }
 
 /// What the two have in common.
@@ -152,21 +151,20 @@ impl Database for Checking {
 
 struct RocksDb<D> {
     database: D,
-    tracks: bool,
     read: ReadOptions,
 }
 
 impl<D: Database> RocksDb<D> {
-    fn new(database: D, tracks: bool) -> Self {
-        Self { database, tracks, read: ReadOptions::default() }
+    fn new(database: D) -> Self {
+        Self { database, read: ReadOptions::default() }
     }
 }
 
 impl<D: Database> Store for RocksDb<D> {
-    fn at(&self, level: Level) -> Result<Box<dyn Transactional + '_>> {
+    fn at(&self, level: Level, reads: Reads) -> Result<Box<dyn Transactional + '_>> {
         let mut write = WriteOptions::default();
         write.set_sync(synced(level)?);
-        Ok(Box::new(AtLevel { store: self, write }))
+        Ok(Box::new(AtLevel { store: self, tracks: reads == Reads::Tracked, write }))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -176,19 +174,20 @@ impl<D: Database> Store for RocksDb<D> {
 
 struct AtLevel<'s, D> {
     store: &'s RocksDb<D>,
+    tracks: bool,
     write: WriteOptions,
 }
 
 impl<D: Database> Transactional for AtLevel<'_, D> {
     fn transact(&self, read_only: bool, work: &mut Work<'_>) -> Result<u64> {
-        let RocksDb { database, tracks, read } = self.store;
+        let RocksDb { database, read } = self.store;
         if read_only {
             work(&mut Reading(database.snapshot()))?;
             return Ok(0);
         }
         retried(|| {
             let transaction = database.begin(&self.write);
-            let mut running = Running { transaction, tracks: *tracks, read, has_written: false };
+            let mut running = Running { transaction, tracks: self.tracks, read, has_written: false };
             match work(&mut running)? {
                 End::Commit if running.has_written => running.transaction.commit().map_err(retry),
                 // Dropped: rolled back, its locks given back.

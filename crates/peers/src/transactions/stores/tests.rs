@@ -41,7 +41,7 @@ fn what_is_committed_is_there_and_what_is_rolled_back_is_not() {
     each(|kind, open| {
         let name = kind.name;
         let opened = open();
-        let store = opened.at(Level::Buffered).unwrap();
+        let store = opened.at(Level::Buffered, kind.reads).unwrap();
         store.load(&entries(&["a", "b", "c", "d", "e"])).unwrap();
         let mut value = Vec::new();
         let mut write = |end| {
@@ -68,7 +68,7 @@ fn what_is_committed_is_there_and_what_is_rolled_back_is_not() {
         drop(store);
         opened.close().unwrap();
         let opened = open();
-        let store = opened.at(Level::Durable).unwrap();
+        let store = opened.at(Level::Durable, kind.reads).unwrap();
         assert_eq!(scanned(&*store, false, false, 9), ["b=new", "d=vd"], "{name}, opened again");
     });
 }
@@ -77,7 +77,7 @@ fn what_is_committed_is_there_and_what_is_rolled_back_is_not() {
 fn an_error_of_the_work_comes_back_and_changes_nothing() {
     each(|kind, open| {
         let opened = open();
-        let store = opened.at(Level::Buffered).unwrap();
+        let store = opened.at(Level::Buffered, kind.reads).unwrap();
         let failed = store.transact(false, &mut |txn| {
             txn.put(b"b", b"1")?;
             Err("as planned".into())
@@ -97,7 +97,7 @@ fn no_update_is_lost_where_reads_are_tracked() {
             return;
         }
         let opened = open();
-        let store = opened.at(Level::Buffered).unwrap();
+        let store = opened.at(Level::Buffered, kind.reads).unwrap();
         let count = |value: &[u8]| String::from_utf8_lossy(value).parse().unwrap_or(0u64);
         let add = |key: &[u8]| -> Result<u64> {
             let mut value = Vec::new();
@@ -141,7 +141,7 @@ fn an_entry_of_a_scan_is_taken_by_one_only() {
             return;
         }
         let opened = open();
-        let store = opened.at(Level::Buffered).unwrap();
+        let store = opened.at(Level::Buffered, kind.reads).unwrap();
         let names: Vec<String> = (0..80).map(|nth| format!("c{nth:02}")).collect();
         store.load(&entries(&names.iter().map(|name| &**name).collect::<Vec<_>>())).unwrap();
         let taken = AtomicU64::new(0);
@@ -181,6 +181,6 @@ fn names_are_found_and_fresh_is_refused_by_who_has_none() {
     assert!(by_name("none").err().unwrap().to_string().contains("rocksdb-plain-reads"));
     each(|kind, open| {
         let is_ours = kind.name.starts_with("ringfort");
-        assert_eq!(open().at(Level::Fresh).is_ok(), is_ours, "{}", kind.name);
+        assert_eq!(open().at(Level::Fresh, kind.reads).is_ok(), is_ours, "{}", kind.name);
     });
 }

@@ -1,7 +1,9 @@
 //! The words of errors, worded like Redis's so that clients recognise them.
 //!
-//! The first word is the code that clients dispatch on. Ringfort adds two of its own:
+//! The first word is the code that clients dispatch on. Ringfort adds some of its own:
 //! - `OUTCOMEUNKNOWN`: the write may or may not have happened (R11); read to find out.
+//! - `CONFLICT`, `DEADLOCK`: the transaction wrote nothing; begin it again. `LOCKTIMEOUT`: the command did nothing.
+//!   `ABORTED`: the transaction ended before. `TIMEOUT`: it was idle for too long.
 //! - `STOPPED`: the store refuses to go on, with the evidence or the reason.
 
 use std::borrow::Cow;
@@ -14,11 +16,6 @@ use super::parser::ProtocolError;
 /// The text of an error reply, with its code and without the leading `-`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplyError(Cow<'static, str>);
-
-/// A command between a MULTI that was refused and its EXEC or DISCARD.
-pub const IN_REFUSED_MULTI: ReplyError = ReplyError::fixed(
-    "ERR not carried out: it belongs to a transaction whose MULTI was refused (transactions come later); EXEC or DISCARD ends it",
-);
 
 impl ReplyError {
     /// A fixed text.
@@ -165,6 +162,32 @@ texts! {
     NO_FREQUENCY = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     /// A timeout below zero.
     NEGATIVE_TIMEOUT = "ERR timeout is negative";
+    /// `MULTI` between MULTI and EXEC.
+    NESTED_MULTI = "ERR MULTI calls can not be nested";
+    /// `EXEC` without MULTI.
+    EXEC_WITHOUT_MULTI = "ERR EXEC without MULTI";
+    /// `DISCARD` without MULTI.
+    DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI";
+    /// `WATCH` between MULTI and EXEC.
+    WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed";
+    /// A command that cannot be queued.
+    NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
+    /// `EXEC` after a command that could not be queued.
+    EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
+    /// The queue of a MULTI, or the writes of a transaction, exceed their limit or what is left of the byte budget.
+    TXN_TOO_LARGE = "OOM the transaction exceeds its memory (txn-memory, or what is left of connection-memory).";
+    /// `TXN COMMIT`, `ROLLBACK`, `SAVEPOINT` without a transaction.
+    NO_TXN = "ERR there is no transaction: TXN BEGIN begins one";
+    /// `TXN BEGIN` in a transaction.
+    NESTED_TXN = "ERR a transaction is open: TXN COMMIT or TXN ROLLBACK ends it";
+    /// A command that a transaction cannot isolate, or that waits.
+    NOT_IN_TXN = "ERR not possible in an interactive transaction";
+    /// A command that only locks can isolate.
+    NEEDS_LOCKS = "ERR possible in a PESSIMISTIC transaction only";
+    /// `TXN ROLLBACK TO SAVEPOINT` without one.
+    NO_SAVEPOINT = "ERR the transaction has no savepoint";
+    /// A transaction that was idle for too long.
+    TXN_IDLE = "TIMEOUT the transaction was idle for longer than txn-idle-timeout and is rolled back";
     /// Too many connections.
     TOO_MANY_CLIENTS = "ERR max number of clients reached";
 }
@@ -230,6 +253,29 @@ pub fn hello_option(option: &[u8]) -> ReplyError {
 pub fn config_set(parameter: &[u8], why: &str) -> ReplyError {
     let shown = preview(parameter, PREVIEW_BYTES_MAX);
     ReplyError::composed(format!("ERR CONFIG SET failed (possibly related to argument '{shown}') - {why}"))
+}
+
+/// `EXEC` with arguments.
+#[must_use]
+pub fn exec_abort(because: &ReplyError) -> ReplyError {
+    let because = because.text().strip_prefix("ERR ").unwrap_or_else(|| because.text());
+    ReplyError::composed(format!("EXECABORT Transaction discarded because of: {because}"))
+}
+
+/// A command in a transaction that is over: `why` is what ended it.
+#[must_use]
+pub fn txn_is_over(why: &ReplyError) -> ReplyError {
+    ReplyError::composed(format!(
+        "ABORTED the transaction is rolled back; TXN ROLLBACK ends it. It ended by: {why}"
+    ))
+}
+
+/// A transaction waited for a lock for so long.
+#[must_use]
+pub fn lock_timeout(waited_ms: u128) -> ReplyError {
+    ReplyError::composed(format!(
+        "LOCKTIMEOUT others held what this command needs for longer than {waited_ms} ms; it did nothing"
+    ))
 }
 
 /// R11: the write may or may not have happened.

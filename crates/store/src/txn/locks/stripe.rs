@@ -36,7 +36,7 @@ struct Waiter {
 }
 
 /// So many may get a key before who waits for it.
-const OVERTAKEN_MAX: u8 = 16;
+pub(super) const OVERTAKEN_MAX: u8 = 16;
 
 impl Waiter {
     /// An upgrade is not: others wait for what it holds.

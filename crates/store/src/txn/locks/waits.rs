@@ -60,6 +60,12 @@ impl Waits {
         wait.refused.take()
     }
 
+    /// How many others `owner` waits for.
+    pub(super) fn blockers(&self, owner: OwnerId) -> usize {
+        let waiting = self.waiting.lock();
+        waiting.get(&owner).map_or(0, |wait| wait.blockers.iter().collect::<HashSet<_>>().len())
+    }
+
     /// `owner` waits no more; his waker.
     pub(super) fn unblock(&self, owner: OwnerId) -> Option<Waker> {
         self.waiting.lock().remove(&owner).map(|wait| wait.waker)

@@ -42,6 +42,8 @@ pub mod flags {
     pub const NO_AUTH: u32 = 1 << 9;
     /// Works while the server is busy.
     pub const ALLOW_BUSY: u32 = 1 << 10;
+    /// Never goes to the slow log: what it carries out does.
+    pub const SKIP_SLOWLOG: u32 = 1 << 11;
     /// Has subcommands. Not shown.
     pub const CONTAINER: u32 = 1 << 16;
     /// Category `@dangerous` without `admin`. Not shown.
@@ -52,6 +54,11 @@ pub mod flags {
     pub const CONNECTION: u32 = 1 << 19;
     /// Carries a secret: its arguments never go to the slow log. Not shown.
     pub const SECRET: u32 = 1 << 20;
+    /// Not between MULTI and EXEC. Not shown.
+    pub const NO_MULTI: u32 = 1 << 21;
+    /// Not between MULTI and EXEC, nor in an interactive transaction: it is carried out at once, or refused.
+    /// Not shown.
+    pub const CONTROL: u32 = 1 << 22;
 }
 
 /// The group that `COMMAND DOCS` sorts a command into.
@@ -67,6 +74,8 @@ pub enum Group {
     String,
     /// About hashes.
     Hash,
+    /// About transactions.
+    Transactions,
 }
 
 impl Group {
@@ -79,6 +88,7 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Hash => "hash",
+            Self::Transactions => "transactions",
         }
     }
 }
@@ -242,7 +252,7 @@ mod tests {
             incr incrby incrbyfloat decr decrby del unlink exists type ttl pttl expire pexpire expireat \
             pexpireat expiretime pexpiretime persist rename renamenx copy randomkey keys scan dbsize flushdb \
             flushall touch object memory slowlog hset hmset hget hmget hgetall hdel hexists hlen hkeys hvals \
-            hincrby hincrbyfloat hsetnx hscan hstrlen range substr";
+            hincrby hincrbyfloat hsetnx hscan hstrlen range substr multi exec discard watch unwatch txn";
         let expected: HashSet<&str> = all.split_whitespace().collect();
         let have: HashSet<&str> = top_level().map(|command| command.name).collect();
         assert_eq!(expected, have);

@@ -2,7 +2,7 @@
 
 use super::flags::{
     ADMIN, ALLOW_BUSY, BLOCKING, CONNECTION, CONTAINER, DANGEROUS, DENYOOM, FAST, KEYSPACE, LOADING, NO_AUTH,
-    NOSCRIPT, READONLY, STALE, WRITE,
+    NOSCRIPT, READONLY, SKIP_SLOWLOG, STALE, WRITE,
 };
 use super::{Command, CommandId, Group};
 use crate::front::resp::reply::ReplyWriter;
@@ -88,6 +88,7 @@ fn shown_flags(command: &Command) -> Vec<&'static str> {
         (BLOCKING, "blocking"),
         (LOADING, "loading"),
         (STALE, "stale"),
+        (SKIP_SLOWLOG, "skip_slowlog"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
         (ALLOW_BUSY, "allow_busy"),
@@ -112,6 +113,7 @@ fn categories(command: &Command) -> Vec<&'static str> {
         (command.has(BLOCKING), "@blocking"),
         (command.has(ADMIN) || command.has(DANGEROUS), "@dangerous"),
         (connection, "@connection"),
+        (in_group(Group::Transactions), "@transaction"),
     ];
     table.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
 }

@@ -1,8 +1,8 @@
 //! The rows, and the table by which they are found.
 
 use super::flags::{
-    ADMIN, ALLOW_BUSY, BLOCKING, CONNECTION, CONTAINER, DANGEROUS, DENYOOM, FAST, KEYSPACE, LOADING, NO_AUTH,
-    NOSCRIPT, READONLY, SECRET, STALE, WRITE,
+    ADMIN, ALLOW_BUSY, BLOCKING, CONNECTION, CONTAINER, CONTROL, DANGEROUS, DENYOOM, FAST, KEYSPACE, LOADING,
+    NO_AUTH, NO_MULTI, NOSCRIPT, READONLY, SECRET, SKIP_SLOWLOG, STALE, WRITE,
 };
 use super::{Command, Group};
 
@@ -53,11 +53,11 @@ commands! {
         "Answers the given message.";
     Select "select" 2 [LOADING STALE FAST] (0, 0, 0) Connection "1.0.0" "O(1)"
         "Chooses the keyspace (0-15) that later commands use.";
-    Quit "quit" -1 [ALLOW_BUSY NOSCRIPT LOADING STALE FAST NO_AUTH] (0, 0, 0) Connection "1.0.0" "O(1)"
+    Quit "quit" -1 [ALLOW_BUSY NOSCRIPT LOADING STALE FAST NO_AUTH CONTROL] (0, 0, 0) Connection "1.0.0" "O(1)"
         "Closes the connection.";
-    Reset "reset" 1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY] (0, 0, 0) Connection "6.2.0" "O(1)"
+    Reset "reset" 1 [NOSCRIPT LOADING STALE FAST NO_AUTH ALLOW_BUSY CONTROL] (0, 0, 0) Connection "6.2.0" "O(1)"
         "Puts the connection back to its initial state.";
-    Level "level" -1 [NOSCRIPT LOADING STALE FAST] (0, 0, 0) Connection "0.1.0" "O(1)"
+    Level "level" -1 [NOSCRIPT LOADING STALE FAST NO_MULTI] (0, 0, 0) Connection "0.1.0" "O(1)"
         "Ringfort: shows or sets how safe writes of this session must be before they are answered.";
     Client "client" -2 [CONTAINER] (0, 0, 0) Connection "2.4.0" "Depends on subcommand."
         "Commands about client connections.";
@@ -81,8 +81,34 @@ commands! {
         "Accepted for compatibility: connections are not evicted.";
     ClientNoTouch "client|no-touch" 3 [NOSCRIPT LOADING STALE] (0, 0, 0) Connection "7.2.0" "O(1)"
         "Sets whether reads of this connection count as accesses.";
-    ClientReply "client|reply" 3 [NOSCRIPT LOADING STALE] (0, 0, 0) Connection "3.2.0" "O(1)"
+    ClientReply "client|reply" 3 [NOSCRIPT LOADING STALE NO_MULTI] (0, 0, 0) Connection "3.2.0" "O(1)"
         "Turns replies on, off, or off for one command.";
+
+    // Transactions.
+    Multi "multi" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY CONTROL] (0, 0, 0) Transactions "1.2.0" "O(1)"
+        "Queues the commands that follow, to be carried out as one step by EXEC.";
+    Exec "exec" 1 [NOSCRIPT LOADING STALE SKIP_SLOWLOG CONTROL] (0, 0, 0) Transactions "1.2.0"
+        "Depends on the commands in the transaction" "Carries out all queued commands as one step.";
+    Discard "discard" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY CONTROL] (0, 0, 0) Transactions "2.0.0"
+        "O(N) where N is the number of queued commands" "Forgets the queued commands.";
+    Watch "watch" -2 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY CONTROL] (1, -1, 1) Transactions "2.2.0"
+        "O(1) for every key" "Lets EXEC do nothing if one of the keys is changed before.";
+    Unwatch "unwatch" 1 [NOSCRIPT LOADING STALE FAST ALLOW_BUSY] (0, 0, 0) Transactions "2.2.0" "O(1)"
+        "Forgets the watched keys.";
+    Txn "txn" -2 [CONTAINER] (0, 0, 0) Transactions "0.1.0" "Depends on subcommand."
+        "Ringfort: interactive transactions.";
+    TxnBegin "txn|begin" -2 [NOSCRIPT CONTROL] (0, 0, 0) Transactions "0.1.0" "O(1)"
+        "Begins a transaction: [PESSIMISTIC|OPTIMISTIC|SNAPSHOT] [LEVEL level] [TIMEOUT milliseconds].";
+    TxnCommit "txn|commit" 2 [NOSCRIPT CONTROL] (0, 0, 0) Transactions "0.1.0"
+        "O(N) where N is the number of writes" "Makes all that the transaction wrote visible, as one step.";
+    TxnRollback "txn|rollback" -2 [NOSCRIPT CONTROL] (0, 0, 0) Transactions "0.1.0"
+        "O(N) where N is the number of writes" "Ends the transaction without a trace; TO SAVEPOINT: back to the newest savepoint.";
+    TxnSavepoint "txn|savepoint" 2 [NOSCRIPT CONTROL] (0, 0, 0) Transactions "0.1.0" "O(1)"
+        "Marks where TXN ROLLBACK TO SAVEPOINT goes back to.";
+    TxnStatus "txn|status" 2 [NOSCRIPT CONTROL] (0, 0, 0) Transactions "0.1.0" "O(1)"
+        "Shows the transaction of this connection.";
+    TxnHelp "txn|help" 2 [LOADING STALE CONTROL] (0, 0, 0) Transactions "0.1.0" "O(1)"
+        "Lists the subcommands.";
 
     // The server.
     Command "command" -1 [LOADING STALE CONTAINER CONNECTION] (0, 0, 0) Server "2.8.13"

@@ -8,6 +8,7 @@
 mod connection;
 mod expiry;
 mod keyspace;
+mod transaction;
 
 pub use connection::{
     ClientCommand, ClientType, Hello, KillFilter, ReplyMode, SetInfo, auth, check_client_name, client, hello,
@@ -21,6 +22,8 @@ pub use keyspace::{
     Copy, DATABASES, Flush, Range, Scan, copy, cursor, db_index, flush, hscan, memory_usage, range, scan,
     slowlog_get,
 };
+
+pub use transaction::{Kind as TxnKind, TxnBegin, txn_begin, txn_rollback};
 
 /// Whether an argument is this word, in any case.
 fn is(arg: &[u8], word: &str) -> bool {

@@ -6,6 +6,7 @@
 //! A reader takes one `Arc<View>` and is undisturbed by everything that follows. Only the leader
 //! of the log inserts and freezes; flush and compaction replace the view under its lock.
 
+mod changed;
 mod get;
 mod handles;
 mod multi;
@@ -247,6 +248,8 @@ impl Tree {
                 self.counted_at.fetch_max(seq.0, Ordering::AcqRel);
                 self.count.fetch_add(delta, Ordering::AcqRel);
             }
+            // What a transaction is going to do is kept elsewhere until it is decided.
+            Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {}
         }
         Ok(())
     }
