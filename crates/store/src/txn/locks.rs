@@ -11,7 +11,7 @@
 //!   short mutex, and a range costs as many as there are stripes.
 //! - *Fair.* Every request has a ticket; one is granted when nothing that conflicts is held, or was
 //!   asked for before it. Only who turns his shared lock into an exclusive one goes first, and
-//!   who comes by while the first in the queue is being woken: so a lock is not held by sleepers. Nobody is
+//!   who comes by for the first time while the first in the queue is being woken: so a lock is not held by sleepers. Nobody is
 //!   overtaken like this more than a few times; after that the lock is his as soon as it is free.
 //! - *Waiting is pending + waker* (R22). Dropping the future gives up the place in the queue.
 //! - *Deadlocks are found when they arise* (see [`waits`]): the youngest of the cycle is refused, with the
@@ -294,7 +294,9 @@ impl Acquire<'_> {
         // Counted while it waits too: a queue is part of what is bounded.
         stripe.locks += 1;
         let ticket = table.ticket(stripe.is_upgrade(&asked));
-        if stripe.try_grant(&asked, ticket, &table.waits) {
+        // Who was refused before would only be so again, before whom he met then.
+        let overtakes = self.owner.age == self.owner.id.0;
+        if stripe.try_grant(&asked, ticket, overtakes, &table.waits) {
             return Poll::Ready(Ok(true));
         }
         match stripe.wait(&asked, ticket, self.owner.age, waker, &table.waits, woken) {
