@@ -54,8 +54,8 @@ fn a_store_that_dies_again_and_again_is_strictly_serializable() {
             Ok(campaign) => totals.add(&campaign),
             Err((why, history)) => panic!("{why}\nthe history is in {}", keep(&history, seed).display()),
         }
+        println!("seeds {first} to {seed}: no anomaly in {totals:?}");
         if totals.txns >= all {
-            println!("seeds {first} to {seed}: {totals:?}: no anomaly");
             break;
         }
     }

@@ -97,7 +97,7 @@ impl Book {
     }
 
     fn find(&self, name: &[u8], id: u64) -> Result<&Open> {
-        self.open.get(name).filter(|open| open.id == id).ok_or_else(|| not_in_doubt())
+        self.open.get(name).filter(|open| open.id == id).ok_or_else(not_in_doubt)
     }
 
     /// Takes it out of the book; its locks are for whoever makes the decision visible.
@@ -214,7 +214,7 @@ impl Inner {
     pub(crate) fn resume(self: &Arc<Self>, name: &[u8]) -> Result<Prepared> {
         self.check()?;
         let book = self.prepared.lock();
-        let open = book.open.get(name).ok_or_else(|| not_in_doubt())?;
+        let open = book.open.get(name).ok_or_else(not_in_doubt)?;
         Ok(Prepared::new(self, name, (open.id, open.position)))
     }
 

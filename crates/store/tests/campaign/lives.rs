@@ -166,9 +166,15 @@ impl Campaign {
             life.prepare(self.session(0), 80);
             self.work(&life, &power);
         }
-        let end = self.end(&power);
-        if end == End::Close {
-            life.store.close().map_err(|e| format!("it does not close: {e}"))?;
+        let mut end = self.end(&power);
+        if end == End::Close
+            && let Err(error) = life.store.close()
+        {
+            // The fault that nobody met before may be in the way now.
+            end = End::Kill;
+            if !power.has_failed() {
+                return Err(format!("it does not close: {error}"));
+            }
         }
         for (to, from) in [
             (&mut self.totals.again, &life.counts.again),
@@ -318,6 +324,10 @@ impl Campaign {
         }
         event.txn.outcome = Outcome::Unknown;
         event.position = None;
+        // Its client may have gone on after a decision that was lost: who decides now is somebody else.
+        if let Some(vote) = event.vote {
+            event.txn.session = 1 << 31 | vote.name as u32;
+        }
         self.doubts.push(event);
         Ok(())
     }
