@@ -157,11 +157,16 @@ impl Client {
         Self { stream, decoder: Decoder::new(64 << 20), buffer: Buffer::new() }
     }
 
-    /// One command and its reply; an error if the connection broke.
-    pub fn try_call(&mut self, command: &[&[u8]]) -> std::io::Result<Value> {
+    /// One command, whose reply is not waited for.
+    pub fn send(&mut self, command: &[&[u8]]) -> std::io::Result<()> {
         let mut out = Vec::new();
         append_command(&mut out, command);
-        self.stream.write_all(&out)?;
+        self.stream.write_all(&out)
+    }
+
+    /// One command and its reply; an error if the connection broke.
+    pub fn try_call(&mut self, command: &[&[u8]]) -> std::io::Result<Value> {
+        self.send(command)?;
         loop {
             if let Some(value) = self.decoder.next(&mut self.buffer).unwrap() {
                 return Ok(value);

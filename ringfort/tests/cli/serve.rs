@@ -43,6 +43,38 @@ fn the_admin_endpoint_tells_health_and_metrics() {
     assert!(http_get(&server.admin, "/else").0.contains("404"));
 }
 
+/// A client that is gone, by leaving, by dying or by `CLIENT KILL`, leaves no lock behind; also one that waited for a lock.
+#[test]
+fn the_transaction_of_a_client_that_is_gone_holds_nothing() {
+    let dir = Dir::new();
+    let server = dir.serve(&["--level", "buffered", "--txn-idle-timeout", "0s"]);
+    let mut other = server.client();
+    for (n, way) in ["leaves", "dies", "is killed", "dies while it waits"].into_iter().enumerate() {
+        let mut gone = server.client();
+        let id = gone.call("CLIENT ID").as_integer().unwrap();
+        assert!(gone.call("TXN BEGIN").is_ok() && gone.call(&format!("SET k{n} theirs")).is_ok());
+        let mut holder = server.client();
+        match way {
+            "leaves" => drop(gone),
+            // With a reply that it never reads: the system resets the connection.
+            "dies" => {
+                gone.send(&[b"GET", b"k"]).unwrap();
+                drop(gone);
+            }
+            "is killed" => {
+                assert_eq!(other.call(&format!("CLIENT KILL ID {id}")).as_integer(), Some(1));
+            }
+            _ => {
+                assert!(holder.call("TXN BEGIN").is_ok() && holder.call("SET held 1").is_ok());
+                gone.send(&[b"SET", b"held", b"2"]).unwrap();
+                drop(gone);
+            }
+        }
+        // Without an idle timeout nothing else would ever free it.
+        assert_eq!(other.call(&format!("SETNX k{n} mine")).as_integer(), Some(1), "{way}");
+    }
+}
+
 #[test]
 fn a_password_is_asked_for() {
     let dir = Dir::new();
