@@ -25,6 +25,8 @@ plan=(
   "open10g        3 opening a store of 10 GiB"
   "threads2       6 the core table at 2 threads, 1 KiB and 100 B"
   "peers          5 LMDB, redb, SurrealKV with and without encryption"
+  "transactions  10 transactions of 10 operations, one client and eight that meet: RocksDB's two kinds, LMDB"
+  "treaty        33 the figures 6 and 7 of TREATY's evaluation: TPC-C and YCSB, 1 to 128 clients"
   "twinstore     11 the figures of TWINSTORE's evaluation"
   "sweep          8 figures: threads, value size, block size, share of reads"
 )
@@ -139,6 +141,16 @@ section_sweep() {
 section_twinstore() {
   try "$peers" twinstore --json "$json" --dir "$dir" --out "$(n "$dir/figures" docs/figures)" --num "$(n 10000 250000)" \
     --memory_budget 128MiB --page_cache 128MiB --seconds 1 --thread_counts 1,8,64 --repeats "$(n 1 3)" > /dev/null
+}
+section_transactions() {
+  try "$peers" transactions --json "$json" --dir "$dir" --num "$(n 50000 1000000)" --seconds "$(n 0.3 3)" \
+    --warm_up "$(n 0.1 0.5)" --repeats "$(n 1 3)" > /dev/null
+}
+# A rehearsal has less of everything than --quick alone.
+section_treaty() {
+  local size=(--seconds 2 --warm_up 0.5 --repeats 2)
+  if $quick; then size=(--quick --seconds 0.4 --warm_up 0.1 --warehouses 1 --num 200000); fi
+  try "$peers" treaty --json "$json" --dir "$dir" --out "$(n "$dir/figures" docs/figures)" "${size[@]}" > /dev/null
 }
 section_fresh() {
   try "$ringfort" bench fresh --json "$json" --db "$dir/fresh" --time "$(n 1s 2s)" --repeats "$(n 1 5)"

@@ -30,7 +30,7 @@ use ringfort_base::world::Clock;
 use ringfort_host::door::OsClock;
 use ringfort_store::role::{Holder, Role};
 use ringfort_store::store::{Step, Ticket};
-use ringfort_store::txn::locks::Owner;
+use ringfort_store::txn::transaction::Ready;
 use ringfort_store::{Store, Wait};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -91,11 +91,22 @@ impl Pump {
         Ok(ticket)
     }
 
-    /// Writes the batch of a transaction and gives its locks back when that is visible (R26).
-    pub(crate) fn apply(&self, batch: WriteBatch, locks: Owner) -> Result<Ticket> {
+    /// Writes what a transaction has for it and returns when it has `level`. One that wrote nothing waits for what it has
+    /// read (R6).
+    pub(crate) fn commit(&self, ready: Ready, level: Level) -> Result<Ticket> {
+        if ready.batch.is_empty() {
+            let position = ready.depends;
+            // Others may go on before this is answered, as with one that wrote (R26).
+            drop(ready);
+            self.gate(position, level)?;
+            return Ok(Ticket { position });
+        }
         self.hold_back()?;
-        let ticket = self.store.apply_locked(batch, locks)?;
+        let ticket = self.hand_in(ready, level)?;
         self.wrote();
+        if level > Level::Buffered {
+            self.settle(ticket, level)?;
+        }
         Ok(ticket)
     }
 
@@ -105,6 +116,15 @@ impl Pump {
         let done = work()?;
         self.wrote();
         Ok(done)
+    }
+
+    /// Others may go on when the transaction is visible; the level is its caller's to wait for (R26).
+    fn hand_in(&self, ready: Ready, level: Level) -> Result<Ticket> {
+        match level {
+            Level::Buffered => self.store.apply_locked(ready.batch, ready.locks),
+            // Who waits for more than that need not wait for the group's leader first.
+            Level::Durable | Level::Fresh => self.store.hand_in(ready.batch, ready.locks),
+        }
     }
 
     /// Queues a batch and sees to it that it gets `level`; returns at once, unless it has to wait for a

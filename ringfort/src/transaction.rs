@@ -32,7 +32,7 @@ use crate::{
     WriteBatch,
 };
 use ringfort_base::limits::STORED_VALUE_BYTES_MIN;
-use ringfort_store::txn::locks::Waiting;
+use ringfort_store::txn::locks::{Refused, Waiting};
 pub use ringfort_store::txn::transaction::Concurrency;
 use ringfort_store::txn::{scan, transaction as core};
 use std::future::Future;
@@ -41,6 +41,8 @@ use std::time::Duration;
 
 /// A transaction that fails so often in a row is given up: somebody holds what it needs.
 const TRIES_MAX: u32 = 1000;
+/// So often it is tried again without a pause, if it then waits for the lock that it was refused.
+const PROMPT_TRIES: u32 = 8;
 /// The pause before the second try is drawn from so long, and twice as long before each further one.
 const PAUSE: Duration = Duration::from_micros(20);
 /// At the longest.
@@ -346,28 +348,23 @@ impl Transaction {
     /// As [`Transaction::commit`].
     pub fn commit_with(self, level: Level) -> Result<Commit> {
         let shared = Arc::clone(&self.shared);
-        self.try_commit(level).inspect_err(|error| {
-            if error.kind() == ErrorKind::Conflict {
-                // A store that has stopped says so to whoever asks it next: this is a conflict in any case.
-                let _ = shared.pump.gate(shared.pump.store.frontier(Level::Buffered), level);
+        self.try_commit(level).map_err(|error| match error.kind() {
+            ErrorKind::Conflict => {
+                let seen = shared.pump.store.frontier(Level::Buffered);
+                shared.pump.gate(seen, level).err().unwrap_or(error)
             }
+            _ => error,
         })
     }
 
+    /// Waits first for what an earlier try was refused.
+    fn lock_refused(&mut self, refused: &Refused) -> Result<()> {
+        wait(self.patience.as_ref(), self.inner.lock_refused(refused))
+    }
+
     fn try_commit(self, level: Level) -> Result<Commit> {
-        let ticket = {
-            let ready = wait(self.patience.as_ref(), self.inner.ready())?;
-            if ready.batch.is_empty() {
-                self.shared.pump.gate(ready.depends, level)?;
-                let ticket = ringfort_store::store::Ticket { position: ready.depends };
-                return Ok(Commit::new(self.shared, ticket, level));
-            }
-            // Others may go on when it is visible; the level is this caller's to wait for (R26).
-            self.shared.pump.apply(ready.batch, ready.locks)?
-        };
-        if level > Level::Buffered {
-            self.shared.pump.settle(ticket, level)?;
-        }
+        let ready = wait(self.patience.as_ref(), self.inner.ready())?;
+        let ticket = self.shared.pump.commit(ready, level)?;
         Ok(Commit::new(self.shared, ticket, level))
     }
 
@@ -440,17 +437,20 @@ pub(crate) fn transact<T>(
     mut work: impl FnMut(&mut Transaction) -> Result<Option<T>>,
 ) -> Result<(Option<T>, u64)> {
     let mut age = None;
+    let mut refused: Option<Refused> = None;
     for tries in 0..TRIES_MAX {
         let mut txn = Transaction::begin_again(shared, options, age);
         age = Some(txn.inner.age());
         let level = txn.level;
-        let ended = match work(&mut txn) {
+        let is_ready = refused.iter().try_for_each(|refused| txn.lock_refused(refused));
+        let ended = match is_ready.and_then(|()| work(&mut txn)) {
             Ok(None) => {
                 txn.give_up(level)?;
                 return Ok((None, u64::from(tries)));
             }
             Ok(Some(result)) => txn.try_commit(level).map(|_| result),
             Err(error) if may_try_again(&error) => {
+                refused = txn.inner.refused();
                 drop(txn);
                 Err(error)
             }
@@ -461,6 +461,8 @@ pub(crate) fn transact<T>(
         };
         match ended {
             Ok(result) => return Ok((Some(result), u64::from(tries))),
+            // Who is going to wait for a lock needs no pause.
+            Err(_) if refused.is_some() && tries < PROMPT_TRIES => {}
             Err(error) if may_try_again(&error) => {
                 pause(tries, age.unwrap_or_default());
             }

@@ -344,7 +344,10 @@ def large_values():
         if r.get("large") != value:
             raise AssertionError(f"{bytes_} bytes did not come back")
         equal(r.strlen("large"), bytes_)
-    raises(redis.ResponseError, "string exceeds maximum allowed size", r.append, "large", b"y")
+    most = int(r.config_get("proto-max-bulk-len")["proto-max-bulk-len"])
+    assert most >= (64 << 20) - 16, most
+    raises(redis.ResponseError, "string exceeds maximum allowed size", r.setrange, "large", most, b"y")
+    equal(r.strlen("large"), (64 << 20) - 16)
     equal(r.getrange("large", -3, -1), b"xxx")
     equal(r.delete("large"), 1)
 

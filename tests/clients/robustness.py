@@ -292,6 +292,72 @@ def slow_writers():
         connection.close()
 
 
+def endless_queues():
+    """Clients that queue behind MULTI and never end it: each is stopped at its bound, all together stay within the byte
+    budget, and nothing of it is carried out."""
+    admin = Connection(PORT)
+    budget = int(admin.call("CONFIG", "GET", "ringfort-connection-memory")[1]) // MIB
+    before, refused, queued, hold = resident_mib(), [], [], []
+    lock = threading.Lock()
+
+    def fill(n):
+        connection = Connection(PORT, timeout_s=120)
+        equal(connection.call("MULTI"), b"OK")
+        command = encode(["SET", f"endless:{n}", b"q" * MIB])
+        for count in range(2 * budget):
+            connection.send(command)
+            reply = connection.read()
+            if reply != b"QUEUED":
+                break
+        with lock:
+            hold.append(connection)
+            queued.append(count)
+            refused.append(reply)
+
+    threads = [threading.Thread(target=fill, args=(n,)) for n in range(12)]
+    [thread.start() for thread in threads]
+    alive()
+    [thread.join() for thread in threads]
+    used = resident_mib() - before
+    print(f"#   12 queues took {sum(queued)} MiB, the server {used} MiB more; budget {budget} MiB")
+    assert all(isinstance(reply, Error) and reply.startswith("OOM ") for reply in refused), refused
+    assert used < budget * 3 // 2, f"{used} MiB more than before, of a budget of {budget} MiB"
+    alive()
+    for connection in hold[::2]:
+        reply = connection.call("EXEC")
+        assert isinstance(reply, Error) and reply.startswith("EXECABORT "), reply
+        equal(connection.call("PING"), b"PONG")
+        connection.close()
+    for connection in hold[1::2]:
+        reset(connection)
+    equal(admin.call("EXISTS", *(f"endless:{n}" for n in range(12))), 0)
+    admin.close()
+    settle()
+
+
+def open_transactions():
+    """SIGTERM while transactions are open and others wait for their locks: the server ends, and nothing of them is there."""
+    connection = Connection(PORT)
+    equal(connection.call("SET", "held", "before"), b"OK")
+    holder, waiter, plain = (Connection(PORT) for _ in range(3))
+    equal([holder.call("TXN", "BEGIN"), holder.call("SET", "held", "abandoned")], [b"OK", b"OK"])
+    equal(waiter.call("TXN", "BEGIN"), b"OK")
+    waiter.send(encode(["GET", "held"]))
+    plain.send(encode(["SET", "held", "plain"]))
+    time.sleep(0.2)
+    began = time.monotonic()
+    server("stop", "robustness")
+    took_s = time.monotonic() - began
+    assert took_s < 10, f"the stop took {took_s:.1f} s"
+    try:
+        answered = plain.read() == b"OK"
+    except ConnectionError:
+        answered = False
+    server("start", "robustness")
+    kept = Connection(PORT).call("GET", "held")
+    assert kept == b"plain" if answered else kept in (b"before", b"plain"), (kept, answered)
+
+
 def clean_stop():
     """SIGTERM under load: no reply is half, and what was acknowledged is there afterwards."""
     acknowledged = [0] * 8
@@ -339,5 +405,10 @@ check(f"robustness: {IDLE} idle connections", many_idle)
 check("robustness: more connections than maxclients", too_many)
 check("robustness: slow readers of large replies", slow_readers)
 check("robustness: slow writers of large values", slow_writers)
+if str(Connection(PORT).call("TXN", "HELP")).startswith("ERR "):
+    print("skipped robustness of transactions: the server does not know TXN")
+else:
+    check("robustness: queues that are never executed", endless_queues)
+    check("robustness: a stop with open transactions", open_transactions)
 check("robustness: a clean stop under load", clean_stop)
 finish()

@@ -38,8 +38,8 @@ SCRIPTS = {
     "discarded after an error": "A: MULTI|A: GET|A: DISCARD|A: MULTI|A: SET k 1|A: EXEC",
     "arguments": "A: MULTI x|A: WATCH|A: UNWATCH x|A: EXEC x|A: DISCARD x|A: MULTI|A: MULTI x|A: EXEC|A: MULTI|A: EXEC x|A: EXEC",
     "watch without a key inside": "A: MULTI|A: WATCH|A: EXEC",
-    "errors while it runs": "A: SET s text|A: HSET h f v|A: MULTI|A: INCR s|A: SET k 1|A: HGET s f|A: GET h|A: INCRBY k x|A: LPUSH h x|"
-    "A: EXEC|A: MULTI|A: INCR s|A: SET k 1|A: HGET s f|A: GET h|A: INCRBY k x|A: EXEC|A: GET k",
+    "errors while it runs": "A: SET s text|A: HSET h f v|A: MULTI|A: INCR s|A: SET k 1|A: HGET s f|A: GET h|A: INCRBY k x|A: EXEC|"
+    "A: MULTI|A: INCR s|A: SET k 1|A: HGET s f|A: GET h|A: INCRBY k x|A: EXEC|A: GET k",
     "errors in words": "A: MULTI|A: SET k v NOPE|A: SET k v EX 0|A: EXPIRE k x|A: EXEC|A: GET k",
     "databases": "A: MULTI|A: SET k 0|A: SELECT 3|A: SET k 3|A: EXEC|A: GET k|A: SELECT 0|A: GET k|A: MULTI|A: SELECT 99|A: GET k|A: EXEC",
     "what it shows": "A: HSET h f v|A: MULTI|A: PING|A: ECHO x|A: HGETALL h|A: HGET h none|A: HMGET h f none|A: MGET a b|A: EXISTS h h|"

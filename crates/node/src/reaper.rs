@@ -9,18 +9,19 @@
 //! does a reply that hides a key because it has expired. Time is the store's (R20): a host clock set
 //! back revives nothing, and while one that was set far forward is not believed nothing is removed.
 //!
+//! It waits for no lock: an interactive transaction may hold one for long, and commands would wait for those that the
+//! reaper has already. A key that somebody works with stays for a later pass.
+//!
 //! Removed entries of the index leave tombstones until a compaction. So the reaper remembers, in
 //! [`Places`], up to where it has emptied the index of each database, and does not read that part
 //! again, unless [`Alarm::note`] says that an earlier expiry was written since. A note comes after its
 //! write is visible, and the notes are taken before the index is read: none is missed.
 
-use crate::door;
 use crate::jobs::{Signal, Woken};
 use crate::model::{Changes, Finished, Slot, expiry_key, expiry_until, meta_key, parse_expiry_key};
 use crate::server::Server;
-use crate::server::locking::{self, Wanted};
+use crate::server::locking;
 use ringfort_base::{KeyspaceId, Result};
-use ringfort_store::txn::locks::Mode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const KEYS_PER_BATCH: usize = 64;
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// Never looks again sooner than this, whatever the index says is due.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
+/// The same while others hold what is due.
+const SLEEP_MIN_BUSY: Duration = Duration::from_millis(50);
 /// The same while the clock is not believed: what is due stays, and is not looked at all the time.
 const SLEEP_MIN_SUSPECT: Duration = Duration::from_secs(1);
 
@@ -97,22 +100,31 @@ impl Places {
     }
 }
 
+/// What a pass did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Reaped {
+    /// Entries that it dealt with.
+    dealt: usize,
+    /// Others hold the lock of something that is due.
+    busy: bool,
+}
+
 /// Removes one batch of what is due in `keyspace`; returns how many entries it dealt with.
 pub fn reap(server: &Server, keyspace: KeyspaceId) -> Result<usize> {
     let (mut start, _) = expiry_until(0);
-    reap_from(server, keyspace, &mut start)
+    Ok(reap_from(server, keyspace, &mut start)?.dealt)
 }
 
 /// [`reap`] from `place` in the index on; moves it behind what was dealt with.
-fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Result<usize> {
+fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Result<Reaped> {
     let store = server.store();
     let time = store.time();
     if time.suspect {
-        return Ok(0);
+        return Ok(Reaped::default());
     }
     let (_, to) = expiry_until(time.now_ms);
     if *place >= to {
-        return Ok(0);
+        return Ok(Reaped::default());
     }
     let snapshot = store.snapshot();
     let mut due: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -124,11 +136,10 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     }
     drop(snapshot);
     if due.is_empty() {
-        return Ok(0);
+        return Ok(Reaped::default());
     }
-    let mut wanted = due.iter().map(|(_, key)| Wanted::key(keyspace, key, Mode::Exclusive)).collect();
-    locking::in_order(&mut wanted);
-    let locks = door::block_on(locking::take(store, &wanted))?;
+    let mut locks = store.locks().owner(None);
+    let mut busy = false;
     let now_ms = store.now_ms();
     let changes = Changes::new(keyspace);
     let mut changes = if server.watches().any() { changes.noting_keys() } else { changes };
@@ -136,6 +147,11 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     // Where the next batch begins: behind this one, or at the first entry that must stay.
     let mut next = None;
     for (expiry_ms, key) in &due {
+        if !locking::try_one(&mut locks, keyspace, &meta_key(key))? {
+            busy = true;
+            next.get_or_insert_with(|| expiry_key(*expiry_ms, key));
+            continue;
+        }
         match Slot::decode(store.get(keyspace, &meta_key(key), None)?.value, || now_ms)? {
             Slot::Expired(record) if record.expiry_ms() == *expiry_ms => {
                 changes.remove(key, &record);
@@ -160,7 +176,7 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     });
     let Finished { batch, touched, .. } = changes.finish();
     if batch.is_empty() {
-        return Ok(0);
+        return Ok(Reaped { dealt: 0, busy });
     }
     touched.iter().for_each(|touched| server.watches().mark(touched));
     store.apply_locked(batch, locks)?;
@@ -169,7 +185,7 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     }
     server.note_unanchored();
     server.stats().expired_keys.fetch_add(removed, Ordering::Relaxed);
-    Ok(due.len())
+    Ok(Reaped { dealt: due.len(), busy })
 }
 
 /// The earliest expiry in any database.
@@ -197,11 +213,12 @@ pub fn worker(server: &Server, signal: &Signal) -> Result<()> {
             alarm.overdue.store(false, Ordering::Release);
         }
         places.take_notes(alarm);
-        let mut dealt = 0;
+        let mut all = Reaped::default();
         for (keyspace, place) in &mut places.0 {
-            dealt += reap_from(server, *keyspace, place)?;
+            let reaped = reap_from(server, *keyspace, place)?;
+            all = Reaped { dealt: all.dealt + reaped.dealt, busy: all.busy || reaped.busy };
         }
-        if dealt > 0 {
+        if all.dealt > 0 {
             continue;
         }
         // From here on a command that writes an earlier expiry raises the signal. What was noted
@@ -213,7 +230,11 @@ pub fn worker(server: &Server, signal: &Signal) -> Result<()> {
             alarm.next_ms.fetch_min(next_ms, Ordering::AcqRel);
         }
         let time = server.store().time();
-        let least = if time.suspect { SLEEP_MIN_SUSPECT } else { SLEEP_MIN };
+        let least = match (time.suspect, all.busy) {
+            (true, _) => SLEEP_MIN_SUSPECT,
+            (false, true) => SLEEP_MIN_BUSY,
+            (false, false) => SLEEP_MIN,
+        };
         let sleep =
             next.map(|at| Duration::from_millis(at.saturating_sub(time.now_ms)).clamp(least, SLEEP_MAX));
         if signal.wait(sleep) == Woken::Stopped {
@@ -226,7 +247,7 @@ pub fn worker(server: &Server, signal: &Signal) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::pending::tests::server;
+    use crate::server::pending::tests::{lock, server};
 
     /// Writes `count` strings that expired at `expiry_ms`, and tells the reaper.
     fn expired(server: &Server, name: &str, count: usize, expiry_ms: u64) {
@@ -251,15 +272,36 @@ mod tests {
         for _ in 0..3 {
             places.take_notes(server.alarm());
             let place = &mut places.0[0].1;
-            assert_eq!(reap_from(&server, keyspace, place).expect("reaps"), KEYS_PER_BATCH);
+            assert_eq!(reap_from(&server, keyspace, place).expect("reaps").dealt, KEYS_PER_BATCH);
             assert!(*place > before, "it moves on");
             before.clone_from(place);
         }
         assert!(before > expiry_key(now_ms - 10, b""));
+        let reap = |places: &mut Places| reap_from(&server, keyspace, &mut places.0[0].1).expect("reaps");
         expired(&server, "early", 1, now_ms - 20);
-        assert_eq!(reap_from(&server, keyspace, &mut places.0[0].1).expect("reaps"), 0, "not told yet");
+        assert_eq!(reap(&mut places).dealt, 0, "not told yet");
         places.take_notes(server.alarm());
-        assert_eq!(reap_from(&server, keyspace, &mut places.0[0].1).expect("reaps"), 1);
+        assert_eq!(reap(&mut places).dealt, 1);
+        assert_eq!(server.store().count(keyspace).expect("counts").value, 0);
+    }
+
+    /// Who holds one of the keys keeps the reaper from that one, and from nothing else.
+    #[test]
+    fn what_others_hold_stays_for_a_later_pass() {
+        let server = server();
+        let keyspace = server.databases()[0];
+        expired(&server, "late", 3, server.store().now_ms() - 10);
+        let mut place = Places::new(&server).0[0].1.clone();
+        let held = lock(&server, b"late1");
+        let reaped = reap_from(&server, keyspace, &mut place).expect("reaps");
+        assert_eq!((reaped.dealt, reaped.busy), (3, true));
+        assert_eq!(server.store().count(keyspace).expect("counts").value, 1);
+        assert_eq!(reap_from(&server, keyspace, &mut place).expect("reaps"), Reaped { dealt: 0, busy: true });
+        drop(held);
+        assert_eq!(
+            reap_from(&server, keyspace, &mut place).expect("reaps"),
+            Reaped { dealt: 1, busy: false }
+        );
         assert_eq!(server.store().count(keyspace).expect("counts").value, 0);
     }
 

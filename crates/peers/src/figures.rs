@@ -4,7 +4,9 @@ use crate::engines;
 use crate::plot::{self, Axis, Chart, Point, Scale, Series, Unit};
 use crate::report::{Row, Spread};
 use crate::setup::Setup;
-use crate::{Result, results, server, twinstore};
+use crate::transactions::cells::Cells;
+use crate::transactions::ledger;
+use crate::{Result, results, server, treaty, twinstore};
 use ringfort_base::Level;
 use ringfort_bench::Benchmark;
 use std::path::{Path, PathBuf};
@@ -162,9 +164,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut written = draw(&results::results(&args.json)?, &args.out)?;
     written.extend(server::draw(&results::of_servers(&args.json)?, &args.out)?);
+    let transactions = Cells::of_part(&ledger::read(&args.json)?, treaty::PART);
+    written.extend(treaty::draw(&transactions, &args.out)?);
     if written.is_empty() {
         return Err(
-            "there is no result of a figure: `sweep`, `twinstore` and `server` make such; `compare` makes \
+            "there is no result of a figure: `sweep`, `twinstore`, `treaty` and `server` make such; `compare` makes \
                     tables"
                 .into(),
         );

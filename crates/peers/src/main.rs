@@ -11,6 +11,7 @@
 //!    └─ child   one process per run, in a new directory, in a control group if memory is limited
 //!         └─ run   opens an engine, runs a list of benchmarks
 //!              └─ engines/   one file each
+//! transactions  one client, and eight that meet; treaty: TREATY's figures 6 and 7
 //! server      the server path: redis-benchmark against `ringfort serve` and Redis
 //! plot        draws the figures of files of results again
 //! tables      Markdown of files of results: the goals beside what was measured, every comparison
@@ -35,6 +36,7 @@ mod setup;
 mod sweep;
 mod tables;
 mod transactions;
+mod treaty;
 mod twinstore;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +60,8 @@ enum Command {
     Twinstore(twinstore::Args),
     /// Compare transactions: one client, and eight that meet on the same records.
     Transactions(transactions::Args),
+    /// Repeat the figures 6 and 7 of TREATY's evaluation: TPC-C and YCSB, by locks and by checks, over clients.
+    Treaty(treaty::Args),
     /// One store of `transactions` or `treaty`, open in a process of its own.
     #[command(hide = true)]
     TransactionsWorker,
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Twinstore(args) => twinstore::run(&args),
         Command::Transactions(args) => transactions::run(&args),
+        Command::Treaty(args) => treaty::run(&args),
         Command::TransactionsWorker => transactions::worker::serve(),
         Command::Server(args) => server::run(&args),
         Command::Plot(args) => figures::run(&args),

@@ -191,6 +191,12 @@ impl Store {
         self.inner.submit(batch, Some(locks))
     }
 
+    /// As [`Store::submit_locked`], and writes what is queued, unless somebody is at that, who then writes this too. For
+    /// who waits for the batch's level next: he need not wait until it is visible, and its locks not for him.
+    pub fn hand_in(&self, batch: WriteBatch, locks: Owner) -> Result<Ticket> {
+        self.inner.hand_in(batch, locks)
+    }
+
     /// As [`Store::apply`], with the locks under which the batch was made: see [`Store::submit_locked`].
     pub fn apply_locked(&self, batch: WriteBatch, locks: Owner) -> Result<Ticket> {
         self.inner.apply(batch, Some(locks))

@@ -16,6 +16,7 @@ use ringfort_base::{ErrorKind, KeyspaceId, Level, Result, Seq};
 use ringfort_fault::device::{DeviceFault, FaultDevice};
 use ringfort_fault::memory::CrashChoice;
 use ringfort_fault::script::Fault;
+use ringfort_store::txn::locks::{Acquire, Mode as LockMode};
 use ringfort_store::{KeyspaceOptions, Snapshot, Step, Store, World, WriteBatch};
 use ringfort_trust::platform::sim::{SimDevice, SimPlatform};
 use std::future::Future;
@@ -367,4 +368,62 @@ fn a_keyspace_is_dropped_under_its_writers() {
         assert!(dump(&store, stays).unwrap() == expected);
         assert_eq!(store.keyspaces().len(), 1);
     }
+}
+
+/// Nobody who hands a batch in waits for the group's leader, and none is left behind: who led looks once more when
+/// he has given the log up, or calls a worker. Its locks go with it, so that the next on the same key gets there.
+#[test]
+fn what_is_handed_in_is_led_by_somebody() {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 400;
+    let machine = Machine::new(MODES[0], 4);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let called = Arc::new(AtomicU64::new(0));
+    let counts = Arc::clone(&called);
+    let count = move || {
+        counts.fetch_add(1, Ordering::SeqCst);
+    };
+    store.on_work(Box::new(count), Box::new(|| {}));
+    let newest = AtomicU64::new(0);
+    for round in 0..20 {
+        let before = called.load(Ordering::SeqCst);
+        let is_called = || called.load(Ordering::SeqCst) > before;
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (store, newest) = (&store, &newest);
+                scope.spawn(move || {
+                    for n in 0..EACH / 20 {
+                        // One key for all: each waits for a lock that went with another's batch.
+                        let mut locks = store.locks().owner(None);
+                        take(store, locks.lock(ks, b"all", LockMode::Exclusive), is_called);
+                        let mut batch = WriteBatch::new();
+                        batch.put(ks, format!("{round}/{thread}/{n}"), b"v");
+                        let ticket = store.hand_in(batch, locks).unwrap();
+                        newest.fetch_max(ticket.position.0, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        let is_all_written = store.frontier(Level::Buffered).0 >= newest.load(Ordering::SeqCst);
+        assert!(is_all_written || is_called(), "nobody leads what is queued");
+    }
+    store.log_step().unwrap();
+    assert_eq!(store.locks().held(), 0);
+    assert_eq!(dump(&store, ks).unwrap().len() as u64, THREADS * EACH);
+}
+
+/// Waits for a lock, running a step of the log only if a worker was called for that.
+fn take(store: &Store, lock: Acquire<'_>, is_called: impl Fn() -> bool) {
+    let mut lock = pin!(lock);
+    for _ in 0..10_000_000 {
+        if let Poll::Ready(taken) = lock.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return taken.unwrap();
+        }
+        if is_called() {
+            store.log_step().unwrap();
+        }
+        thread::yield_now();
+    }
+    panic!("nobody leads what is queued");
 }

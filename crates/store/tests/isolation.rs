@@ -145,3 +145,33 @@ fn who_gets_the_locks_of_a_stopped_store_finds_it_stopped() {
     assert_eq!(store.submit_locked(batch, late).unwrap_err().kind(), ErrorKind::Stopped);
     assert_eq!((store.locks().held(), store.queued_bytes()), (0, 0));
 }
+
+/// A transaction in doubt keeps its locks for a decision that a stopped store cannot make: nobody waits for that.
+#[test]
+fn who_waits_for_a_transaction_in_doubt_is_told_that_the_store_stopped() {
+    let machine = Machine::new(MODES[0], 13);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut first = store.begin(TxnOptions::default());
+    block_on(first.put(ks, b"k", b"v")).unwrap();
+    let prepared = block_on(first.prepare(b"in doubt")).unwrap();
+    let mut second = store.begin(TxnOptions::default());
+    {
+        let mut read = pin!(second.get(ks, b"k"));
+        assert!(poll(read.as_mut()).is_pending());
+        store.fail(ringfort_base::Error::new(ErrorKind::Io, "the disk is gone"));
+        let Poll::Ready(read) = poll(read.as_mut()) else { panic!("nobody will ever decide") };
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::Stopped);
+    }
+    assert_eq!(prepared.commit().unwrap_err().kind(), ErrorKind::Stopped);
+    drop((second, store));
+    // The next life knows of it, and nobody gets by.
+    let store = machine.after_kill().open().unwrap();
+    assert_eq!(store.prepared().len(), 1);
+    let mut third = store.begin(TxnOptions::default());
+    let mut read = pin!(third.get(ks, b"k"));
+    assert!(poll(read.as_mut()).is_pending());
+    store.resume(b"in doubt").unwrap().commit().unwrap();
+    let Poll::Ready(read) = poll(read.as_mut()) else { panic!("it is decided") };
+    assert_eq!(read.unwrap().as_deref(), Some(&b"v"[..]));
+}

@@ -10,7 +10,7 @@ use ringfort_bench::transactional::{End, MustRetry, Transactional, Visit, Work};
 pub struct TransactionalDb {
     /// The store.
     pub db: Db,
-    /// How writing transactions keep others away; reading ones do the same.
+    /// How writing transactions keep others away; reading ones have a snapshot.
     pub concurrency: Concurrency,
     /// What a commit has on return.
     pub level: Level,
@@ -22,10 +22,11 @@ struct Txn<'t> {
 }
 
 impl Transactional for TransactionalDb {
-    fn transact(&self, _read_only: bool, work: &mut Work<'_>) -> Result<u64> {
+    fn transact(&self, read_only: bool, work: &mut Work<'_>) -> Result<u64> {
         let keyspace = self.db.default_keyspace().id();
-        let options =
-            TxnOptions { concurrency: self.concurrency, level: Some(self.level), lock_timeout: None };
+        // Who only reads needs neither locks nor a check to be serializable.
+        let concurrency = if read_only { Concurrency::Snapshot } else { self.concurrency };
+        let options = TxnOptions { concurrency, level: Some(self.level), lock_timeout: None };
         let mut failed = None;
         let ran = transaction::transact(self.db.shared(), options, |txn| {
             match work(&mut Txn { inner: txn, keyspace }) {

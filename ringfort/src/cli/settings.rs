@@ -111,6 +111,12 @@ settings! {
         "Close a connection that is idle for this long (whole seconds); 0 for never.";
     serve "connection-memory" connection_memory: Bytes = "1GiB", "SIZE",
         "Memory for the requests and replies of all connections; at least 64MiB.";
+    serve "txn-idle-timeout" txn_idle_timeout: Span = "60s", "TIME",
+        "Roll an interactive transaction back whose client sends nothing for this long; 0s for never.";
+    serve "txn-lock-timeout" txn_lock_timeout: Span = "10s", "TIME",
+        "The longest that a command of an interactive transaction waits for what others have locked.";
+    serve "txn-memory" txn_memory: Bytes = "64MiB", "SIZE",
+        "The most that a connection may hold for a transaction: queued commands, writes, watched keys.";
     serve "slowlog-slower-than" slowlog_slower_than: Threshold = "10ms", "TIME",
         "Commands that take longer are kept for SLOWLOG; off for none.";
     serve "write-buffer" write_buffer: Bytes = "64MiB", "SIZE",

@@ -118,6 +118,9 @@ fn serve(
         maxclients,
         idle_timeout: config.timeout.0,
         connection_memory_bytes: usize::try_from(config.connection_memory.0).unwrap_or(usize::MAX),
+        txn_idle_timeout: config.txn_idle_timeout.0,
+        txn_lock_timeout: config.txn_lock_timeout.0,
+        txn_memory_bytes: usize::try_from(config.txn_memory.0).unwrap_or(usize::MAX),
         slowlog_log_slower_than_us: slower_than_us(config.slowlog_slower_than.0),
         port,
         ..ServerConfig::default()

@@ -223,9 +223,26 @@ fn the_environment_is_not_passed_over_in_silence() {
     let said = stderr(&command.output().unwrap());
     assert!(said.contains("warning: RINGFORT_MAXCLIENT is set") && !said.contains("RINGFORT_LONG"), "{said}");
 
-    let server = dir.serve(&["--connection-memory", "64MiB", "--slowlog-slower-than", "25ms"]);
+    let server = dir.serve(&[
+        "--connection-memory",
+        "64MiB",
+        "--slowlog-slower-than",
+        "25ms",
+        "--txn-idle-timeout",
+        "5s",
+        "--txn-lock-timeout",
+        "250ms",
+        "--txn-memory",
+        "1MiB",
+    ]);
     let mut client = server.client();
-    for (key, value) in [("ringfort-connection-memory", "67108864"), ("slowlog-log-slower-than", "25000")] {
+    for (key, value) in [
+        ("ringfort-connection-memory", "67108864"),
+        ("slowlog-log-slower-than", "25000"),
+        ("ringfort-txn-idle-timeout-ms", "5000"),
+        ("ringfort-txn-lock-timeout-ms", "250"),
+        ("ringfort-txn-memory", "1048576"),
+    ] {
         let reply = client.call(&format!("CONFIG GET {key}"));
         assert_eq!(reply.as_array().unwrap()[1].as_bytes(), Some(value.as_bytes()), "{key}");
     }

@@ -195,10 +195,14 @@ impl Ctx<'_> {
         }
         self.pending.flush();
         let total = self.bytes_with(bytes);
-        tokio::select! {
-            () = self.charge.cover(total) => Ok(()),
-            () = self.client.closed() => Err(CLOSING.into()),
-        }
+        let (charge, client) = (&mut *self.charge, self.client);
+        let waited = async {
+            tokio::select! {
+                () = charge.cover(total) => Ok(()),
+                () = client.closed() => Err(CLOSING.into()),
+            }
+        };
+        Box::pin(waited).await
     }
 
     pub(crate) fn bytes_with(&self, bytes: usize) -> usize {

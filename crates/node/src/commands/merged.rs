@@ -6,11 +6,12 @@ use std::iter::Peekable;
 use std::vec::IntoIter;
 
 type Entry = (Vec<u8>, Vec<u8>);
+type OwnEntry = (Vec<u8>, Option<Vec<u8>>);
 
 /// Entries in order, or in reverse. An own write hides what is stored under its key.
 pub(super) struct Merged<I: Iterator<Item = Result<Entry>>> {
     stored: Peekable<I>,
-    own: Peekable<IntoIter<(Vec<u8>, Option<Vec<u8>>)>>,
+    own: Peekable<IntoIter<OwnEntry>>,
     deleted: Vec<(Vec<u8>, Vec<u8>)>,
     reverse: bool,
 }

@@ -45,7 +45,8 @@ impl Ctx<'_> {
             None => {
                 add(&self.server.stats().pool_reads, 1);
                 let (store, stored) = (store.clone(), stored.to_vec());
-                door::blocking(move || store.get(keyspace, &stored, at.as_deref().map(|at| &**at))).await?
+                let read = move || store.get(keyspace, &stored, at.as_deref().map(|at| &**at));
+                Box::pin(door::blocking(read)).await?
             }
         };
         self.shows.read(answer.depends);
@@ -87,7 +88,7 @@ impl Ctx<'_> {
     /// What commands see under a user key of the selected database. Its size is charged to the
     /// budget, so this may wait: not for holders of locks.
     pub(crate) async fn load(&mut self, key: &[u8], at: Option<&View>) -> Done<Option<Record>> {
-        self.to_read_key(key).await?;
+        self.cover_key(key).await?;
         loop {
             let slot = self.load_in(self.keyspace(), key, at).await?;
             if let Slot::Expired(record) = &slot {
@@ -151,13 +152,14 @@ impl Ctx<'_> {
     }
 
     /// Makes a key what a reader may look at: this turn's writes visible, or the key covered.
-    async fn to_read_key(&mut self, key: &[u8]) -> Done {
+    async fn cover_key(&mut self, key: &[u8]) -> Done {
         if self.session.open.is_none() {
             self.pending.flush();
             return Ok(());
         }
         check_key(key)?;
-        self.cover(&[Wanted::key(self.keyspace(), key, Mode::Shared)]).await
+        let wanted = [Wanted::key(self.keyspace(), key, Mode::Shared)];
+        Box::pin(self.cover(&wanted)).await
     }
 
     /// Scans `span` at a snapshot, in slices in the pool unless it is small (R23). The visitor keeps what it wants and says when to stop. What it keeps is
@@ -262,7 +264,7 @@ impl Ctx<'_> {
     /// Covers all keys of a database; in a transaction that cannot, it fails.
     pub(crate) async fn cover_database(&mut self, keyspace: KeyspaceId, mode: Mode) -> Done {
         self.check_locks()?;
-        self.cover(&[Wanted::database(keyspace, mode)]).await
+        Box::pin(self.cover(&[Wanted::database(keyspace, mode)])).await
     }
 
     /// Refuses what a transaction without locks cannot do: the count of keys is the newest, whatever its view.

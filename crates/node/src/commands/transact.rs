@@ -32,6 +32,7 @@ use ringfort_protocol::front::resp::{ReplyError, Request};
 use ringfort_store::Store;
 use ringfort_store::txn::locks::Mode;
 use ringfort_store::txn::transaction::{Concurrency, Ready, Transaction, TxnOptions};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,13 +49,12 @@ pub(super) async fn carry_out(ctx: &mut Ctx<'_>, req: &Request, command: &'stati
     if ctx.session.multi.is_some() {
         return queue(ctx, req, command);
     }
-    if ctx.session.txn.is_none() {
-        return run(ctx, req, command).await;
-    }
     check_in_txn(ctx, command)?;
     let result = run(ctx, req, command).await;
-    ctx.session.txn_used(ctx.server.monotonic());
-    end_if_lost(ctx, &result);
+    if ctx.session.txn.is_some() {
+        ctx.session.txn_used(ctx.server.monotonic());
+        end_if_lost(ctx, &result);
+    }
     result
 }
 
@@ -190,7 +190,7 @@ async fn exec(ctx: &mut Ctx<'_>) -> Done {
     let store = ctx.server.store();
     let now_ms = store.now_ms();
     ctx.pace().await;
-    let inner = ctx.wait_for_locks(None, begin_covering(store, &wanted)).await?;
+    let inner = ctx.wait_for_locks(None, pin!(begin_covering(store, &wanted))).await?;
     let mut open = Open::new(inner, TxnKind::Pessimistic, now_ms);
     open.is_covered = true;
     ctx.session.open = Some(Box::new(open));
@@ -207,7 +207,7 @@ async fn exec(ctx: &mut Ctx<'_>) -> Done {
 async fn begin_covering(store: &Store, wanted: &[Wanted]) -> StoreResult<Transaction> {
     let mut age = None;
     loop {
-        let options = TxnOptions { concurrency: Concurrency::Pessimistic, age, ..TxnOptions::default() };
+        let options = TxnOptions { concurrency: Concurrency::Pessimistic, age };
         let mut txn = store.begin(options);
         age = Some(txn.age());
         match cover_all(&mut txn, wanted).await {
@@ -302,7 +302,7 @@ fn wanted_by_one(
 /// Commits what was opened. The locks go with the batch, and are given back when it is visible.
 async fn close(ctx: &mut Ctx<'_>, open: Open) -> Done {
     let Open { inner, touched, earliest_expiry_ms, lock_timeout, .. } = open;
-    let ready = ctx.wait_for_locks(lock_timeout, inner.ready()).await;
+    let ready = ctx.wait_for_locks(lock_timeout, pin!(inner.ready())).await;
     if let Err(Fail::Read(error)) = &ready
         && error.kind() == ErrorKind::Conflict
     {
@@ -361,7 +361,8 @@ fn opened(ctx: &Ctx<'_>, kind: TxnKind) -> Open {
 
 /// Refuses what the transaction cannot do.
 fn check_in_txn(ctx: &Ctx<'_>, command: &'static Command) -> Done {
-    if let Some(why) = ctx.session.txn.as_ref().and_then(|txn| txn.ended_by.as_ref()) {
+    let Some(txn) = &ctx.session.txn else { return Ok(()) };
+    if let Some(why) = &txn.ended_by {
         return Err(txn_is_over(why).into());
     }
     match command.id {

@@ -10,11 +10,11 @@ use crate::server::locking::{self, Wanted};
 use ringfort_base::limits::STORED_VALUE_BYTES_MIN;
 use ringfort_base::{KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::error::{STRING_TOO_LONG, TXN_TOO_LARGE, lock_timeout};
-use ringfort_store::WriteBatch;
 use ringfort_store::txn::locks::{Mode, Owner};
 use ringfort_store::txn::transaction::Transaction;
+use ringfort_store::{StoredValue, WriteBatch};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -31,12 +31,16 @@ impl Ctx<'_> {
     pub(crate) async fn lock(&mut self, key: &[u8]) -> Done<Held> {
         let (server, keyspace) = (self.server, self.keyspace());
         if self.session.open.is_some() {
-            return self.lock_all(vec![Wanted::key(keyspace, key, Mode::Exclusive)]).await;
+            let wanted = vec![Wanted::key(keyspace, key, Mode::Exclusive)];
+            return Box::pin(self.lock_all(wanted)).await;
         }
         self.pace().await;
         let mut stored = std::mem::take(self.scratch);
         meta_key_into(&mut stored, key);
-        let owner = self.wait_for_locks(None, locking::take_one(server.store(), keyspace, &stored)).await;
+        let owner = {
+            let locks = pin!(locking::take_one(server.store(), keyspace, &stored));
+            self.wait_for_locks(None, locks).await
+        };
         *self.scratch = stored;
         Ok(Held(Some(owner?)))
     }
@@ -52,11 +56,12 @@ impl Ctx<'_> {
         let server = self.server;
         locking::in_order(&mut wanted);
         if self.session.open.is_some() {
-            self.cover(&wanted).await?;
+            Box::pin(self.cover(&wanted)).await?;
             return Ok(Held(None));
         }
         self.pace().await;
-        Ok(Held(Some(self.wait_for_locks(None, locking::take(server.store(), &wanted)).await?)))
+        let locks = pin!(locking::take(server.store(), &wanted));
+        Ok(Held(Some(self.wait_for_locks(None, locks).await?)))
     }
 
     /// Lets the transaction cover what the command is about to use; outside of one there is nothing to do.
@@ -64,7 +69,7 @@ impl Ctx<'_> {
         // Out of the session, so that both can be borrowed. Whoever is cancelled here takes it with him.
         let Some(mut open) = self.session.open.take() else { return Ok(()) };
         let limit = open.lock_timeout;
-        let covered = self.wait_for_locks(limit, cover_all(&mut open.inner, wanted)).await;
+        let covered = self.wait_for_locks(limit, pin!(cover_all(&mut open.inner, wanted))).await;
         self.session.open = Some(open);
         covered
     }
@@ -73,7 +78,7 @@ impl Ctx<'_> {
     pub(crate) async fn pace(&mut self) {
         if let Some(pause) = self.server.store().take_pause(SHORTEST_PAUSE) {
             self.pending.flush();
-            door::sleep(pause).await;
+            Box::pin(door::sleep(pause)).await;
         }
     }
 
@@ -81,22 +86,26 @@ impl Ctx<'_> {
     pub(crate) async fn wait_for_locks<T>(
         &mut self,
         limit: Option<Duration>,
-        locks: impl Future<Output = StoreResult<T>>,
+        mut locks: Pin<&mut impl Future<Output = StoreResult<T>>>,
     ) -> Done<T> {
-        let mut locks = pin!(locks);
         let at_once = poll_fn(|cx| Poll::Ready(locks.as_mut().poll(cx))).await;
         if let Poll::Ready(taken) = at_once {
             return Ok(taken?);
         }
         self.pending.flush();
-        tokio::select! {
-            biased;
-            taken = door::within(limit, locks) => match taken {
-                Some(taken) => Ok(taken?),
-                None => Err(lock_timeout(limit.unwrap_or_default().as_millis()).into()),
-            },
-            () = self.client.closed() => Err(CLOSING.into()),
-        }
+        let client = self.client;
+        // In a place of its own: who need not wait does not carry it about.
+        let waited = async {
+            tokio::select! {
+                biased;
+                taken = door::within(limit, locks) => match taken {
+                    Some(taken) => Ok(taken?),
+                    None => Err(lock_timeout(limit.unwrap_or_default().as_millis()).into()),
+                },
+                () = client.closed() => Err(CLOSING.into()),
+            }
+        };
+        Box::pin(waited).await
     }
 
     /// Locks a key of the selected database and reads it. What is stored is charged: it is held
@@ -133,6 +142,12 @@ impl Ctx<'_> {
             changes.put_string(key, old, expiry_ms, parts);
             return Ok(());
         }
+        let stored = Box::pin(self.write_by_the_piece(expiry_ms, parts)).await?;
+        changes.put_stored_string(key, old, expiry_ms, stored);
+        Ok(())
+    }
+
+    async fn write_by_the_piece(&mut self, expiry_ms: u64, parts: &[&[u8]]) -> Done<StoredValue> {
         let head = Record::encode_string(expiry_ms, &[]);
         let mut writer = self.server.store().value_writer();
         // Nobody waits for this turn's writes while this one goes to the disk.
@@ -143,9 +158,7 @@ impl Ctx<'_> {
                 tokio::task::yield_now().await;
             }
         }
-        let stored = door::blocking(move || writer.finish()).await.map_err(Fail::Write)?;
-        changes.put_stored_string(key, old, expiry_ms, stored);
-        Ok(())
+        door::blocking(move || writer.finish()).await.map_err(Fail::Write)
     }
 
     /// Puts a record again, with another expiry.

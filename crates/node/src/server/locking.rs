@@ -14,6 +14,9 @@ use ringfort_base::{Error, KeyspaceId, Result};
 use ringfort_store::Store;
 use ringfort_store::txn::locks::{LockError, Mode, Owner};
 use ringfort_store::txn::transaction::refusal;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 /// What is to be locked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,9 +89,33 @@ pub(crate) async fn take_one(store: &Store, keyspace: KeyspaceId, stored: &[u8])
     Ok(owner)
 }
 
+/// Adds the lock of a key to what `owner` has, if that needs no waiting.
+pub(crate) fn try_one(owner: &mut Owner, keyspace: KeyspaceId, stored: &[u8]) -> Result<bool> {
+    let lock = pin!(owner.lock(keyspace, stored, Mode::Exclusive));
+    match lock.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(())) => Ok(true),
+        Poll::Ready(Err(LockError::Deadlock(_))) | Poll::Pending => Ok(false),
+        Poll::Ready(Err(full)) => Err(refusal(full)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::pending::tests::{lock, server};
+
+    #[test]
+    fn a_try_waits_for_nobody_and_leaves_nothing_behind() {
+        let server = server();
+        let db = server.databases()[0];
+        let mut owner = server.store().locks().owner(None);
+        let others = lock(&server, b"k");
+        assert!(!try_one(&mut owner, db, &meta_key(b"k")).expect("asks"));
+        drop(others);
+        assert!(try_one(&mut owner, db, &meta_key(b"k")).expect("asks"));
+        drop(owner);
+        assert_eq!(server.store().locks().held(), 0);
+    }
 
     #[test]
     fn each_is_taken_once_in_its_strongest_mode_and_ranges_first() {

@@ -5,6 +5,7 @@
 
 use super::fresh::Fresh;
 use super::points::{Compare, Place, Points, faster};
+use super::transactions::{self, Transactions};
 use crate::report::Spread;
 use crate::results::Series;
 use crate::{Result, server, twinstore};
@@ -27,6 +28,7 @@ pub struct Evidence {
     pub servers: Vec<server::Row>,
     pub recovered: Vec<Recovered>,
     pub fresh: Fresh,
+    pub transactions: Transactions,
     pub machines: Vec<String>,
 }
 
@@ -55,12 +57,12 @@ pub struct Checked {
 
 /// One row.
 pub struct Goal {
-    workload: &'static str,
-    reference: &'static str,
-    goal: &'static str,
+    pub workload: &'static str,
+    pub reference: &'static str,
+    pub goal: &'static str,
     /// How many points there have to be.
-    expected: usize,
-    found: Vec<Checked>,
+    pub expected: usize,
+    pub found: Vec<Checked>,
 }
 
 impl Goal {
@@ -135,6 +137,7 @@ fn all(evidence: &Evidence) -> Result<Vec<Goal>> {
     goals.extend(tails(points));
     goals.extend(space(points));
     goals.extend(servers(&evidence.servers));
+    goals.extend(transactions::goals(&evidence.transactions));
     Ok(goals)
 }
 

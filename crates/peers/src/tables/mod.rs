@@ -3,17 +3,20 @@
 //! ```text
 //! results.json ──► series (runs of one setup) ──► points ──► a table per settings, the figures' tables
 //!              ──► fresh, recovery, server lines            ──► goals: each beside what was measured
+//!              ──► transactions lines ──► cells             ──► TREATY's tables, one client and eight
 //! ```
 //! Every number comes from the files; what they do not have is "not measured" or a dash.
 
 mod fresh;
 mod goals;
 mod points;
+mod transactions;
 
 use crate::engines::{self, REFERENCE};
 use crate::report::{Row, Spread};
 use crate::results::Series;
 use crate::server;
+use crate::transactions::ledger;
 use crate::{Result, figures, results, twinstore};
 use clap::ValueEnum;
 use fresh::Fresh;
@@ -23,6 +26,7 @@ use ringfort_bench::Measured;
 use ringfort_bench::recovery::{self, Recovered};
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use transactions::Transactions;
 
 /// The engine that is looked at.
 const OURS: &str = "ringfort";
@@ -35,7 +39,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE", required = true)]
     pub json: Vec<PathBuf>,
     /// What to print.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "goals,results,others,figures")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "goals,results,others,figures,transactions"
+    )]
     pub parts: Vec<Part>,
     /// Write into this document instead: each part between the lines `<!-- tables: PART -->` and
     /// `<!-- end of tables -->`, in place of what stands there. May be given several times.
@@ -54,6 +63,8 @@ pub enum Part {
     Others,
     /// The points of figures.
     Figures,
+    /// Transactions: the goals, TREATY's figures, one client and eight that meet.
+    Transactions,
 }
 
 /// Prints the tables.
@@ -67,6 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
         servers: results::of_servers(&args.json)?,
         recovered: results::of_kind(&args.json, recovery::KIND)?,
         fresh: Fresh::read(&args.json)?,
+        transactions: Transactions::of(&ledger::read(&args.json)?),
         machines: machines(&args.json)?,
         all,
     };
@@ -120,6 +132,7 @@ fn filled(document: &str, text: impl Fn(Part) -> Result<String>) -> Result<Strin
 fn machines(paths: &[PathBuf]) -> Result<Vec<String>> {
     let mut found: Vec<String> =
         results::of_kind::<Row>(paths, "result")?.into_iter().map(|row| row.machine).collect();
+    found.extend(ledger::read(paths)?.into_iter().map(|line| line.machine));
     found.sort();
     found.dedup();
     Ok(found)
@@ -131,6 +144,7 @@ fn text(part: Part, evidence: &Evidence) -> Result<String> {
         Part::Results => comparisons(&evidence.all)?,
         Part::Others => others(evidence),
         Part::Figures => of_figures(&evidence.all)?,
+        Part::Transactions => evidence.transactions.text(),
     })
 }
 

@@ -29,6 +29,7 @@ fn evidence(all: Vec<Series>) -> Evidence {
         servers: Vec::new(),
         recovered: Vec::new(),
         fresh: Fresh::default(),
+        transactions: Transactions::default(),
         machines: Vec::new(),
     }
 }

@@ -47,7 +47,7 @@ impl Cells {
         Self(points.iter().zip(runs).map(cell).collect())
     }
 
-    /// Those of one part of files of results. Of points that differ in nothing but how long they ran the last.
+    /// Those of one part of files of results, in the order in which they first ran.
     pub fn of_part(lines: &[Line], part: &str) -> Self {
         let mut cells: Vec<Cell> = Vec::new();
         for line in lines.iter().filter(|line| line.part == part) {
@@ -114,5 +114,80 @@ impl Cells {
             );
         }
         out
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::transactions::ledger::Ledger;
+    use ringfort_base::Level;
+    use ringfort_bench::Settings;
+    use ringfort_bench::ycsb::{Distribution, Mix};
+
+    pub fn ycsb(mix: Mix, distribution: Distribution) -> Load {
+        Load::Ycsb { mix, distribution, records: 1000, value_bytes: 100, operations: 10 }
+    }
+
+    /// Made up: a rate for each repeat.
+    pub fn cell(store: &str, by: By, load: Load, clients: usize, rates: &[f64]) -> Cell {
+        let point = Point {
+            store: store.to_owned(),
+            by,
+            level: Level::Durable,
+            counter_latency_us: 2000,
+            load,
+            clients,
+            warm_up_seconds: 0.0,
+            seconds: 1.0,
+            settings: Settings::default(),
+        };
+        let run = |rate: &f64| Measured {
+            transactions_per_sec: *rate,
+            mean_us: clients as f64 * 1e6 / rate,
+            p50_us: 1000.0,
+            p99_us: 9000.0,
+            abort_rate: 0.25,
+            seconds: 1.0,
+            ..Measured::default()
+        };
+        Cell { point, runs: rates.iter().map(run).collect() }
+    }
+
+    #[test]
+    fn ratios_are_of_one_repeat_and_shown_beside_the_costs() {
+        let load = ycsb(Mix::A, Distribution::Zipfian);
+        let cells = Cells(vec![
+            cell("ringfort", By::Pessimistic, load, 8, &[30.0, 60.0, 40.0]),
+            cell("rocksdb", By::Pessimistic, load, 8, &[10.0, 20.0, 40.0]),
+        ]);
+        let table = cells.table();
+        let row = table.lines().find(|line| line.starts_with("| ringfort")).unwrap();
+        assert!(row.contains("| 40 (30–60) | **3.00** (1.00–3.00) | 1000 | 9000 | 25.0 % |"), "{row}");
+        assert_eq!(cells.loads(), [load]);
+        assert!(load.name().contains("zipfian") && load.about().contains("zipfian 0.99"));
+    }
+
+    #[test]
+    fn runs_come_back_from_the_file_in_the_order_of_their_repeats() {
+        let path = std::env::temp_dir().join(format!("ringfort-ledger-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let load = ycsb(Mix::F, Distribution::Uniform);
+        let Cell { point, runs } = cell("rocksdb", By::Optimistic, load, 1, &[1.0, 2.0]);
+        let mut ledger = Ledger::open(Some(&path)).unwrap();
+        for nth in [1, 0] {
+            ledger.add("part", &point, nth + 1, &runs[nth]).unwrap();
+        }
+        ledger.add("another", &point, 1, &runs[0]).unwrap();
+        let again = Ledger::open(Some(&path)).unwrap();
+        let lines = crate::transactions::ledger::read(std::slice::from_ref(&path)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(again.find("part", &point, 2).unwrap(), Some(runs[1].clone()));
+        assert_eq!(again.find("part", &point, 3).unwrap(), None, "another repeat");
+        let other = Point { clients: 2, ..point };
+        assert_eq!(again.find("part", &other, 1).unwrap(), None, "another point");
+        let cells = Cells::of_part(&lines, "part");
+        let rates: Vec<f64> = cells.0[0].runs.iter().map(|run| run.transactions_per_sec).collect();
+        assert_eq!((cells.0.len(), rates), (1, vec![1.0, 2.0]));
     }
 }

@@ -25,6 +25,9 @@ use std::sync::atomic::Ordering;
 /// Most bytes that may wait for the log; more is refused rather than queued without bound.
 const QUEUE_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
+/// So many groups are led for others by who only wanted to hand his own batch in.
+const GROUPS_AT_ONCE: u32 = 4;
+
 /// Batches that have a position and are not in the log yet.
 pub(crate) struct Queue {
     pub(crate) next_seq: Seq,
@@ -163,6 +166,29 @@ impl Inner {
                 self.apply_queued(ticket, None)
             }
         }
+    }
+
+    /// Submits, and leads if nobody else does; else whoever leads takes the batch with him. Either way nobody waits
+    /// here: on return the batch has its position, and is visible or soon will be.
+    pub(crate) fn hand_in(&self, batch: WriteBatch, locks: Owner) -> Result<Ticket> {
+        let ticket = self.submit(batch, Some(locks))?;
+        // A failure stops the store: whoever waits for the position hears of it (R11).
+        let _ = self.lead_all();
+        Ok(ticket)
+    }
+
+    /// Leads as long as batches are queued that nobody leads. Who finds another at it may leave: that one looks again
+    /// after he has given the log up.
+    fn lead_all(&self) -> Result<()> {
+        for _ in 0..GROUPS_AT_ONCE {
+            if self.queue.lock().pending.is_empty() {
+                return Ok(());
+            }
+            let Some(log) = self.log.try_lock() else { return Ok(()) };
+            self.lead(log)?;
+        }
+        self.wake_log();
+        Ok(())
     }
 
     /// Whoever finds the log free leads at once, and alone if nothing is queued: then his batch

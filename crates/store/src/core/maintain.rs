@@ -472,7 +472,7 @@ impl Inner {
         let _ = self.log.lock().writer.give_back();
         self.frontiers.close();
         self.empty_queue();
-        self.release_prepared();
+        self.prepared.lock().release();
         self.wake_log();
         self.wake_maintenance();
         Ok(())

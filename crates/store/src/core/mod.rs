@@ -116,7 +116,8 @@ impl Inner {
     pub(crate) fn stop(&self, error: Error) -> Error {
         self.frontiers.stop(error.clone());
         self.empty_queue();
-        self.release_prepared();
+        // Whoever prepares one now has entered it in the book, or will find the store stopped.
+        self.prepared.lock().release();
         self.wake_log();
         self.wake_maintenance();
         error

@@ -47,8 +47,7 @@ pub(crate) struct Open {
     /// The beginning of the oldest record that the log must keep.
     pinned: Seq,
     bytes: usize,
-    /// Until the store ends.
-    locks: Option<Owner>,
+    locks: Owner,
     live: Live,
 }
 
@@ -92,23 +91,13 @@ impl Book {
         let id = self.next_id;
         self.next_id += 1;
         self.bytes += bytes;
-        let open = Open {
-            id,
-            batch,
-            reads,
-            since_ms,
-            position: last,
-            pinned: first,
-            bytes,
-            locks: Some(locks),
-            live,
-        };
+        let open = Open { id, batch, reads, since_ms, position: last, pinned: first, bytes, locks, live };
         self.open.insert(name.into(), open);
         id
     }
 
     fn find(&self, name: &[u8], id: u64) -> Result<&Open> {
-        self.open.get(name).filter(|open| open.id == id).ok_or_else(|| not_in_doubt())
+        self.open.get(name).filter(|open| open.id == id).ok_or_else(not_in_doubt)
     }
 
     /// Takes it out of the book; its locks are for whoever makes the decision visible.
@@ -130,6 +119,11 @@ impl Book {
     fn recorded_through(&self, through: Seq) -> Vec<(Box<[u8]>, u64)> {
         let old = self.open.iter().filter(|(_, open)| open.pinned <= through);
         old.map(|(name, open)| (name.clone(), open.id)).collect()
+    }
+
+    /// The store has stopped, and decides nothing any more: who waits for one of them is to be told so.
+    pub(crate) fn release(&mut self) {
+        self.open.values_mut().for_each(|open| open.locks.release());
     }
 
     /// Bytes of all records.
@@ -209,39 +203,32 @@ impl Inner {
             let ticket = self.enqueue(&mut queue, batch, None)?;
             let open = book.decide(name, ticket.position).ok_or_else(not_in_doubt)?;
             if let Some(entry) = queue.pending.back_mut() {
-                entry.locks = open.locks;
+                entry.locks = Some(open.locks);
             }
             (ticket, open.live)
         };
         self.apply_queued(ticket, None)
     }
 
-    /// Behind the end of the store: nobody decides any more, so whoever waits for a lock gets it, and finds the
-    /// store stopped (as [`super::commit`] says of those that travel).
-    pub(super) fn release_prepared(&self) {
-        let released: Vec<Option<Owner>> =
-            self.prepared.lock().open.values_mut().map(|open| open.locks.take()).collect();
-        drop(released);
-    }
-
     /// A handle of a transaction in doubt.
     pub(crate) fn resume(self: &Arc<Self>, name: &[u8]) -> Result<Prepared> {
         self.check()?;
         let book = self.prepared.lock();
-        let open = book.open.get(name).ok_or_else(|| not_in_doubt())?;
+        let open = book.open.get(name).ok_or_else(not_in_doubt)?;
         Ok(Prepared::new(self, name, (open.id, open.position)))
     }
 
     /// All that is in doubt.
     pub(crate) fn in_doubt(&self) -> Vec<InDoubt> {
-        let of = |(name, open): (&Box<[u8]>, &Open)| InDoubt {
+        let book = self.prepared.lock();
+        let of = |name: &[u8], open: &Open| InDoubt {
             name: name.to_vec(),
             since_ms: open.since_ms,
             position: open.position,
             writes: open.batch.len(),
             bytes: open.bytes,
         };
-        self.prepared.lock().open.iter().map(of).collect()
+        book.open.iter().map(|(name, open)| of(name, open)).collect()
     }
 
     /// Writes the records that lie at or below `through` again, at the log's head, durably.

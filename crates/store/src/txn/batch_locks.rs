@@ -113,6 +113,8 @@ async fn lock_all(locks: &mut Owner, wanted: &[Span<'_>]) -> std::result::Result
 pub(super) type Span<'b> = (KeyspaceId, &'b [u8], Option<&'b [u8]>);
 
 pub(super) fn spans(batch: &WriteBatch) -> Result<Vec<Span<'_>>> {
+    // What is too long cannot be read back.
+    batch.check_lengths()?;
     let mut wanted = Vec::with_capacity(batch.len());
     for span in batch.spans() {
         for op in span.iter() {

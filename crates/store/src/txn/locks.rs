@@ -10,14 +10,17 @@
 //! - *Keys hash to stripes; a range stands in every stripe*, taken one after another. So a key costs one
 //!   short mutex, and a range costs as many as there are stripes.
 //! - *Fair.* Every request has a ticket; one is granted when nothing that conflicts is held, or was
-//!   asked for before it. Only who turns his shared lock into an exclusive one goes first.
+//!   asked for before it. Only who turns his shared lock into an exclusive one goes first, and
+//!   who comes by while the first in the queue is being woken: so a lock is not held by sleepers. Nobody is
+//!   overtaken like this more than a few times; after that the lock is his as soon as it is free.
 //! - *Waiting is pending + waker* (R22). Dropping the future gives up the place in the queue.
 //! - *Deadlocks are found when they arise* (see [`waits`]): the youngest of the cycle is refused, with the
 //!   cycle. A transaction that is tried again keeps its age, so the oldest always gets through.
-//! - *Bounded*: the table holds so many locks and not more; then requests are refused.
+//! - *Bounded*: each stripe holds its share of so many locks and not more; then requests are refused.
 //!
 //! Keys here carry their keyspace in front, so that one table serves all keyspaces.
 
+mod ranges;
 mod stripe;
 mod waits;
 
@@ -60,7 +63,7 @@ impl Mode {
 }
 
 /// What a lock is on.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Span {
     Key(Key),
     /// From the first key up to, and without, the second.
@@ -100,6 +103,14 @@ pub enum LockError {
     },
 }
 
+/// A request that was refused as a deadlock. Who is going to try again asks for it first, while he holds nothing:
+/// so he waits until the others of that cycle are done, and not for chance to bring them apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    span: Span,
+    mode: Mode,
+}
+
 /// The locks of a store.
 pub struct LockTable {
     stripes: Box<[Mutex<Stripe>]>,
@@ -108,7 +119,6 @@ pub struct LockTable {
     hasher: RandomState,
     next_owner: AtomicU64,
     next_ticket: AtomicU64,
-    held: AtomicU64,
     locks_max: u64,
 }
 
@@ -123,7 +133,6 @@ impl LockTable {
             hasher: RandomState::new(),
             next_owner: AtomicU64::new(1),
             next_ticket: AtomicU64::new(1),
-            held: AtomicU64::new(0),
             locks_max,
         })
     }
@@ -131,12 +140,23 @@ impl LockTable {
     /// A new owner, younger than all before it; one that tries again passes the age of its first try.
     pub fn owner(self: &Arc<Self>, age: Option<u64>) -> Owner {
         let id = self.next_owner.fetch_add(1, Ordering::Relaxed);
-        Owner { table: Arc::clone(self), id: OwnerId(id), age: age.unwrap_or(id), held: Vec::new() }
+        Owner {
+            table: Arc::clone(self),
+            id: OwnerId(id),
+            age: age.unwrap_or(id),
+            held: Vec::new(),
+            refused: None,
+        }
     }
 
     /// Locks that are held now; a range counts once for each stripe.
     pub fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.stripes.iter().map(|stripe| stripe.lock().locks).sum()
+    }
+
+    /// The most locks of a stripe.
+    fn share(&self) -> u64 {
+        self.locks_max.div_ceil(self.stripes.len() as u64)
     }
 
     fn stripe_of(&self, key: &[u8]) -> usize {
@@ -154,6 +174,7 @@ pub struct Owner {
     id: OwnerId,
     age: u64,
     held: Vec<(usize, Span)>,
+    refused: Option<Refused>,
 }
 
 impl Owner {
@@ -209,6 +230,24 @@ impl Owner {
         Acquire { owner: self, span, mode, next: 0, end, waiting: None }
     }
 
+    /// What was refused last as a deadlock.
+    pub fn refused(&mut self) -> Option<Refused> {
+        self.refused.take()
+    }
+
+    /// Locks what was refused to an earlier owner.
+    pub fn lock_refused(&mut self, refused: &Refused) -> Acquire<'_> {
+        let Refused { span, mode } = refused.clone();
+        let (next, end) = match &span {
+            Span::Key(key) => {
+                let stripe = self.table.stripe_of(key);
+                (stripe, stripe + 1)
+            }
+            Span::Range(..) => (0, self.table.stripes.len()),
+        };
+        Acquire { owner: self, span, mode, next, end, waiting: None }
+    }
+
     /// Releases everything.
     pub fn release(&mut self) {
         let table = Arc::clone(&self.table);
@@ -221,7 +260,6 @@ impl Owner {
                 stripe.release(span, self.id, &table.waits, &mut woken);
             }
         }
-        table.held.fetch_sub(held.len() as u64, Ordering::Relaxed);
         woken.into_iter().for_each(Waker::wake);
     }
 }
@@ -273,17 +311,21 @@ impl Acquire<'_> {
             let Some(deadlock) = table.waits.poll(asked.owner, waker) else { return Poll::Pending };
             self.waiting = None;
             stripe.give_up(&asked, ticket, &table.waits, woken);
-            table.held.fetch_sub(1, Ordering::Relaxed);
             return Poll::Ready(Err(LockError::Deadlock(deadlock)));
+        }
+        let is_full = stripe.locks >= table.share();
+        if !is_full && let Some(is_new) = stripe.lock_free(&asked) {
+            stripe.locks += u64::from(is_new);
+            return Poll::Ready(Ok(is_new));
         }
         if stripe.holds(&asked) {
             return Poll::Ready(Ok(false));
         }
-        // Counted while it waits too: a queue is part of what is bounded.
-        if table.held.fetch_add(1, Ordering::Relaxed) >= table.locks_max {
-            table.held.fetch_sub(1, Ordering::Relaxed);
+        if is_full {
             return Poll::Ready(Err(LockError::Full { locks_max: table.locks_max }));
         }
+        // Counted while it waits too: a queue is part of what is bounded.
+        stripe.locks += 1;
         let ticket = table.ticket(stripe.is_upgrade(&asked));
         if stripe.try_grant(&asked, ticket, &table.waits) {
             return Poll::Ready(Ok(true));
@@ -293,10 +335,7 @@ impl Acquire<'_> {
                 self.waiting = Some(ticket);
                 Poll::Pending
             }
-            Err(deadlock) => {
-                table.held.fetch_sub(1, Ordering::Relaxed);
-                Poll::Ready(Err(LockError::Deadlock(deadlock)))
-            }
+            Err(deadlock) => Poll::Ready(Err(LockError::Deadlock(deadlock))),
         }
     }
 }
@@ -318,7 +357,12 @@ impl Future for Acquire<'_> {
                     }
                     this.next += 1;
                 }
-                Poll::Ready(Err(refused)) => break Poll::Ready(Err(refused)),
+                Poll::Ready(Err(error)) => {
+                    if matches!(error, LockError::Deadlock(_)) {
+                        this.owner.refused = Some(Refused { span: this.span.clone(), mode: this.mode });
+                    }
+                    break Poll::Ready(Err(error));
+                }
                 Poll::Pending => break Poll::Pending,
             }
         };
@@ -336,7 +380,6 @@ impl Drop for Acquire<'_> {
         let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
         if stripe.is_waiting(&asked, ticket) {
             stripe.give_up(&asked, ticket, &table.waits, &mut woken);
-            table.held.fetch_sub(1, Ordering::Relaxed);
         } else {
             // It was granted meanwhile: the owner has it.
             self.owner.held.push((self.next, self.span.clone()));
@@ -347,10 +390,17 @@ impl Drop for Acquire<'_> {
 }
 
 pub(super) fn with_keyspace(keyspace: KeyspaceId, key: &[u8]) -> Key {
-    let mut bytes = Vec::with_capacity(4 + key.len());
-    bytes.extend_from_slice(&keyspace.0.to_be_bytes());
-    bytes.extend_from_slice(key);
-    bytes.into()
+    let (keyspace, len) = (keyspace.0.to_be_bytes(), 4 + key.len());
+    // Put together on the stack, so that one allocation is enough for most.
+    let mut short = [0; 128];
+    match short.get_mut(..len) {
+        Some(bytes) => {
+            bytes[..4].copy_from_slice(&keyspace);
+            bytes[4..].copy_from_slice(key);
+            Key::from(&*bytes)
+        }
+        None => [&keyspace, key].concat().into(),
+    }
 }
 
 /// The keyspace of a key of this table.

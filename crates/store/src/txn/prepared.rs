@@ -97,8 +97,7 @@ impl Transaction {
             }
             // One that only reads as well: others may write elsewhere for the same transaction.
             Concurrency::Optimistic => {
-                self.lock_all().await?;
-                self.validate()?;
+                self.check().await?;
             }
             Concurrency::Pessimistic => self.be_alone().await?,
         }

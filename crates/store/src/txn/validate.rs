@@ -4,33 +4,50 @@
 //! has its position before it lets go: so nothing can come between. Only what took writes since is looked into
 //! (`engine::lsm::tree::changed`): a young transaction looks into memory alone.
 
-use super::locks::Mode;
-use super::overlay::split;
+use super::locks::{Key, Mode};
+use super::overlay::{Overlay, split};
 use super::reads::keys_of;
 use super::transaction::Transaction;
 use crate::core::Inner;
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
 use ringfort_trust::defence::{self, Defence};
 
+/// A key, or a range with its end, and how it is to be locked.
+type Wanted<'t> = (&'t [u8], Option<&'t [u8]>, Mode);
+
 impl Transaction {
-    /// Locks what was written and read, in order, so that optimistic ones do not become deadlocks among themselves.
-    pub(super) async fn lock_all(&mut self) -> Result<()> {
-        let mut wanted: Vec<(Vec<u8>, Option<Vec<u8>>, Mode)> = Vec::new();
-        let (keys, ranges) = self.overlay.written();
-        wanted.extend(keys.map(|name| (name.to_vec(), None, Mode::Exclusive)));
-        wanted.extend(ranges.iter().map(|(from, to)| (from.to_vec(), Some(to.to_vec()), Mode::Exclusive)));
-        wanted.extend(self.covered.iter().map(|name| (name.to_vec(), None, Mode::Exclusive)));
-        wanted.extend(self.reads.keys().into_iter().map(|name| (name.to_vec(), None, Mode::Shared)));
-        let scans = self.reads.ranges().iter();
-        wanted.extend(scans.map(|(from, to)| (from.to_vec(), Some(to.to_vec()), Mode::Shared)));
+    /// Locks what an optimistic transaction wrote and read, and looks whether what it read is still the newest.
+    ///
+    /// # Errors
+    /// `Conflict` if it is not; those of locks.
+    pub(super) async fn check(&mut self) -> Result<()> {
+        // Names are borrowed from both while this takes locks.
+        let (overlay, reads) = (std::mem::take(&mut self.overlay), std::mem::take(&mut self.reads));
+        let keys = reads.keys();
+        let checked = match self.lock_all(&overlay, &keys, reads.ranges()).await {
+            Ok(()) => self.validate(&keys, reads.ranges()),
+            refused => refused,
+        };
+        drop(keys);
+        (self.overlay, self.reads) = (overlay, reads);
+        checked
+    }
+
+    /// In order, so that optimistic ones do not become deadlocks among themselves.
+    async fn lock_all(&mut self, overlay: &Overlay, keys: &[&[u8]], ranges: &[(Key, Key)]) -> Result<()> {
+        let (written, deleted) = overlay.written();
+        let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(keys.len() + overlay.ops() + ranges.len());
+        wanted.extend(written.map(|name| (name, None, Mode::Exclusive)));
+        wanted.extend(deleted.iter().map(|(from, to)| (&**from, Some(&**to), Mode::Exclusive)));
+        wanted.extend(keys.iter().map(|name| (*name, None, Mode::Shared)));
+        wanted.extend(ranges.iter().map(|(from, to)| (&**from, Some(&**to), Mode::Shared)));
         // Of one key the exclusive request first: then the shared one is had already.
-        wanted.sort_by(|a, b| (&a.0, a.2 == Mode::Shared, &a.1).cmp(&(&b.0, b.2 == Mode::Shared, &b.1)));
+        wanted.sort_unstable_by_key(|(from, to, mode)| (*from, *mode == Mode::Shared, *to));
         for (from, to, mode) in wanted {
-            let (keyspace, key) = split(&from);
-            match to {
+            let (keyspace, key) = split(from);
+            match to.map(split) {
                 None => self.lock(keyspace, key, mode).await?,
-                Some(to) => {
-                    let (end_in, to) = split(&to);
+                Some((end_in, to)) => {
                     let to = (end_in == keyspace).then_some(to);
                     self.lock_range(keyspace, key, to, mode).await?;
                 }
@@ -39,13 +56,14 @@ impl Transaction {
         Ok(())
     }
 
-    pub(super) fn validate(&self) -> Result<()> {
+    /// Whether nothing of it was written since the snapshot.
+    fn validate(&self, keys: &[&[u8]], ranges: &[(Key, Key)]) -> Result<()> {
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let seen = snapshot.position();
         if self.inner.visible() == seen {
             return Ok(());
         }
-        for names in self.reads.keys().chunk_by(|a, b| split(a).0 == split(b).0) {
+        for names in keys.chunk_by(|a, b| split(a).0 == split(b).0) {
             let (keyspace, _) = split(names[0]);
             let view = self.inner.view(keyspace, |_| {})?;
             for name in names {
@@ -55,7 +73,7 @@ impl Transaction {
                 }
             }
         }
-        for range in self.reads.ranges() {
+        for range in ranges {
             let (keyspace, _) = split(&range.0);
             if self.inner.range_changed_since(keyspace, keys_of(range), seen)?
                 && defence::on(Defence::RangeValidation)

@@ -16,9 +16,9 @@ use ringfort_base::{Error, ErrorKind, KeyspaceId, Level, Result, Seq};
 use ringfort_checker::{Op, Outcome, Txn};
 use ringfort_fault::rng::SplitMix64;
 use ringfort_store::store::Ticket;
+use ringfort_store::txn::prepared::Prepared;
 use ringfort_store::txn::transaction::{Concurrency, Transaction, TxnOptions};
 use ringfort_store::{KeyspaceOptions, Store, WriteBatch};
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,8 +41,6 @@ pub struct Numbers {
     /// The first doomed register that nobody was told to delete.
     dooms: AtomicU64,
     doomed: AtomicU64,
-    /// Names of prepared transactions whose decision was begun.
-    decisions: Mutex<HashSet<Vec<u8>>>,
 }
 
 impl Numbers {
@@ -73,6 +71,18 @@ pub struct Event {
     pub position: Option<Seq>,
     /// What its acknowledgement promised.
     pub level: Level,
+    /// Of one that was prepared.
+    pub vote: Option<Vote>,
+}
+
+/// A transaction that was prepared: it is in doubt until its decision is durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Vote {
+    pub name: u64,
+    /// It was promised that it is there after any crash.
+    pub is_safe: bool,
+    /// Somebody began to decide.
+    pub is_decided: bool,
 }
 
 impl Event {
@@ -114,8 +124,9 @@ pub struct Counts {
     /// Plain writes that went past the lock table, and such that took locks.
     pub passed: AtomicU64,
     pub locked: AtomicU64,
-    /// Transactions that were prepared.
-    pub prepared: AtomicU64,
+    /// Decisions about prepared transactions, and such that another life had left in doubt.
+    pub decided: AtomicU64,
+    pub resumed: AtomicU64,
 }
 
 /// What a client is at; if it is dropped, its process died.
@@ -127,13 +138,15 @@ struct Doing<'l, 'n> {
     /// Its commit may have been written.
     is_written: bool,
     level: Level,
+    vote: Option<Vote>,
 }
 
 impl Doing<'_, '_> {
     fn end(&mut self, outcome: Outcome, position: Option<Seq>) {
         let (session, start, end) = (self.session, self.start, self.life.numbers.now());
         let txn = Txn { session, start, end, outcome, ops: std::mem::take(&mut self.ops) };
-        self.life.events.lock().push(Event { txn, position, level: self.level });
+        let (level, vote) = (self.level, self.vote.take());
+        self.life.events.lock().push(Event { txn, position, level, vote });
     }
 
     /// What the client knows after `ended`: whatever it is, nothing or "unknown" (R11).
@@ -141,6 +154,8 @@ impl Doing<'_, '_> {
         match ended {
             Ok(position) => self.end(Outcome::Committed, Some(*position)),
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => self.end(Outcome::Unknown, None),
+            // Only a decision ends what was prepared.
+            Err(_) if self.vote.is_some() => self.end(Outcome::Unknown, None),
             Err(_) => self.end(Outcome::Aborted, None),
         }
     }
@@ -148,7 +163,7 @@ impl Doing<'_, '_> {
 
 impl Drop for Doing<'_, '_> {
     fn drop(&mut self) {
-        if !self.ops.is_empty() {
+        if !self.ops.is_empty() || self.vote.is_some() {
             self.end(if self.is_written { Outcome::Unknown } else { Outcome::Aborted }, None);
         }
     }
@@ -214,7 +229,7 @@ impl<'n> Life<'n> {
 
     fn doing(&self, session: u32, level: Level) -> Doing<'_, 'n> {
         let (start, ops) = (self.numbers.now(), Vec::new());
-        Doing { life: self, session, start, ops, is_written: false, level }
+        Doing { life: self, session, start, ops, is_written: false, level, vote: None }
     }
 
     /// Waits for a level; whatever goes wrong, the outcome is unknown.
@@ -343,9 +358,12 @@ impl<'n> Life<'n> {
                 return doing.end(Outcome::Aborted, None);
             }
             let ended = match worked {
-                // Every seventh in two phases, as a participant of something larger.
-                Ok(()) if concurrency != Concurrency::Snapshot && doing.start.is_multiple_of(7) => {
-                    self.prepare_and_decide(txn, &mut doing, rng).await
+                Ok(()) if concurrency != Concurrency::Snapshot && rng.below(12) == 0 => {
+                    match self.prepare_and_decide(txn, &mut doing, rng).await {
+                        Ok(None) => return doing.end(Outcome::Aborted, None),
+                        Ok(Some(position)) => Ok(position),
+                        Err(error) => Err(error),
+                    }
                 }
                 Ok(()) => self.commit(txn, &mut doing, rng).await,
                 Err(error) => Err(error),
@@ -358,46 +376,77 @@ impl<'n> Life<'n> {
         }
     }
 
-    /// Prepares, and decides when the vote is durable; others get their turns between.
+    /// Commits, or aborts (`None`), in two steps as a participant of a distributed transaction.
     async fn prepare_and_decide(
         &self,
         txn: Transaction,
         doing: &mut Doing<'_, '_>,
         rng: &mut SplitMix64,
-    ) -> Result<Seq> {
-        let unknown = |e: Error| e.with_kind(ErrorKind::OutcomeUnknown);
-        let name = format!("vote {}", self.numbers.value()).into_bytes();
+    ) -> Result<Option<Seq>> {
+        let name = self.numbers.value();
         doing.is_written = true;
-        let vote = txn.prepare(&name).await?;
-        self.counts.prepared.fetch_add(1, Ordering::Relaxed);
-        self.settle(vote.ticket().position, Level::Durable).await?;
-        drop(vote);
-        for _ in 0..rng.below(5) {
-            turn().await;
-        }
-        // From here on it is in doubt, whatever goes wrong.
-        let vote = self.store.resume(&name).map_err(unknown)?;
-        self.numbers.decisions.lock().insert(name);
-        if rng.below(8) == 0 {
-            vote.abort().map_err(unknown)?;
-            return Err(Error::invalid("the coordinator decided against it"));
-        }
-        let ticket = vote.commit().map_err(unknown)?;
-        self.settle(ticket.position, doing.level).await?;
-        Ok(ticket.position)
+        let prepared = match txn.prepare(&name.to_be_bytes()).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let vote = Vote { name, is_safe: false, is_decided: false };
+                doing.vote = (error.kind() == ErrorKind::OutcomeUnknown).then_some(vote);
+                return Err(error);
+            }
+        };
+        let vote = doing.vote.insert(Vote { name, is_safe: false, is_decided: false });
+        let level = [Level::Buffered, Level::Durable][rng.below(2) as usize];
+        self.settle(prepared.ticket().position, level).await?;
+        vote.is_safe = level == Level::Durable;
+        turn().await;
+        self.decide(prepared, doing, rng).await
     }
 
-    /// Decides what the last life left in doubt, durably. What it had decided, and lost, its clients were told: that
-    /// must not happen any more. Anything else may.
-    pub fn decide_all(&self, rng: &mut SplitMix64) -> Result<u64> {
-        let in_doubt = self.store.prepared();
-        for txn in &in_doubt {
-            let vote = self.store.resume(&txn.name)?;
-            let commits = !self.numbers.decisions.lock().contains(&txn.name) && rng.below(2) == 0;
-            let ticket = if commits { vote.commit()? } else { vote.abort()? };
-            crate::common::wait(&self.store, ticket.position, Level::Durable)?;
+    async fn decide(
+        &self,
+        prepared: Prepared,
+        doing: &mut Doing<'_, '_>,
+        rng: &mut SplitMix64,
+    ) -> Result<Option<Seq>> {
+        if let Some(vote) = &mut doing.vote {
+            vote.is_decided = true;
         }
-        Ok(in_doubt.len() as u64)
+        let commits = rng.below(3) > 0;
+        let ticket = if commits { prepared.commit()? } else { prepared.abort()? };
+        self.counts.decided.fetch_add(1, Ordering::Relaxed);
+        self.settle(ticket.position, doing.level).await?;
+        Ok(commits.then_some(ticket.position))
+    }
+
+    /// Decides what another life has left in doubt, while others may wait for it already.
+    pub async fn coordinator(&self, doubts: Vec<Event>, seed: u64) {
+        let mut rng = SplitMix64::new(seed);
+        // All are in its hands from the start: if it dies, they are left to the next one.
+        let mut doubts: Vec<Doing<'_, 'n>> = doubts
+            .into_iter()
+            .map(|event| Doing {
+                start: event.txn.start,
+                ops: event.txn.ops,
+                is_written: true,
+                vote: event.vote.map(|vote| Vote { is_safe: true, is_decided: false, ..vote }),
+                ..self.doing(event.txn.session, self.level(&mut rng))
+            })
+            .collect();
+        for doing in &mut doubts {
+            for _ in 0..rng.below(20) {
+                turn().await;
+            }
+            let Some(vote) = doing.vote else { continue };
+            let ended = match self.store.resume(&vote.name.to_be_bytes()) {
+                Ok(prepared) => self.decide(prepared, doing, &mut rng).await,
+                Err(error) => Err(error),
+            };
+            self.counts.resumed.fetch_add(1, Ordering::Relaxed);
+            match ended {
+                Ok(None) => doing.end(Outcome::Aborted, None),
+                Ok(Some(position)) => doing.end(Outcome::Committed, Some(position)),
+                Err(_) => doing.end(Outcome::Unknown, None),
+            }
+        }
     }
 
     /// Commits in one step or in two, between which others get their turn.

@@ -13,7 +13,7 @@
 use crate::clients::{Event, Life, Numbers};
 use crate::common::Machine;
 use crate::power::Power;
-use crate::schedule::{Job, block_on, run_seeded};
+use crate::schedule::{Client, Job, block_on, run_seeded};
 use ringfort_base::{Level, Seq};
 use ringfort_checker::{Order, Outcome, Report, Txn, check};
 use ringfort_fault::memory::{CrashChoice, MemDisk};
@@ -47,6 +47,9 @@ pub struct Totals {
     /// Ends by a power cut, and by the death of the process.
     pub cuts: u64,
     pub kills: u64,
+    /// Prepared transactions that were decided, and such that another life had left in doubt.
+    pub decided: u64,
+    pub resumed: u64,
     /// Commits that were acknowledged as buffered and lost, as they may be.
     pub lost: u64,
     /// Of unknown outcome, and those of them that had happened.
@@ -56,9 +59,6 @@ pub struct Totals {
     /// Plain writes that took locks, and such that took none.
     pub locked: u64,
     pub passed: u64,
-    /// Transactions that were prepared, and those of them that a life found in doubt.
-    pub prepared: u64,
-    pub in_doubt: u64,
     /// Reads of others' writes that were explained.
     pub reads: u64,
 }
@@ -69,14 +69,14 @@ impl Totals {
         self.lives += other.lives;
         self.cuts += other.cuts;
         self.kills += other.kills;
+        self.decided += other.decided;
+        self.resumed += other.resumed;
         self.lost += other.lost;
         self.unknown += other.unknown;
         self.unknown_seen += other.unknown_seen;
         self.again += other.again;
         self.locked += other.locked;
         self.passed += other.passed;
-        self.prepared += other.prepared;
-        self.in_doubt += other.in_doubt;
         self.reads += other.reads;
     }
 }
@@ -111,6 +111,8 @@ struct Campaign {
     /// The last life, whose losses are not known yet.
     last: Vec<Event>,
     may_have_lost: bool,
+    /// What the store says is in doubt, for this life to decide.
+    doubts: Vec<Event>,
     totals: Totals,
 }
 
@@ -124,6 +126,7 @@ impl Campaign {
             history: Vec::new(),
             last: Vec::new(),
             may_have_lost: false,
+            doubts: Vec::new(),
             totals: Totals::default(),
         }
     }
@@ -140,6 +143,8 @@ impl Campaign {
         let outcome = self.take_stock(&life);
         self.last = life.events.into_inner();
         outcome?;
+        // Nobody will decide them.
+        self.last.append(&mut self.doubts);
         let report = self.check()?;
         self.totals.unknown_seen = report.unknown_seen as u64;
         self.totals.reads = report.reads as u64;
@@ -161,15 +166,22 @@ impl Campaign {
             life.prepare(self.session(0), 80);
             self.work(&life, &power);
         }
-        let end = self.end(&power);
-        if end == End::Close {
-            life.store.close().map_err(|e| format!("it does not close: {e}"))?;
+        let mut end = self.end(&power);
+        if end == End::Close
+            && let Err(error) = life.store.close()
+        {
+            // The fault that nobody met before may be in the way now.
+            end = End::Kill;
+            if !power.has_failed() {
+                return Err(format!("it does not close: {error}"));
+            }
         }
         for (to, from) in [
             (&mut self.totals.again, &life.counts.again),
             (&mut self.totals.locked, &life.counts.locked),
             (&mut self.totals.passed, &life.counts.passed),
-            (&mut self.totals.prepared, &life.counts.prepared),
+            (&mut self.totals.decided, &life.counts.decided),
+            (&mut self.totals.resumed, &life.counts.resumed),
         ] {
             *to += from.load(Ordering::Relaxed);
         }
@@ -204,14 +216,17 @@ impl Campaign {
         let clients: Vec<(u32, u64)> = (1..=1 + self.rng.below(u64::from(CLIENTS_MAX)) as u32)
             .map(|nth| (self.session(nth), self.rng.next_u64()))
             .collect();
+        let (doubts, seed) = (std::mem::take(&mut self.doubts), self.rng.next_u64());
         if self.plan.threads {
-            work_in_threads(life, clients);
+            work_in_threads(life, clients, (doubts, seed));
             return;
         }
         // A process may also go on for a while after the disk failed: then it must say nothing false.
         let dies_at_once = self.rng.below(2) == 0;
-        let futures =
-            clients.iter().map(|&(session, seed)| Box::pin(life.client(session, seed)) as _).collect();
+        let mut futures: Vec<Client<'_>> = vec![Box::pin(life.coordinator(doubts, seed))];
+        for &(session, seed) in &clients {
+            futures.push(Box::pin(life.client(session, seed)));
+        }
         let mut rng = SplitMix64::new(self.rng.next_u64());
         run_seeded(futures, &mut rng, |is_asleep, random| {
             if power.is_dead() && (is_asleep || dies_at_once) {
@@ -269,8 +284,6 @@ impl Campaign {
 
     /// Reads everything, and says of the last life what of it is left.
     fn take_stock(&mut self, life: &Life<'_>) -> Result<(), String> {
-        self.totals.in_doubt +=
-            life.decide_all(&mut self.rng).map_err(|e| format!("what is in doubt cannot be decided: {e}"))?;
         let there = life.look_at_everything(self.session(0));
         let there: HashSet<(u64, u64)> =
             there.iter().flat_map(|(key, values)| values.iter().map(move |value| (*key, *value))).collect();
@@ -288,16 +301,47 @@ impl Campaign {
         if lost < kept {
             return Err(format!("{lost} is lost and {kept} is there: not a suffix"));
         }
+        let in_doubt: HashSet<Vec<u8>> = life.store.prepared().into_iter().map(|txn| txn.name).collect();
         for mut event in last {
+            if event.vote.is_some_and(|vote| in_doubt.contains(&vote.name.to_be_bytes()[..])) {
+                self.doubt(event)?;
+                continue;
+            }
             self.judge(&mut event, kept, lost)?;
             self.history.push(event.txn);
         }
+        match self.doubts.len() == in_doubt.len() {
+            true => Ok(()),
+            false => Err(format!("{} transactions are in doubt that nobody prepared", in_doubt.len())),
+        }
+    }
+
+    /// One that is in doubt again: then its decision is lost, if there was one.
+    fn doubt(&mut self, mut event: Event) -> Result<(), String> {
+        let was_told = event.txn.outcome != Outcome::Unknown;
+        if was_told && !(self.may_have_lost && event.level == Level::Buffered) {
+            return Err(format!("the decision on {:?} is lost, which was acknowledged", event.vote));
+        }
+        event.txn.outcome = Outcome::Unknown;
+        event.position = None;
+        // Its client may have gone on after a decision that was lost: who decides now is somebody else.
+        if let Some(vote) = event.vote {
+            event.txn.session = 1 << 31 | vote.name as u32;
+        }
+        self.doubts.push(event);
         Ok(())
     }
 
     /// What has become of a commit that was acknowledged, if everything up to `kept` is there and nothing from
     /// `lost` on.
     fn judge(&mut self, event: &mut Event, kept: Seq, lost: Seq) -> Result<(), String> {
+        if let Some(vote) = event.vote
+            && event.txn.outcome == Outcome::Unknown
+            && vote.is_safe
+            && !vote.is_decided
+        {
+            return Err(format!("{vote:?} was to be there after any crash"));
+        }
         let Some(position) = event.position.filter(|position| *position > kept) else { return Ok(()) };
         let is_lost = position >= lost;
         if is_lost && !(self.may_have_lost && event.level == Level::Buffered) {
@@ -347,7 +391,7 @@ fn job(store: &Store, all_of_it: bool, random: u64) -> Job {
     if worked { Job::Worked } else { Job::Idle }
 }
 
-fn work_in_threads(life: &Life<'_>, clients: Vec<(u32, u64)>) {
+fn work_in_threads(life: &Life<'_>, clients: Vec<(u32, u64)>, (doubts, seed): (Vec<Event>, u64)) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let done = &done;
@@ -359,11 +403,13 @@ fn work_in_threads(life: &Life<'_>, clients: Vec<(u32, u64)>) {
                 thread::yield_now();
             }
         });
+        let coordinator = scope.spawn(move || block_on(life.coordinator(doubts, seed)));
         let clients: Vec<_> = clients
             .into_iter()
             .map(|(session, seed)| scope.spawn(move || block_on(life.client(session, seed))))
             .collect();
-        let ends: Vec<_> = clients.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        let ends: Vec<_> =
+            clients.into_iter().chain([coordinator]).map(thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Release);
         ends.into_iter().for_each(|end| end.unwrap());
     });

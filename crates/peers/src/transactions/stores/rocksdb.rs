@@ -223,20 +223,25 @@ fn taken(found: Option<DBPinnableSlice<'_>>, value: &mut Vec<u8>) -> bool {
     found.inspect(|found| value.extend_from_slice(found)).is_some()
 }
 
-/// Hands the entries of an iterator with both bounds to `visit`.
+/// Hands the entries of `from..to` to `visit`. The iterator's own bounds are not enough: they hold for what is
+/// in the store, and what the transaction itself has written lies beyond them too.
 fn walk<D: DBAccess>(
     mut iter: DBRawIteratorWithThreadMode<'_, D>,
+    (from, to): (&[u8], &[u8]),
     reverse: bool,
     limit: usize,
     visit: &mut Visit<'_>,
 ) -> Result<()> {
     if reverse {
-        iter.seek_to_last()
+        iter.seek_for_prev(to);
+        if iter.key() == Some(to) {
+            iter.prev();
+        }
     } else {
-        iter.seek_to_first()
+        iter.seek(from);
     }
     for _ in 0..limit {
-        let Some((key, value)) = iter.item() else { break };
+        let Some((key, value)) = iter.item().filter(|(key, _)| from <= *key && *key < to) else { break };
         visit(key, value)?;
         if reverse { iter.prev() } else { iter.next() }
     }
@@ -293,9 +298,9 @@ impl<D: DBAccess> transactional::Transaction for Running<'_, D> {
     ) -> Result<()> {
         let iter = self.transaction.raw_iterator_opt(bounds(from, to));
         if !self.tracks {
-            return walk(iter, reverse, limit, visit);
+            return walk(iter, (from, to), reverse, limit, visit);
         }
-        walk(iter, reverse, limit, &mut |key, _| match self.tracked(key, false)? {
+        walk(iter, (from, to), reverse, limit, &mut |key, _| match self.tracked(key, false)? {
             Some(value) => visit(key, &value),
             None => Err(Box::new(MustRetry("an entry of a scan was deleted meanwhile".to_owned()))),
         })
@@ -326,7 +331,7 @@ impl<D: DBAccess> transactional::Transaction for Reading<'_, D> {
         limit: usize,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
-        walk(self.0.raw_iterator_opt(bounds(from, to)), reverse, limit, visit)
+        walk(self.0.raw_iterator_opt(bounds(from, to)), (from, to), reverse, limit, visit)
     }
 }
 

@@ -73,6 +73,34 @@ fn what_is_committed_is_there_and_what_is_rolled_back_is_not() {
     });
 }
 
+/// What it has written itself is found within the bounds of a scan, and only there.
+#[test]
+fn a_scan_sees_the_transactions_own_writes_and_ends_at_its_bounds() {
+    each(|kind, open| {
+        let opened = open();
+        let store = opened.at(Level::Buffered, kind.reads).unwrap();
+        store.load(&entries(&["a", "c", "f"])).unwrap();
+        for reverse in [false, true] {
+            let mut seen = Vec::new();
+            let ran = store.transact(false, &mut |txn| {
+                ["0", "b", "d", "e", "g"].iter().try_for_each(|key| txn.put(key.as_bytes(), b"own"))?;
+                seen.clear();
+                txn.scan(b"b", b"e", reverse, 9, &mut |key, _| {
+                    seen.push(String::from_utf8_lossy(key).into_owned());
+                    Ok(())
+                })?;
+                Ok(End::Rollback)
+            });
+            assert_eq!(ran.unwrap(), 0, "{}", kind.name);
+            let mut expected = ["b", "c", "d"];
+            if reverse {
+                expected.reverse();
+            }
+            assert_eq!(seen, expected, "{}", kind.name);
+        }
+    });
+}
+
 #[test]
 fn an_error_of_the_work_comes_back_and_changes_nothing() {
     each(|kind, open| {

@@ -4,8 +4,10 @@
 //! waits for the asker himself is not before him: it cannot be granted until he is done, and if he
 //! waited for it, both would wait forever.
 
+use super::ranges::{Range, Ranges};
 use super::waits::Waits;
 use super::{Deadlock, Key, Mode, OwnerId, Span};
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
@@ -52,20 +54,12 @@ struct Point {
     queue: VecDeque<Waiter>,
 }
 
-struct Range {
-    from: Key,
-    to: Key,
-    mode: Mode,
-    owner: OwnerId,
-    /// Whether it waits yet.
-    waiting: Option<Ticket>,
-}
-
 #[derive(Default)]
 pub(super) struct Stripe {
     points: BTreeMap<Key, Point>,
-    /// Held ones and waiting ones; there are few.
-    ranges: Vec<Range>,
+    ranges: Ranges,
+    /// Locks that are held or waited for.
+    pub(super) locks: u64,
 }
 
 impl Point {
@@ -100,23 +94,6 @@ impl Point {
     }
 }
 
-impl Range {
-    fn contains(&self, key: &[u8]) -> bool {
-        *self.from <= *key && *key < *self.to
-    }
-
-    fn touches(&self, span: &Span) -> bool {
-        match span {
-            Span::Key(key) => self.contains(key),
-            Span::Range(from, to) => *self.from < **to && **from < *self.to,
-        }
-    }
-
-    fn is(&self, span: &Span) -> bool {
-        matches!(span, Span::Range(from, to) if *from == self.from && *to == self.to)
-    }
-}
-
 impl Stripe {
     /// Whether the owner has this already, by a lock of the key or by one of a range over it.
     pub(super) fn holds(&self, asked: &Asked<'_>) -> bool {
@@ -135,15 +112,41 @@ impl Stripe {
         asked.mode == Mode::Exclusive && self.holds(&Asked { mode: Mode::Shared, ..*asked })
     }
 
-    fn own_ranges(&self, asked: &Asked<'_>) -> impl Iterator<Item = &Range> {
-        self.ranges.iter().filter(move |range| {
+    fn own_ranges<'s>(&'s self, asked: &'s Asked<'s>) -> impl Iterator<Item = &'s Range> {
+        self.ranges.touching(asked.span).filter(move |range| {
             range.owner == asked.owner
                 && range.waiting.is_none()
                 && match asked.span {
-                    Span::Key(key) => range.contains(key),
+                    Span::Key(_) => true,
                     Span::Range(from, to) => range.from <= *from && *to <= range.to,
                 }
         })
+    }
+
+    /// Locks a key that nobody else wants and over which no range is, or that the owner has. Whether that is one lock
+    /// more; `None` if it takes more than this.
+    pub(super) fn lock_free(&mut self, asked: &Asked<'_>) -> Option<bool> {
+        let Span::Key(key) = asked.span else { return None };
+        if !self.ranges.is_empty() && self.ranges.over(key).next().is_some() {
+            return None;
+        }
+        let point = match self.points.entry(key.clone()) {
+            Vacant(place) => {
+                place.insert(Point::new()).grant(asked.owner, asked.mode);
+                return Some(true);
+            }
+            Occupied(point) => point.into_mut(),
+        };
+        let has = point.holders().any(|holder| holder == asked.owner);
+        if has && point.mode.covers(asked.mode) {
+            return Some(false);
+        }
+        let is_alone = has && point.others.is_empty();
+        if !point.queue.is_empty() || (!is_alone && asked.mode.conflicts(point.mode)) {
+            return None;
+        }
+        point.grant(asked.owner, asked.mode);
+        Some(!has)
     }
 
     /// Grants the request if nothing stands against it.
@@ -160,7 +163,7 @@ impl Stripe {
     fn overtake(&mut self, asked: &Asked<'_>, waits: &Waits) -> bool {
         let Span::Key(key) = asked.span else { return false };
         let Some(point) = self.points.get_mut(key) else { return false };
-        let is_free = point.holder.is_none() && !self.ranges.iter().any(|range| range.contains(key));
+        let is_free = point.holder.is_none() && self.ranges.over(key).next().is_none();
         if !is_free || !point.queue.iter().all(Waiter::may_be_overtaken) {
             return false;
         }
@@ -190,11 +193,7 @@ impl Stripe {
                     point.grant(owner, mode);
                 }
             }
-            Span::Range(..) => {
-                for range in self.ranges.iter_mut().filter(|range| range.waiting == Some(ticket)) {
-                    range.waiting = None;
-                }
-            }
+            Span::Range(from, _) => self.ranges.end_wait(from, ticket),
         }
     }
 
@@ -208,13 +207,7 @@ impl Stripe {
                     self.points.insert(key.clone(), point);
                 }
             },
-            Span::Range(from, to) => self.ranges.push(Range {
-                from: from.clone(),
-                to: to.clone(),
-                mode: asked.mode,
-                owner: asked.owner,
-                waiting: None,
-            }),
+            Span::Range(from, to) => self.ranges.add(Range::new(from, to, asked.mode, asked.owner, None)),
         }
     }
 
@@ -235,7 +228,7 @@ impl Stripe {
             }
             Span::Range(..) => {}
         }
-        for range in self.ranges.iter().filter(|range| range.touches(asked.span)) {
+        for range in self.ranges.touching(asked.span) {
             let is_before =
                 range.waiting.is_none_or(|place| place < ticket && !self.stops_range(asked.owner, range));
             if range.owner != asked.owner && is_before && asked.mode.conflicts(range.mode) {
@@ -272,12 +265,10 @@ impl Stripe {
     fn stops_key(&self, owner: OwnerId, key: &Key, point: &Point, mode: Mode) -> bool {
         let by_point = point.mode.conflicts(mode) && point.holders().any(|holder| holder == owner);
         by_point
-            || self.ranges.iter().any(|range| {
-                range.owner == owner
-                    && range.waiting.is_none()
-                    && range.mode.conflicts(mode)
-                    && range.contains(key)
-            })
+            || self
+                .ranges
+                .over(key)
+                .any(|range| range.owner == owner && range.waiting.is_none() && range.mode.conflicts(mode))
     }
 
     /// Whether `owner` holds what a waiting range has to wait for.
@@ -285,11 +276,8 @@ impl Stripe {
         let span = Span::Range(waiting.from.clone(), waiting.to.clone());
         let mut points = self.points.range(waiting.from.clone()..waiting.to.clone());
         points.any(|(key, point)| self.stops_key(owner, key, point, waiting.mode))
-            || self.ranges.iter().any(|range| {
-                range.owner == owner
-                    && range.waiting.is_none()
-                    && range.mode.conflicts(waiting.mode)
-                    && range.touches(&span)
+            || self.ranges.touching(&span).any(|range| {
+                range.owner == owner && range.waiting.is_none() && range.mode.conflicts(waiting.mode)
             })
     }
 
@@ -332,13 +320,9 @@ impl Stripe {
                 let at = point.queue.partition_point(|waiter| waiter.ticket < ticket);
                 point.queue.insert(at, Waiter { ticket, mode: asked.mode, owner: asked.owner, overtaken: 0 });
             }
-            Span::Range(from, to) => self.ranges.push(Range {
-                from: from.clone(),
-                to: to.clone(),
-                mode: asked.mode,
-                owner: asked.owner,
-                waiting: Some(ticket),
-            }),
+            Span::Range(from, to) => {
+                self.ranges.add(Range::new(from, to, asked.mode, asked.owner, Some(ticket)));
+            }
         }
     }
 
@@ -357,7 +341,7 @@ impl Stripe {
         for waiter in points.flat_map(|(_, point)| &point.queue) {
             note(waiter.owner, waiter.mode, waiter.ticket);
         }
-        for range in self.ranges.iter().filter(|range| range.touches(asked.span)) {
+        for range in self.ranges.touching(asked.span) {
             if let Some(place) = range.waiting {
                 note(range.owner, range.mode, place);
             }
@@ -371,7 +355,7 @@ impl Stripe {
                 .points
                 .get(key)
                 .is_some_and(|point| point.queue.iter().any(|waiter| waiter.ticket == ticket)),
-            Span::Range(..) => self.ranges.iter().any(|range| range.waiting == Some(ticket)),
+            Span::Range(from, _) => self.ranges.is_waiting(from, ticket),
         }
     }
 
@@ -389,8 +373,9 @@ impl Stripe {
                     point.queue.retain(|waiter| waiter.ticket != ticket);
                 }
             }
-            Span::Range(..) => self.ranges.retain(|range| range.waiting != Some(ticket)),
+            Span::Range(from, _) => self.ranges.remove(from, |range| range.waiting == Some(ticket)),
         }
+        self.locks -= 1;
         waits.unblock(asked.owner);
         // The owner goes on and may wait elsewhere: nobody may seem to wait for him because of this request.
         self.renew(asked.span, waits, woken);
@@ -407,15 +392,21 @@ impl Stripe {
 
     /// Releases a lock.
     pub(super) fn release(&mut self, span: &Span, owner: OwnerId, waits: &Waits, woken: &mut Vec<Waker>) {
+        self.locks -= 1;
         match span {
             Span::Key(key) => {
-                if let Some(point) = self.points.get_mut(key) {
-                    point.release(owner);
+                let Some(point) = self.points.get_mut(key) else { return };
+                point.release(owner);
+                if point.queue.is_empty() && !self.ranges.any_waits() {
+                    if point.holder.is_none() {
+                        self.points.remove(key);
+                    }
+                    return;
                 }
             }
-            Span::Range(..) => {
+            Span::Range(from, to) => {
                 self.ranges
-                    .retain(|range| range.owner != owner || range.waiting.is_some() || !range.is(span));
+                    .remove(from, |range| range.owner == owner && range.waiting.is_none() && range.to == *to);
             }
         }
         self.grant_waiting(span, waits, woken);
@@ -456,7 +447,7 @@ impl Stripe {
                 }
             }
         }
-        for range in self.ranges.iter().filter(|range| range.touches(span)) {
+        for range in self.ranges.touching(span) {
             if let Some(ticket) = range.waiting {
                 let waiter =
                     Waiter { ticket, mode: range.mode, owner: range.owner, overtaken: OVERTAKEN_MAX };
