@@ -29,7 +29,7 @@ impl Range {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Ranges {
-    /// Boxed, since they move when one comes or goes.
+    #[allow(clippy::vec_box, reason = "they move when one comes or goes, and are long")]
     list: Vec<Box<Range>>,
     /// How many wait.
     waiting: usize,
