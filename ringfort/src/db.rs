@@ -3,6 +3,7 @@
 //! Everything that is shared by the handles to one store stands in one place: dropping the last
 //! handle stops the workers, anchors what was written and closes the store.
 
+use crate::contention::Contention;
 use crate::pump::{Pump, block_on};
 use crate::temporary::TempDir;
 use crate::transaction::{self, Transaction, TxnOptions};
@@ -26,6 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub(crate) struct Shared {
     workers: Option<Workers>,
     pub(crate) pump: Arc<Pump>,
+    pub(crate) contention: Contention,
     closed: AtomicBool,
     pub(crate) read_level: Level,
     write_level: Level,
@@ -139,6 +141,7 @@ impl Db {
         let shared = Arc::new(Shared {
             workers,
             pump,
+            contention: Contention::default(),
             closed: AtomicBool::new(false),
             read_level: options.read_level,
             write_level: options.store.default_level,

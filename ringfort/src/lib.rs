@@ -55,6 +55,7 @@
 pub mod bench;
 pub mod checkpoint;
 pub mod commit;
+mod contention;
 pub mod db;
 pub mod destroy;
 pub mod keyspace;

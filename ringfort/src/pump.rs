@@ -22,6 +22,7 @@
 //!
 //! Nothing polls. The store calls [`Pump::call`] whenever it leaves work behind or gets some.
 
+use crate::contention;
 use crate::workers::Signal;
 use crate::{Error, ErrorKind, Level, Result, Seq, WriteBatch};
 use parking_lot::Mutex;
@@ -92,17 +93,18 @@ impl Pump {
     }
 
     /// Writes what a transaction has for it and returns when it has `level`. One that wrote nothing waits for what it has
-    /// read (R6).
-    pub(crate) fn commit(&self, ready: Ready, level: Level) -> Result<Ticket> {
+    /// read (R6). `held` is dropped as soon as others may go on.
+    pub(crate) fn commit<T>(&self, ready: Ready, level: Level, held: T) -> Result<Ticket> {
         if ready.batch.is_empty() {
             let position = ready.depends;
             // Others may go on before this is answered, as with one that wrote (R26).
-            drop(ready);
+            drop((ready, held));
             self.gate(position, level)?;
             return Ok(Ticket { position });
         }
         self.hold_back()?;
         let ticket = self.hand_in(ready, level)?;
+        drop(held);
         self.wrote();
         if level > Level::Buffered {
             self.settle(ticket, level)?;
@@ -341,8 +343,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     loop {
         match poll_with_unpark(future.as_mut()) {
             Poll::Ready(output) => return output,
-            Poll::Pending if spin() => {}
-            Poll::Pending => std::thread::park(),
+            Poll::Pending => {
+                contention::note();
+                if !spin() {
+                    std::thread::park();
+                }
+            }
         }
     }
 }
@@ -365,6 +371,7 @@ pub(crate) fn block_on_for<F: Future>(
             given_up();
             return None;
         }
+        contention::note();
         if !spin() {
             std::thread::park_timeout(left);
         }

@@ -41,7 +41,9 @@ use std::time::Duration;
 
 /// A transaction that fails so often in a row is given up: somebody holds what it needs.
 const TRIES_MAX: u32 = 1000;
-/// The pause before the second try is drawn from so long, and twice as long before each further one.
+/// Tries that follow each other at once, in turn with others that were refused (see [`crate::contention`]).
+const PROMPT_TRIES: u32 = 3;
+/// The pause before the next try is drawn from so long, and twice as long before each further one.
 const PAUSE: Duration = Duration::from_micros(20);
 /// At the longest.
 const PAUSE_MAX: Duration = Duration::from_millis(10);
@@ -346,7 +348,7 @@ impl Transaction {
     /// As [`Transaction::commit`].
     pub fn commit_with(self, level: Level) -> Result<Commit> {
         let shared = Arc::clone(&self.shared);
-        self.try_commit(level).map_err(|error| match error.kind() {
+        self.try_commit(level, ()).map_err(|error| match error.kind() {
             ErrorKind::Conflict => {
                 let seen = shared.pump.store.frontier(Level::Buffered);
                 shared.pump.gate(seen, level).err().unwrap_or(error)
@@ -355,9 +357,10 @@ impl Transaction {
         })
     }
 
-    fn try_commit(self, level: Level) -> Result<Commit> {
+    /// `held` is dropped as soon as others may go on.
+    fn try_commit<T>(self, level: Level, held: T) -> Result<Commit> {
         let ready = wait(self.patience.as_ref(), self.inner.ready())?;
-        let ticket = self.shared.pump.commit(ready, level)?;
+        let ticket = self.shared.pump.commit(ready, level, held)?;
         Ok(Commit::new(self.shared, ticket, level))
     }
 
@@ -429,8 +432,11 @@ pub(crate) fn transact<T>(
     options: TxnOptions,
     mut work: impl FnMut(&mut Transaction) -> Result<Option<T>>,
 ) -> Result<(Option<T>, u64)> {
+    let running = shared.contention.run();
     let mut age = None;
     for tries in 0..TRIES_MAX {
+        let turn = running.enter(tries == 0);
+        let is_in_turn = turn.is_some();
         let mut txn = Transaction::begin_again(shared, options, age);
         age = Some(txn.inner.age());
         let level = txn.level;
@@ -439,7 +445,7 @@ pub(crate) fn transact<T>(
                 txn.give_up(level)?;
                 return Ok((None, u64::from(tries)));
             }
-            Ok(Some(result)) => txn.try_commit(level).map(|_| result),
+            Ok(Some(result)) => txn.try_commit(level, turn).map(|_| result),
             Err(error) if may_try_again(&error) => {
                 drop(txn);
                 Err(error)
@@ -449,10 +455,13 @@ pub(crate) fn transact<T>(
                 Err(error)
             }
         };
+        running.leave(is_in_turn, ended.is_err());
         match ended {
             Ok(result) => return Ok((Some(result), u64::from(tries))),
             Err(error) if may_try_again(&error) => {
-                pause(tries, age.unwrap_or_default());
+                if tries >= PROMPT_TRIES {
+                    pause(tries - PROMPT_TRIES, age.unwrap_or_default());
+                }
             }
             Err(error) => return Err(error),
         }
