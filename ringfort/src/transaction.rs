@@ -32,7 +32,7 @@ use crate::{
     WriteBatch,
 };
 use ringfort_base::limits::STORED_VALUE_BYTES_MIN;
-use ringfort_store::txn::locks::{Refused, Waiting};
+use ringfort_store::txn::locks::Waiting;
 pub use ringfort_store::txn::transaction::Concurrency;
 use ringfort_store::txn::{scan, transaction as core};
 use std::future::Future;
@@ -41,8 +41,6 @@ use std::time::Duration;
 
 /// A transaction that fails so often in a row is given up: somebody holds what it needs.
 const TRIES_MAX: u32 = 1000;
-/// So often it is tried again without a pause, if it then waits for the lock that it was refused.
-const PROMPT_TRIES: u32 = 8;
 /// The pause before the second try is drawn from so long, and twice as long before each further one.
 const PAUSE: Duration = Duration::from_micros(20);
 /// At the longest.
@@ -357,11 +355,6 @@ impl Transaction {
         })
     }
 
-    /// Waits first for what an earlier try was refused.
-    fn lock_refused(&mut self, refused: &Refused) -> Result<()> {
-        wait(self.patience.as_ref(), self.inner.lock_refused(refused))
-    }
-
     fn try_commit(self, level: Level) -> Result<Commit> {
         let ready = wait(self.patience.as_ref(), self.inner.ready())?;
         let ticket = self.shared.pump.commit(ready, level)?;
@@ -437,20 +430,17 @@ pub(crate) fn transact<T>(
     mut work: impl FnMut(&mut Transaction) -> Result<Option<T>>,
 ) -> Result<(Option<T>, u64)> {
     let mut age = None;
-    let mut refused: Option<Refused> = None;
     for tries in 0..TRIES_MAX {
         let mut txn = Transaction::begin_again(shared, options, age);
         age = Some(txn.inner.age());
         let level = txn.level;
-        let is_ready = refused.iter().try_for_each(|refused| txn.lock_refused(refused));
-        let ended = match is_ready.and_then(|()| work(&mut txn)) {
+        let ended = match work(&mut txn) {
             Ok(None) => {
                 txn.give_up(level)?;
                 return Ok((None, u64::from(tries)));
             }
             Ok(Some(result)) => txn.try_commit(level).map(|_| result),
             Err(error) if may_try_again(&error) => {
-                refused = txn.inner.refused();
                 drop(txn);
                 Err(error)
             }
@@ -461,8 +451,6 @@ pub(crate) fn transact<T>(
         };
         match ended {
             Ok(result) => return Ok((Some(result), u64::from(tries))),
-            // Who is going to wait for a lock needs no pause.
-            Err(_) if refused.is_some() && tries < PROMPT_TRIES => {}
             Err(error) if may_try_again(&error) => {
                 pause(tries, age.unwrap_or_default());
             }

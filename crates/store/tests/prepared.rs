@@ -466,6 +466,33 @@ fn who_waits_for_it_is_woken_by_the_decision() {
     }
 }
 
+/// When the store ends, nobody decides any more: who waits is told so, and does not wait for ever.
+#[test]
+fn who_waits_for_it_is_told_that_the_store_ended() {
+    for closes in [true, false] {
+        let machine = Machine::new(MODES[0], 14);
+        let store = machine.open().unwrap();
+        let ids = filled(&store);
+        prepare(&store, ids, b"t", Concurrency::Pessimistic).unwrap();
+        let mut other = begin(&store, Concurrency::Pessimistic);
+        let mut read = Box::pin(other.get(ids[0], b"k"));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(read.as_mut().poll(&mut cx).is_pending());
+        match closes {
+            true => store.close().unwrap(),
+            false => store.fail(ringfort_base::Error::new(ErrorKind::Io, "a worker died")),
+        }
+        match read.as_mut().poll(&mut cx) {
+            Poll::Ready(read) => assert!(read.is_err()),
+            Poll::Pending => panic!("it waits for ever"),
+        }
+        drop(read);
+        drop((other, store));
+        let store = machine.after_kill().open().unwrap();
+        check_in_doubt(&store, ids, &[b"t"]);
+    }
+}
+
 /// Many at once, some decided: each recovery finds the others, with their locks.
 #[test]
 fn hundreds_at_once() {

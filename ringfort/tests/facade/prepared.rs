@@ -47,7 +47,7 @@ fn a_writer_waits_until_it_is_decided() {
             written.store(true, Ordering::SeqCst);
         });
         db.put("another", "goes on").unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        ringfort_host::door::sleep(Duration::from_millis(50));
         assert!(!written.load(Ordering::SeqCst));
         vote.commit().unwrap();
     });

@@ -472,6 +472,7 @@ impl Inner {
         let _ = self.log.lock().writer.give_back();
         self.frontiers.close();
         self.empty_queue();
+        self.prepared.lock().release();
         self.wake_log();
         self.wake_maintenance();
         Ok(())

@@ -220,14 +220,14 @@ impl Inner {
 
     /// All that is in doubt.
     pub(crate) fn in_doubt(&self) -> Vec<InDoubt> {
-        let of = |(name, open): (&Box<[u8]>, &Open)| InDoubt {
+        let of = |name: &[u8], open: &Open| InDoubt {
             name: name.to_vec(),
             since_ms: open.since_ms,
             position: open.position,
             writes: open.batch.len(),
             bytes: open.bytes,
         };
-        self.prepared.lock().open.iter().map(of).collect()
+        self.prepared.lock().open.iter().map(|(name, open)| of(name, open)).collect()
     }
 
     /// Writes the records that lie at or below `through` again, at the log's head, durably.

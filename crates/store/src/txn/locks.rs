@@ -11,7 +11,7 @@
 //!   short mutex, and a range costs as many as there are stripes.
 //! - *Fair.* Every request has a ticket; one is granted when nothing that conflicts is held, or was
 //!   asked for before it. Only who turns his shared lock into an exclusive one goes first, and
-//!   who comes by while the first in the queue is being woken: so a lock is not held by sleepers. Nobody is
+//!   who comes by for the first time while the first in the queue is being woken: so a lock is not held by sleepers. Nobody is
 //!   overtaken like this more than a few times; after that the lock is his as soon as it is free.
 //! - *Waiting is pending + waker* (R22). Dropping the future gives up the place in the queue.
 //! - *Deadlocks are found when they arise* (see [`waits`]): the youngest of the cycle is refused, with the
@@ -63,7 +63,7 @@ impl Mode {
 }
 
 /// What a lock is on.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Span {
     Key(Key),
     /// From the first key up to, and without, the second.
@@ -103,14 +103,6 @@ pub enum LockError {
     },
 }
 
-/// A request that was refused as a deadlock. Who is going to try again asks for it first, while he holds nothing:
-/// so he waits until the others of that cycle are done, and not for chance to bring them apart.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refused {
-    span: Span,
-    mode: Mode,
-}
-
 /// The locks of a store.
 pub struct LockTable {
     stripes: Box<[Mutex<Stripe>]>,
@@ -140,13 +132,7 @@ impl LockTable {
     /// A new owner, younger than all before it; one that tries again passes the age of its first try.
     pub fn owner(self: &Arc<Self>, age: Option<u64>) -> Owner {
         let id = self.next_owner.fetch_add(1, Ordering::Relaxed);
-        Owner {
-            table: Arc::clone(self),
-            id: OwnerId(id),
-            age: age.unwrap_or(id),
-            held: Vec::new(),
-            refused: None,
-        }
+        Owner { table: Arc::clone(self), id: OwnerId(id), age: age.unwrap_or(id), held: Vec::new() }
     }
 
     /// Locks that are held now; a range counts once for each stripe.
@@ -174,7 +160,6 @@ pub struct Owner {
     id: OwnerId,
     age: u64,
     held: Vec<(usize, Span)>,
-    refused: Option<Refused>,
 }
 
 impl Owner {
@@ -228,24 +213,6 @@ impl Owner {
         let end = if from < to { self.table.stripes.len() } else { 0 };
         let span = Span::Range(from, to);
         Acquire { owner: self, span, mode, next: 0, end, waiting: None }
-    }
-
-    /// What was refused last as a deadlock.
-    pub fn refused(&mut self) -> Option<Refused> {
-        self.refused.take()
-    }
-
-    /// Locks what was refused to an earlier owner.
-    pub fn lock_refused(&mut self, refused: &Refused) -> Acquire<'_> {
-        let Refused { span, mode } = refused.clone();
-        let (next, end) = match &span {
-            Span::Key(key) => {
-                let stripe = self.table.stripe_of(key);
-                (stripe, stripe + 1)
-            }
-            Span::Range(..) => (0, self.table.stripes.len()),
-        };
-        Acquire { owner: self, span, mode, next, end, waiting: None }
     }
 
     /// Releases everything.
@@ -327,7 +294,9 @@ impl Acquire<'_> {
         // Counted while it waits too: a queue is part of what is bounded.
         stripe.locks += 1;
         let ticket = table.ticket(stripe.is_upgrade(&asked));
-        if stripe.try_grant(&asked, ticket, &table.waits) {
+        // Who was refused before would only be so again, before whom he met then.
+        let overtakes = self.owner.age == self.owner.id.0;
+        if stripe.try_grant(&asked, ticket, overtakes, &table.waits) {
             return Poll::Ready(Ok(true));
         }
         match stripe.wait(&asked, ticket, self.owner.age, waker, &table.waits, woken) {
@@ -357,12 +326,7 @@ impl Future for Acquire<'_> {
                     }
                     this.next += 1;
                 }
-                Poll::Ready(Err(error)) => {
-                    if matches!(error, LockError::Deadlock(_)) {
-                        this.owner.refused = Some(Refused { span: this.span.clone(), mode: this.mode });
-                    }
-                    break Poll::Ready(Err(error));
-                }
+                Poll::Ready(Err(refused)) => break Poll::Ready(Err(refused)),
                 Poll::Pending => break Poll::Pending,
             }
         };

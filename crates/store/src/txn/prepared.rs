@@ -40,6 +40,9 @@ const READ_KEY: u8 = 0;
 const READ_RANGE: u8 = 1;
 const READ_TO_END: u8 = 2;
 
+/// A range may begin, and end, right behind the longest key.
+const READ_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
+
 /// What a transaction has read and does not write: keys, and ranges with their end.
 pub(crate) type Reads = BTreeSet<(Key, Option<Key>)>;
 
@@ -109,6 +112,7 @@ impl Transaction {
         for (from, to) in ranges {
             reads.remove(&(from.clone(), Some(to.clone())));
         }
+        check_lengths(&reads)?;
         let txn = Preparing { batch: overlay.into_batch(), reads, locks, live };
         let (id, ticket) = inner.prepare(name, txn)?;
         Ok(Prepared { inner, name: name.into(), id, position: ticket.position })
@@ -184,16 +188,24 @@ fn encode_reads(keyspace: KeyspaceId, reads: &Reads) -> Vec<u8> {
     out
 }
 
+/// What could not be read back is not written.
+fn check_lengths(reads: &Reads) -> Result<()> {
+    let is_long = |key: &Key| split(key).1.len() > READ_BYTES_MAX;
+    match reads.iter().any(|(from, to)| is_long(from) || to.as_ref().is_some_and(is_long)) {
+        true => Err(Error::invalid(format!("it has read keys of more than {KEY_BYTES_MAX} bytes"))),
+        false => Ok(()),
+    }
+}
+
 /// Reads back what a part says was read.
 pub(crate) fn decode_reads(keyspace: KeyspaceId, bytes: &[u8], reads: &mut Reads) -> Result<(), DecodeError> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
         let what = reader.u8()?;
-        let from = with_keyspace(keyspace, reader.bytes(KEY_BYTES_MAX + 1)?);
+        let from = with_keyspace(keyspace, reader.bytes(READ_BYTES_MAX)?);
         let to = match what {
             READ_KEY => None,
-            // The key behind the longest one may end a range.
-            READ_RANGE => Some(with_keyspace(keyspace, reader.bytes(KEY_BYTES_MAX + 1)?)),
+            READ_RANGE => Some(with_keyspace(keyspace, reader.bytes(READ_BYTES_MAX)?)),
             READ_TO_END => Some(end_of(keyspace, None)),
             other => return Err(DecodeError::Variant(other)),
         };
@@ -255,5 +267,66 @@ fn locked(answer: Option<std::result::Result<(), LockError>>) -> Result<()> {
             0,
             "two prepared transactions in doubt hold locks that exclude each other",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Op;
+
+    #[test]
+    fn a_record_says_what_it_was_made_of() {
+        let (a, b, c) = (KeyspaceId(1), KeyspaceId(2), KeyspaceId(9));
+        let mut batch = WriteBatch::new();
+        batch.delete_range(a, "f", "t");
+        batch.put(b, "k", [7; 300]);
+        batch.put(a, "k", "");
+        batch.merge(a, "k", "operand");
+        batch.delete(b, "");
+        batch.count(b, -3);
+        let key = |keyspace, key: &str| with_keyspace(keyspace, key.as_bytes());
+        let reads = Reads::from([
+            (key(a, "read"), None),
+            (key(c, ""), Some(key(c, "to"))),
+            (key(c, "x"), Some(end_of(c, None))),
+            (with_keyspace(c, &[7; READ_BYTES_MAX]), None),
+        ]);
+        check_lengths(&reads).unwrap();
+        let record = record(b"name", 77, &batch, &reads);
+        let (mut restored, mut read, mut ops) = (WriteBatch::new(), Reads::new(), Vec::new());
+        for (keyspace, op) in record.spans().flat_map(|s| s.iter().map(move |op| (s.keyspace, op.unwrap()))) {
+            match op {
+                Op::Part { ops, reads } => {
+                    restored.append_part(keyspace, ops).unwrap();
+                    decode_reads(keyspace, reads, &mut read).unwrap();
+                    for cut in 0..reads.len().min(40) {
+                        // An error, or fewer of them; never a panic.
+                        let _ = decode_reads(keyspace, &reads[..cut], &mut Reads::new());
+                    }
+                }
+                other => ops.push((keyspace, other)),
+            }
+        }
+        assert_eq!(ops, [(KeyspaceId::SYSTEM, Op::Prepare { name: b"name", time_ms: 77, parts: 3 })]);
+        assert_eq!(read, reads);
+        for keyspace in [a, b] {
+            assert_eq!(restored.encoded_in(keyspace), batch.encoded_in(keyspace));
+        }
+        assert_eq!((restored.len(), restored.bytes()), (batch.len(), batch.bytes()));
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_refused() {
+        let long = with_keyspace(KeyspaceId(1), &[7; READ_BYTES_MAX + 1]);
+        assert!(check_lengths(&Reads::from([(long.clone(), None)])).is_err());
+        assert!(
+            check_lengths(&Reads::from([(with_keyspace(KeyspaceId(1), b""), Some(long.clone()))])).is_err()
+        );
+        let mut bytes = vec![READ_KEY];
+        bytes.put_bytes(&long[4..]);
+        assert_eq!(decode_reads(KeyspaceId(1), &bytes, &mut Reads::new()), Err(DecodeError::Limit));
+        let other = [READ_TO_END + 1, 0];
+        assert_eq!(decode_reads(KeyspaceId(1), &other, &mut Reads::new()), Err(DecodeError::Variant(3)));
     }
 }

@@ -17,7 +17,7 @@
 
 use super::batch_locks::spans;
 use super::gate::Live;
-use super::locks::{Key, LockError, Mode, Owner, Refused, Waiting, with_keyspace};
+use super::locks::{Key, LockError, Mode, Owner, Waiting, with_keyspace};
 use super::overlay::{Overlay, Own};
 use super::reads::ReadSet;
 use crate::batch::{Op, WriteBatch, check_lengths};
@@ -158,21 +158,6 @@ impl Transaction {
     #[must_use]
     pub fn age(&self) -> u64 {
         self.owner.age()
-    }
-
-    /// What was refused last as a deadlock: for the next try of the same work.
-    pub fn refused(&mut self) -> Option<Refused> {
-        self.owner.refused()
-    }
-
-    /// Locks what was refused to an earlier try. Before anything else it waits for whoever has it, and for
-    /// nobody in a circle.
-    ///
-    /// # Errors
-    /// As [`Transaction::get`].
-    pub async fn lock_refused(&mut self, refused: &Refused) -> Result<()> {
-        self.be_alone().await?;
-        self.owner.lock_refused(refused).await.map_err(refusal)
     }
 
     /// The newest position that an answer of this transaction depends on: what a reply waits for (R6).

@@ -349,7 +349,7 @@ impl<'n> Life<'n> {
         let mut age = None;
         for _ in 0..100 {
             let mut doing = self.doing(session, self.level(rng));
-            let mut txn = self.store.begin(TxnOptions { concurrency, age, ..TxnOptions::default() });
+            let mut txn = self.store.begin(TxnOptions { concurrency, age });
             age = Some(txn.age());
             let work = Work { life: self, how: concurrency, base: self.numbers.base() };
             let worked = work.run(&mut txn, rng, &mut doing.ops).await;

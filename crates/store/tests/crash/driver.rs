@@ -255,8 +255,12 @@ impl Run {
             history.commits.push(puts.collect());
             history.commits.len()
         };
-        let ticket = crate::common::now(self.store().bulk_load(self.ids[0], entries))?;
-        self.durable_at = ticket.position;
+        let Poll::Ready(loaded) = common::poll(self.store().bulk_load(self.ids[0], entries)) else {
+            // A transaction in doubt holds some of the range.
+            self.history.lock().commits.pop();
+            return Ok(());
+        };
+        self.durable_at = loaded?.position;
         let mut history = self.history.lock();
         (history.applied, history.durable) = (submitted, submitted);
         Ok(())

@@ -29,8 +29,7 @@ impl Range {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Ranges {
-    /// Boxed, since they move when one comes or goes.
-    list: Vec<Box<Range>>,
+    list: Vec<Range>,
     /// How many wait.
     waiting: usize,
 }
@@ -47,7 +46,7 @@ impl Ranges {
     pub(super) fn add(&mut self, range: Range) {
         self.waiting += usize::from(range.waiting.is_some());
         let at = self.list.partition_point(|other| other.from <= range.from);
-        self.list.insert(at, Box::new(range));
+        self.list.insert(at, range);
         self.renew_reach(at);
     }
 
@@ -55,7 +54,7 @@ impl Ranges {
     pub(super) fn remove(&mut self, from: &Key, wanted: impl Fn(&Range) -> bool) {
         let begin = self.list.partition_point(|range| range.from < *from);
         let mut same = self.list[begin..].iter().take_while(|range| range.from == *from);
-        if let Some(nth) = same.position(|range| wanted(range)) {
+        if let Some(nth) = same.position(wanted) {
             let gone = self.list.remove(begin + nth);
             self.waiting -= usize::from(gone.waiting.is_some());
             self.renew_reach(begin + nth);
@@ -113,7 +112,7 @@ impl Ranges {
     /// Those before `end` that reach beyond `from`.
     fn back_from<'r>(&'r self, end: usize, from: &'r [u8]) -> impl Iterator<Item = &'r Range> {
         let back = self.list[..end].iter().rev().take_while(move |range| *range.reach > *from);
-        back.map(|range| &**range).filter(move |range| *range.to > *from)
+        back.filter(move |range| *range.to > *from)
     }
 }
 

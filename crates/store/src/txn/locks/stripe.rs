@@ -36,7 +36,7 @@ struct Waiter {
 }
 
 /// So many may get a key before who waits for it.
-const OVERTAKEN_MAX: u8 = 16;
+pub(super) const OVERTAKEN_MAX: u8 = 16;
 
 impl Waiter {
     /// An upgrade is not: others wait for what it holds.
@@ -150,8 +150,15 @@ impl Stripe {
     }
 
     /// Grants the request if nothing stands against it.
-    pub(super) fn try_grant(&mut self, asked: &Asked<'_>, ticket: Ticket, waits: &Waits) -> bool {
-        if !self.blockers(asked, ticket).is_empty() && !self.overtake(asked, waits) {
+    pub(super) fn try_grant(
+        &mut self,
+        asked: &Asked<'_>,
+        ticket: Ticket,
+        overtakes: bool,
+        waits: &Waits,
+    ) -> bool {
+        let is_blocked = !self.blockers(asked, ticket).is_empty();
+        if is_blocked && !(overtakes && self.overtake(asked, waits)) {
             return false;
         }
         self.grant(asked);

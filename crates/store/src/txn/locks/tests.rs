@@ -81,6 +81,42 @@ fn requests_are_granted_in_order_and_an_upgrade_goes_first() {
 }
 
 #[test]
+fn who_sleeps_is_overtaken_so_often_and_not_more() {
+    crate::sync::check(|| {
+        let table = table();
+        let (mut a, mut b) = (table.owner(None), table.owner(None));
+        assert!(granted(a.lock(KS, b"k", Exclusive)));
+        let mut sleeper = b.lock(KS, b"k", Exclusive);
+        assert!(poll(&mut sleeper).is_pending());
+        for _ in 0..stripe::OVERTAKEN_MAX {
+            a.release();
+            assert!(granted(a.lock(KS, b"k", Exclusive)), "a lock that is held by who sleeps");
+        }
+        a.release();
+        assert!(!granted(a.lock(KS, b"k", Exclusive)), "who sleeps gets it some time");
+        assert!(poll(&mut sleeper).is_ready());
+    });
+}
+
+#[test]
+fn who_is_overtaken_waits_for_who_overtook_him() {
+    crate::sync::check(|| {
+        let table = table();
+        let (mut a, mut b, mut c) = (table.owner(None), table.owner(None), table.owner(None));
+        assert!(granted(a.lock(KS, b"k", Exclusive)) && granted(b.lock(KS, b"l", Exclusive)));
+        let mut sleeper = b.lock(KS, b"k", Shared);
+        assert!(poll(&mut sleeper).is_pending());
+        a.release();
+        assert!(granted(c.lock(KS, b"k", Exclusive)));
+        let circle = poll(&mut c.lock(KS, b"l", Shared));
+        assert!(matches!(circle, Poll::Ready(Err(LockError::Deadlock(_)))), "a circle that nobody sees");
+        assert!(poll(&mut sleeper).is_pending());
+        drop(c);
+        assert!(poll(&mut sleeper).is_ready());
+    });
+}
+
+#[test]
 fn a_waiting_range_is_not_overtaken() {
     crate::sync::check(|| {
         let table = table();
