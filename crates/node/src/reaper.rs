@@ -22,6 +22,7 @@ use crate::model::{Changes, Finished, Slot, expiry_key, expiry_until, meta_key, 
 use crate::server::Server;
 use crate::server::locking;
 use ringfort_base::{KeyspaceId, Result};
+use ringfort_store::Store;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -115,6 +116,19 @@ pub fn reap(server: &Server, keyspace: KeyspaceId) -> Result<usize> {
     Ok(reap_from(server, keyspace, &mut start)?.dealt)
 }
 
+/// The first entries of a part of the index: when a key expires, and which.
+fn first_of(store: &Store, keyspace: KeyspaceId, from: &[u8], to: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
+    let snapshot = store.snapshot();
+    let mut first = Vec::new();
+    for entry in store.iter(keyspace, from, Some(to), false, &snapshot)?.take(KEYS_PER_BATCH) {
+        let (stored, _) = entry?;
+        if let Some((expiry_ms, key)) = parse_expiry_key(&stored) {
+            first.push((expiry_ms, key.to_vec()));
+        }
+    }
+    Ok(first)
+}
+
 /// [`reap`] from `place` in the index on; moves it behind what was dealt with.
 fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Result<Reaped> {
     let store = server.store();
@@ -126,15 +140,7 @@ fn reap_from(server: &Server, keyspace: KeyspaceId, place: &mut Vec<u8>) -> Resu
     if *place >= to {
         return Ok(Reaped::default());
     }
-    let snapshot = store.snapshot();
-    let mut due: Vec<(u64, Vec<u8>)> = Vec::new();
-    for entry in store.iter(keyspace, place, Some(&to), false, &snapshot)?.take(KEYS_PER_BATCH) {
-        let (stored, _) = entry?;
-        if let Some((expiry_ms, key)) = parse_expiry_key(&stored) {
-            due.push((expiry_ms, key.to_vec()));
-        }
-    }
-    drop(snapshot);
+    let due = first_of(store, keyspace, place, &to)?;
     if due.is_empty() {
         return Ok(Reaped::default());
     }

@@ -243,6 +243,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 break;
             }
         }
+        ended = self.release_replies(ended).await;
+        if let Some(name) = last_command {
+            self.client.active(now, name);
+        }
+        ended
+    }
+
+    /// Leaves the turn's writes with the lane, and waits until its replies may be shown.
+    async fn release_replies(&mut self, ended: Ended) -> Ended {
         self.client.reply_bytes.store(self.out.len(), Ordering::Relaxed);
         // Applied by the clerk; the client's next turn must see it, whatever its replies wait for.
         if !self.pending.is_empty() {
@@ -251,14 +260,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
         tokio::select! {
             biased;
-            () = self.turn.gate(&self.server, &self.bell, &mut self.out) => {}
+            () = self.turn.gate(&self.server, &self.bell, &mut self.out) => ended,
             // Not shown, because it must not be.
-            () = overstayed(&self.client) => ended = Ended::Drop,
+            () = overstayed(&self.client) => Ended::Drop,
         }
-        if let Some(name) = last_command {
-            self.client.active(now, name);
-        }
-        ended
     }
 
     /// Sends the replies; a client that does not take them in time is left.
