@@ -35,8 +35,8 @@ use ringfort_store::txn::transaction::Ready;
 use ringfort_store::{Store, Wait};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
@@ -345,9 +345,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => {
                 contention::note();
-                if !spin() {
-                    std::thread::park();
-                }
+                std::thread::park();
             }
         }
     }
@@ -372,62 +370,26 @@ pub(crate) fn block_on_for<F: Future>(
             return None;
         }
         contention::note();
-        if !spin() {
-            std::thread::park_timeout(left);
-        }
+        std::thread::park_timeout(left);
     }
-}
-
-/// Who has to wait for another transaction looks so long whether it has ended: about as long as one takes. To sleep and
-/// be woken takes longer, and others get the lock meanwhile.
-const SPIN: Duration = Duration::from_micros(50);
-/// Between two looks at the clock.
-const LOOKS: usize = 20;
-/// The threads that do, fewer than there are processors: who is waited for needs one.
-static SPINNING: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether this thread was woken before it was worth sleeping.
-fn spin() -> bool {
-    static SPINNING_MAX: LazyLock<usize> =
-        LazyLock::new(|| std::thread::available_parallelism().map_or(0, |processors| processors.get() - 1));
-    let is_woken = || UNPARK.with(|unpark| unpark.woken.load(Ordering::Acquire));
-    if SPINNING.fetch_add(1, Ordering::Relaxed) < *SPINNING_MAX {
-        let clock = OsClock::new();
-        while !is_woken() && clock.monotonic() < SPIN {
-            (0..LOOKS).for_each(|_| std::hint::spin_loop());
-        }
-    }
-    SPINNING.fetch_sub(1, Ordering::Relaxed);
-    is_woken()
 }
 
 /// Polls on behalf of this thread, which is unparked when it is worth polling again.
 fn poll_with_unpark<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     thread_local! {
-        static WAKER: Waker = Waker::from(UNPARK.with(Arc::clone));
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     }
-    UNPARK.with(|unpark| unpark.woken.store(false, Ordering::Release));
     WAKER.with(|waker| future.poll(&mut Context::from_waker(waker)))
 }
 
-thread_local! {
-    static UNPARK: Arc<Unpark> =
-        Arc::new(Unpark { thread: std::thread::current(), woken: AtomicBool::new(false) });
-}
-
-struct Unpark {
-    thread: Thread,
-    /// Since it last polled.
-    woken: AtomicBool,
-}
+struct Unpark(Thread);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.0.unpark();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.thread.unpark();
+        self.0.unpark();
     }
 }

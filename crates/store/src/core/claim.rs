@@ -11,6 +11,7 @@
 use super::Inner;
 use super::anchoring::AnchorState;
 use super::commit::{Queue, Segment, initial_log};
+use super::in_doubt::InDoubts;
 use super::open::{Basis, Recovery, open_tables, random_id};
 use super::prepared::Book;
 use super::purge::{Freed, PurgeList, Readers};
@@ -22,7 +23,7 @@ use crate::engine::lsm::tree::{Tables, Tree};
 use crate::files;
 use crate::frontier::Frontiers;
 use crate::manifest;
-use crate::manifest::state::Life;
+use crate::manifest::state::{Life, State};
 use crate::manifest::writer::ManifestWriter;
 use crate::stats::Counters;
 use crate::txn::gate::Gate;
@@ -56,13 +57,9 @@ pub(super) fn claim(
 ) -> Result<Arc<Inner>> {
     let Start { mut state, trees, tail, end, mut segments, time_ms, recovery, built, unnamed, in_doubt } =
         start;
-    // What was in doubt finds room beside all others, however its locks were counted before.
-    let locks_max = LOCKS_MAX + in_doubt.locks() * LOCK_STRIPES as u64;
-    let (locks, gate) = (LockTable::new(LOCK_STRIPES, locks_max), Arc::default());
     let pinned = in_doubt.pinned();
     // Before the first byte is written (R12).
-    let in_doubt = in_doubt.with_locks(|id| trees.contains_key(&id), &locks, &gate)?;
-    let transactions = Transactions { locks, gate, book: Book::recovered(in_doubt) };
+    let transactions = take_up(in_doubt, &trees)?;
     let incarnation = previous.as_ref().map_or(Incarnation(1), |anchor| anchor.incarnation.next());
     let continues = previous.as_ref().map(|anchor| anchor.wal).unwrap_or_default();
     let context = basis.context(incarnation, epoch, &state);
@@ -86,16 +83,8 @@ pub(super) fn claim(
     state.next_file = next_file;
     state.last_seq = position;
     state.time_ms = claim.time_ms;
-    let (disk, protection) = basis.volumes.place(Class::Manifest);
-    let manifest_continues = previous.as_ref().map(|anchor| anchor.manifest).unwrap_or_default();
-    let manifest = ManifestWriter::create(
-        &context,
-        Arc::clone(disk),
-        protection,
-        manifest_number,
-        manifest_continues,
-        state,
-    )?;
+    let continues = previous.as_ref().map(|anchor| anchor.manifest).unwrap_or_default();
+    let manifest = begin_manifest(&basis, &context, manifest_number, continues, state)?;
     let anchor = basis.anchor(epoch, &claim, wal_head, manifest.head());
     let anchor = match previous {
         Some(previous) if !defence::on(Defence::Claim) => previous,
@@ -125,6 +114,26 @@ pub(super) fn claim(
             transactions,
         },
     )))
+}
+
+/// The locks of a life that begins, with those of what is in doubt.
+fn take_up(in_doubt: InDoubts, trees: &BTreeMap<KeyspaceId, Arc<Tree>>) -> Result<Transactions> {
+    // What was in doubt finds room beside all others, however its locks were counted before.
+    let locks_max = LOCKS_MAX + in_doubt.locks() * LOCK_STRIPES as u64;
+    let (locks, gate) = (LockTable::new(LOCK_STRIPES, locks_max), Arc::default());
+    let in_doubt = in_doubt.with_locks(|id| trees.contains_key(&id), &locks, &gate)?;
+    Ok(Transactions { locks, gate, book: Book::recovered(in_doubt) })
+}
+
+fn begin_manifest(
+    basis: &Basis,
+    context: &Arc<LogContext>,
+    number: FileNo,
+    continues: Head,
+    state: State,
+) -> Result<ManifestWriter> {
+    let (disk, protection) = basis.volumes.place(Class::Manifest);
+    ManifestWriter::create(context, Arc::clone(disk), protection, number, continues, state)
 }
 
 /// Segments that every keyspace has flushed past, and in which nothing in doubt was prepared, are not needed any
