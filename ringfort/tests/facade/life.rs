@@ -3,6 +3,7 @@
 use crate::dir::Dir;
 use ringfort::{Checkpoint, Db, ErrorKind, EvidenceKind, Level, Mode, Options, destroy};
 use ringfort_host::door;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// That the lock is free again shows that no worker holds the store any more.
@@ -27,20 +28,19 @@ fn closing_and_dropping_end_the_workers() {
 
 #[test]
 fn a_temporary_store_leaves_nothing_behind() {
+    let place = std::env::temp_dir();
+    let all = || -> BTreeSet<String> {
+        let names = std::fs::read_dir(&place).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("ringfort-") && name.len() == "ringfort-".len() + 24).collect()
+    };
+    // What a killed process has left is not this one's.
+    let before = all();
+    let count = || all().difference(&before).count();
     let db = Db::open_temporary().unwrap();
     db.put("k", "v").unwrap();
     assert!(db.platform().contains("simulated"));
     assert_eq!(db.warnings(), [""; 0]);
-    let place = std::env::temp_dir();
-    let count = || {
-        std::fs::read_dir(&place)
-            .unwrap()
-            .filter(|entry| {
-                let name = entry.as_ref().unwrap().file_name().to_string_lossy().into_owned();
-                name.starts_with("ringfort-") && name.len() == "ringfort-".len() + 24
-            })
-            .count()
-    };
     assert!(count() > 0, "its directory is there while it is open");
     drop(db);
     // Other tests have temporary stores at the same time; in the end there must be none.
