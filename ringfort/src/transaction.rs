@@ -441,18 +441,16 @@ pub(crate) fn transact<T>(
         age = Some(txn.inner.age());
         let level = txn.level;
         let ended = match work(&mut txn) {
-            Ok(None) => {
-                txn.give_up(level)?;
-                return Ok((None, u64::from(tries)));
-            }
             Ok(Some(result)) => txn.try_commit(level, turn).map(|_| result),
             Err(error) if may_try_again(&error) => {
-                drop(txn);
+                drop((txn, turn));
                 Err(error)
             }
-            Err(error) => {
+            // Others may go on while this one waits for the level of what it has read.
+            given_up => {
+                drop(turn);
                 txn.give_up(level)?;
-                Err(error)
+                return given_up.map(|_| (None, u64::from(tries)));
             }
         };
         running.leave(is_in_turn, ended.is_err());
