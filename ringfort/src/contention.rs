@@ -93,7 +93,12 @@ impl<'c> Running<'c> {
             course.meets = false;
             course.depth == 1 && (course.left > 0 || !is_first)
         });
-        wants.then(|| self.0.turn.try_lock_for(PATIENCE)).flatten()
+        let turn = wants.then(|| self.0.turn.try_lock_for(PATIENCE)).flatten();
+        if wants && turn.is_none() {
+            // Those who have it take longer than it is worth to wait for.
+            update(|course| course.left = 0);
+        }
+        turn
     }
 
     /// Behind a try.

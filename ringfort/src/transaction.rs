@@ -449,6 +449,7 @@ pub(crate) fn transact<T>(
             // Others may go on while this one waits for the level of what it has read.
             given_up => {
                 drop(turn);
+                running.leave(is_in_turn, false);
                 txn.give_up(level)?;
                 return given_up.map(|_| (None, u64::from(tries)));
             }

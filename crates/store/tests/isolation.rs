@@ -175,3 +175,50 @@ fn who_waits_for_a_transaction_in_doubt_is_told_that_the_store_stopped() {
     let Poll::Ready(read) = poll(read.as_mut()) else { panic!("it is decided") };
     assert_eq!(read.unwrap().as_deref(), Some(&b"v"[..]));
 }
+
+/// What is locked by name, as a hash is for all its fields: the field alone would keep nobody out.
+#[test]
+fn an_optimistic_commit_locks_the_names_that_it_covers() {
+    let machine = Machine::new(MODES[0], 13);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut reader = store.begin(TxnOptions::default());
+    block_on(reader.cover(ks, b"name", Lock::Shared)).unwrap();
+    let mut writer = store.begin(TxnOptions { concurrency: Concurrency::Optimistic, age: None });
+    block_on(writer.cover(ks, b"name", Lock::Exclusive)).unwrap();
+    let mut field = WriteBatch::new();
+    field.put(ks, b"name field", b"v");
+    writer.write_covered(&field).unwrap();
+    let mut ready = pin!(writer.ready());
+    assert!(poll(ready.as_mut()).is_pending(), "the reader would see two states");
+    drop(reader);
+    assert!(matches!(poll(ready.as_mut()), Poll::Ready(Ok(_))));
+}
+
+/// A transaction's memory is bounded by what it is going to write, not by how often it thought better of it;
+/// and what it keeps for its savepoints counts.
+#[test]
+fn what_is_overwritten_again_and_again_is_forgotten() {
+    let machine = Machine::new(MODES[0], 14);
+    let store = machine.open().unwrap();
+    let ks = store.create_keyspace("ks", small()).unwrap();
+    let mut txn = store.begin(TxnOptions::default());
+    for n in 0..200 {
+        let mut batch = WriteBatch::new();
+        batch.put(ks, b"k", vec![n; 1 << 20]);
+        block_on(txn.write(&batch)).unwrap();
+        block_on(txn.delete_range(ks, b"a", b"b")).unwrap();
+    }
+    assert!(txn.bytes() < 4 << 20, "{}", txn.bytes());
+    let before = txn.bytes();
+    txn.set_savepoint();
+    for _ in 0..1000 {
+        block_on(txn.delete(ks, b"k")).unwrap();
+    }
+    assert!(txn.bytes() > before + 1000 * 16, "{}", txn.bytes() - before);
+    txn.pop_savepoint().unwrap();
+    assert!(txn.bytes() <= before);
+    let mut optimistic = store.begin(TxnOptions { concurrency: Concurrency::Optimistic, age: None });
+    block_on(optimistic.cover(ks, &[7; 1000], Lock::Exclusive)).unwrap();
+    assert!(optimistic.bytes() > 1000);
+}

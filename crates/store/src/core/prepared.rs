@@ -34,6 +34,8 @@ use std::sync::atomic::Ordering;
 
 /// All that is in doubt takes at most this share of the log's limit and of the memory budget.
 const SHARE: u64 = 4;
+/// What a record takes in the log beyond its batch, about: its frame, and a run for each part.
+const RECORD_FRAME_BYTES: usize = 192;
 
 /// A transaction in doubt.
 pub(crate) struct Open {
@@ -94,6 +96,11 @@ impl Book {
         let open = Open { id, batch, reads, since_ms, position: last, pinned: first, bytes, locks, live };
         self.open.insert(name.into(), open);
         id
+    }
+
+    /// What all that is in doubt takes in the log, about.
+    pub(super) fn log_bytes(&self) -> u64 {
+        (self.bytes + self.open.len() * RECORD_FRAME_BYTES) as u64
     }
 
     fn find(&self, name: &[u8], id: u64) -> Result<&Open> {
@@ -255,7 +262,10 @@ impl Inner {
             self.apply_queued(ticket, None)?;
             carried.push((name, id, ticket.position, first));
         }
-        let Some(newest) = carried.last().map(|(_, _, position, _)| *position) else { return Ok(()) };
+        let Some(newest) = carried.last().map(|(_, _, position, _)| *position) else {
+            // What holds the log is decided, and goes when that is durable.
+            return self.sync_now().map(drop);
+        };
         while self.frontiers.get(Level::Durable) < newest {
             self.sync_now()?;
         }

@@ -40,8 +40,17 @@ impl Inner {
         let holds = |first: Seq| oldest.is_some_and(|oldest| first <= oldest);
         if let Some(oldest) = oldest.filter(|_| !pinning.is_some_and(|(first, _)| holds(first))) {
             let durable = self.frontiers.get(Level::Durable);
-            if self.prepared.lock().pinned(durable).is_some_and(holds) {
-                return self.carry_prepared(oldest);
+            let (is_pinned, bytes) = {
+                let mut book = self.prepared.lock();
+                (book.pinned(durable).is_some_and(holds), book.log_bytes())
+            };
+            if is_pinned {
+                // More than half of the limit, which a smaller one than before may be: to write it again makes work, and no room.
+                return if bytes <= self.options.max_total_wal_size / 2 {
+                    self.carry_prepared(oldest)
+                } else {
+                    Ok(())
+                };
             }
             if self.free_log()? {
                 return Ok(());

@@ -6,13 +6,14 @@
 //! ([`Transaction::own`]) before what is stored, and tells what he saw: an optimistic transaction checks that in the end,
 //! and locks the names then.
 
-use super::locks::{Mode, with_keyspace};
+use super::locks::{Key, Mode, with_keyspace};
 use super::overlay::{self, split};
 use super::transaction::{Concurrency, Transaction};
 use crate::batch::WriteBatch;
 use crate::store::Snapshot;
 use crate::value::Value;
 use ringfort_base::{Error, KeyspaceId, Result, Seq};
+use std::collections::BTreeSet;
 
 /// What a transaction itself made of a range of keys.
 #[derive(Clone, Default, Debug)]
@@ -31,6 +32,30 @@ impl Own {
     }
 }
 
+/// What an optimistic transaction locks exclusively when it commits, beside what it wrote: names of what it changed.
+#[derive(Default)]
+pub(super) struct Covered {
+    names: BTreeSet<Key>,
+    bytes: usize,
+}
+
+impl Covered {
+    fn add(&mut self, name: Key) {
+        let bytes = name.len() + size_of::<Key>();
+        if self.names.insert(name) {
+            self.bytes += bytes;
+        }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.names.iter().map(|name| &**name)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Transaction {
     /// How it keeps others away.
     #[must_use]
@@ -44,10 +69,10 @@ impl Transaction {
         self.snapshot.as_ref()
     }
 
-    /// What its writes take in memory, bytes.
+    /// What its writes take in memory, and the names that it covers when it commits, bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.overlay.held_bytes()
+        self.overlay.held_bytes() + self.covered.bytes()
     }
 
     /// Covers a name: by a lock, now or, for an optimistic one, when it commits.
@@ -58,7 +83,7 @@ impl Transaction {
         match (self.concurrency, mode) {
             (Concurrency::Pessimistic, _) => self.lock(keyspace, name, mode).await,
             (Concurrency::Optimistic, Mode::Exclusive) => {
-                self.covered.insert(with_keyspace(keyspace, name));
+                self.covered.add(with_keyspace(keyspace, name));
                 Ok(())
             }
             (Concurrency::Snapshot, Mode::Exclusive) => {

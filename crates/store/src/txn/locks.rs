@@ -193,7 +193,8 @@ impl Owner {
     pub fn lock(&mut self, keyspace: KeyspaceId, key: &[u8], mode: Mode) -> Acquire<'_> {
         let key = with_keyspace(keyspace, key);
         let stripe = self.table.stripe_of(&key);
-        Acquire { owner: self, span: Span::Key(key), mode, next: stripe, end: stripe + 1, waiting: None }
+        let had = self.held.len();
+        Acquire { owner: self, span: Span::Key(key), mode, next: stripe, end: stripe + 1, waiting: None, had }
     }
 
     /// Locks all keys, present or not, from `from` up to and without `to`; to the end of the
@@ -212,13 +213,19 @@ impl Owner {
         let from = with_keyspace(keyspace, from);
         let end = if from < to { self.table.stripes.len() } else { 0 };
         let span = Span::Range(from, to);
-        Acquire { owner: self, span, mode, next: 0, end, waiting: None }
+        let had = self.held.len();
+        Acquire { owner: self, span, mode, next: 0, end, waiting: None, had }
     }
 
     /// Releases everything.
     pub fn release(&mut self) {
+        self.release_from(0);
+    }
+
+    /// Releases what it got last, from the `first` on.
+    fn release_from(&mut self, first: usize) {
         let table = Arc::clone(&self.table);
-        let mut held = std::mem::take(&mut self.held);
+        let mut held = self.held.split_off(first);
         held.sort_unstable_by_key(|(stripe, _)| *stripe);
         let mut woken = Vec::new();
         for group in held.chunk_by(|a, b| a.0 == b.0) {
@@ -262,6 +269,8 @@ pub struct Acquire<'o> {
     end: usize,
     /// The place in the queue of that stripe.
     waiting: Option<Ticket>,
+    /// How many locks the owner had before.
+    had: usize,
 }
 
 impl Acquire<'_> {
@@ -309,6 +318,23 @@ impl Acquire<'_> {
     }
 }
 
+impl Acquire<'_> {
+    fn stop_waiting(&mut self, ticket: Ticket) {
+        let table = &*self.owner.table;
+        let mut woken = Vec::new();
+        let mut stripe = table.stripes[self.next].lock();
+        let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
+        if stripe.is_waiting(&asked, ticket) {
+            stripe.give_up(&asked, ticket, &table.waits, &mut woken);
+        } else {
+            // It was granted meanwhile: the owner has it.
+            self.owner.held.push((self.next, self.span.clone()));
+        }
+        drop(stripe);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
 impl Future for Acquire<'_> {
     type Output = Result<(), LockError>;
 
@@ -337,19 +363,14 @@ impl Future for Acquire<'_> {
 
 impl Drop for Acquire<'_> {
     fn drop(&mut self) {
-        let Some(ticket) = self.waiting.take() else { return };
-        let table = &*self.owner.table;
-        let mut woken = Vec::new();
-        let mut stripe = table.stripes[self.next].lock();
-        let asked = Asked { span: &self.span, mode: self.mode, owner: self.owner.id };
-        if stripe.is_waiting(&asked, ticket) {
-            stripe.give_up(&asked, ticket, &table.waits, &mut woken);
-        } else {
-            // It was granted meanwhile: the owner has it.
-            self.owner.held.push((self.next, self.span.clone()));
+        if let Some(ticket) = self.waiting.take() {
+            self.stop_waiting(ticket);
         }
-        drop(stripe);
-        woken.into_iter().for_each(Waker::wake);
+        // Of a range that it has in some stripes only, it has nothing: a transaction that goes on, and is prepared,
+        // must not say that it holds the whole.
+        if self.next < self.end && matches!(self.span, Span::Range(..)) {
+            self.owner.release_from(self.had);
+        }
     }
 }
 

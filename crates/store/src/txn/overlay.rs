@@ -53,6 +53,14 @@ impl Pending {
             Pending::Stored(_) | Pending::Delete => 0,
         }
     }
+
+    /// Operations that it is in the batch, beyond the first.
+    fn more_operands(&self) -> usize {
+        match self {
+            Pending::Merge(operands) => operands.len() - 1,
+            Pending::Put(_) | Pending::Stored(_) | Pending::Delete => 0,
+        }
+    }
 }
 
 /// What a reader meets of the transaction's own writes.
@@ -67,8 +75,17 @@ pub(super) enum Own<'o> {
 /// What a savepoint needs to go back.
 enum Undo {
     Key(Box<[u8]>, Option<Pending>),
+    /// One more onto the others of the key.
+    Operand(Box<[u8]>),
     Range,
     Count(KeyspaceId, i64),
+}
+
+impl Undo {
+    fn bytes(&self) -> usize {
+        let name = if let Undo::Key(name, _) | Undo::Operand(name) = self { name.len() } else { 0 };
+        size_of::<Undo>() + name
+    }
 }
 
 #[derive(Default)]
@@ -80,10 +97,14 @@ pub(super) struct Overlay {
     /// Deleted ranges, with their keyspace in front, in the order of their deletion.
     ranges: Vec<(Key, Key)>,
     counts: BTreeMap<KeyspaceId, i64>,
-    /// Of all names and ranges.
+    /// Of all names, as often as the batch has them, and ranges.
     name_bytes: usize,
+    /// Operands beyond the first of each key.
+    more_operands: usize,
     /// What each write replaced; kept while there are savepoints.
     journal: Vec<Undo>,
+    /// What that takes.
+    journal_bytes: usize,
     savepoints: Vec<Savepoint>,
 }
 
@@ -112,7 +133,7 @@ impl Overlay {
 
     /// How many operations the batch will have, about.
     pub(super) fn ops(&self) -> usize {
-        self.keys.len() + self.ranges.len()
+        self.keys.len() + self.more_operands + self.ranges.len()
     }
 
     /// What the transaction made of a key; where it deleted a range over it, that it is deleted.
@@ -158,21 +179,16 @@ impl Overlay {
     /// Adds an operand to what the transaction made of the key, which is no put.
     pub(super) fn merge(&mut self, name: &[u8], operand: &[u8]) {
         let piece = self.push(operand);
-        if self.savepoints.is_empty()
-            && let Some(Pending::Merge(operands)) = self.keys.get_mut(name)
-        {
-            operands.push(piece);
-            return;
-        }
-        let mut operands = match self.keys.get(name) {
-            Some(Pending::Merge(operands)) => operands.clone(),
-            _ => Vec::new(),
+        let Some(Pending::Merge(operands)) = self.keys.get_mut(name) else {
+            return self.set(name, Pending::Merge(vec![piece]));
         };
         operands.push(piece);
-        // The operands go on being named: they are not dead.
-        let kept: usize = operands.iter().map(|piece| piece.len as usize).sum::<usize>() - operand.len();
-        self.set(name, Pending::Merge(operands));
-        self.dead_bytes -= kept;
+        // Each stands in the batch with the key.
+        self.more_operands += 1;
+        self.name_bytes += name.len();
+        if !self.savepoints.is_empty() {
+            self.note(Undo::Operand(name.into()));
+        }
     }
 
     /// The limit of a batch keeps places below 4 GiB: see [`Overlay::drop_dead`].
@@ -190,15 +206,17 @@ impl Overlay {
         if let Some(known) = self.keys.get_mut(name) {
             let before = std::mem::replace(known, pending);
             self.dead_bytes += before.len();
+            self.more_operands -= before.more_operands();
+            self.name_bytes -= before.more_operands() * name.len();
             if !self.savepoints.is_empty() {
-                self.journal.push(Undo::Key(name.into(), Some(before)));
+                self.note(Undo::Key(name.into(), Some(before)));
             }
             return;
         }
         self.name_bytes += name.len();
         self.keys.insert(name.into(), pending);
         if !self.savepoints.is_empty() {
-            self.journal.push(Undo::Key(name.into(), None));
+            self.note(Undo::Key(name.into(), None));
         }
     }
 
@@ -207,10 +225,15 @@ impl Overlay {
             self.keys.range::<[u8], _>(between(&from, &to)).map(|(name, _)| name.clone()).collect();
         for name in inside {
             if let Some(before) = self.keys.remove(&name) {
-                self.name_bytes -= name.len();
+                self.name_bytes -= name.len() * (1 + before.more_operands());
+                self.more_operands -= before.more_operands();
                 self.dead_bytes += before.len();
                 self.note(Undo::Key(name, Some(before)));
             }
+        }
+        // What was deleted already, and not written since, is so still.
+        if self.ranges.iter().any(|(begin, end)| *begin <= from && to <= *end) {
+            return;
         }
         self.name_bytes += from.len() + to.len();
         self.ranges.push((from, to));
@@ -228,8 +251,8 @@ impl Overlay {
     }
 
     /// Forgets the bytes that nothing names, once they are most of all. Not while there are savepoints, which
-    /// name them: then a transaction's own limit is what bounds them.
-    fn drop_dead(&mut self) {
+    /// name them: then the limit of what is [held](Overlay::held_bytes) is what bounds them.
+    pub(super) fn drop_dead(&mut self) {
         if self.dead_bytes < DEAD_BYTES_MIN
             || self.dead_bytes < self.bytes.len() / 2
             || !self.savepoints.is_empty()
@@ -252,10 +275,11 @@ impl Overlay {
         (self.bytes, self.dead_bytes) = (bytes, 0);
     }
 
-    /// What the writes take in memory: with the bytes that only savepoints name.
+    /// What the writes take in memory: with the bytes that only savepoints name, or nothing any more, and what
+    /// savepoints need to go back.
     pub(super) fn held_bytes(&self) -> usize {
-        let dead = if self.savepoints.is_empty() { 0 } else { self.dead_bytes };
-        self.batch_bytes() + dead
+        let savepoints = self.savepoints.len() * size_of::<Savepoint>();
+        self.name_bytes + self.bytes.len() + self.journal_bytes + savepoints
     }
 
     // --- scans ------------------------------------------------------------------------------------
@@ -284,6 +308,7 @@ impl Overlay {
 
     fn note(&mut self, undo: Undo) {
         if !self.savepoints.is_empty() {
+            self.journal_bytes += undo.bytes();
             self.journal.push(undo);
         }
     }
@@ -297,8 +322,10 @@ impl Overlay {
     pub(super) fn rollback_to_savepoint(&mut self) -> bool {
         let Some(mark) = self.savepoints.pop() else { return false };
         for undo in self.journal.split_off(mark.journal).into_iter().rev() {
+            self.journal_bytes -= undo.bytes();
             match undo {
                 Undo::Key(name, before) => self.restore(name, before),
+                Undo::Operand(name) => self.take_operand(&name),
                 Undo::Range => {
                     if let Some((from, to)) = self.ranges.pop() {
                         self.name_bytes -= from.len() + to.len();
@@ -318,23 +345,28 @@ impl Overlay {
         let popped = self.savepoints.pop().is_some();
         if self.savepoints.is_empty() {
             self.journal.clear();
+            self.journal_bytes = 0;
         }
         popped
     }
 
     fn restore(&mut self, name: Box<[u8]>, before: Option<Pending>) {
-        match before {
-            Some(before) => {
-                let len = name.len();
-                if self.keys.insert(name, before).is_none() {
-                    self.name_bytes += len;
-                }
-            }
-            None => {
-                if self.keys.remove(&name).is_some() {
-                    self.name_bytes -= name.len();
-                }
-            }
+        if let Some(after) = self.keys.remove(&name) {
+            self.name_bytes -= name.len() * (1 + after.more_operands());
+            self.more_operands -= after.more_operands();
+        }
+        if let Some(before) = before {
+            self.name_bytes += name.len() * (1 + before.more_operands());
+            self.more_operands += before.more_operands();
+            self.keys.insert(name, before);
+        }
+    }
+
+    fn take_operand(&mut self, name: &[u8]) {
+        if let Some(Pending::Merge(operands)) = self.keys.get_mut(name) {
+            operands.pop();
+            self.more_operands -= 1;
+            self.name_bytes -= name.len();
         }
     }
 

@@ -136,23 +136,26 @@ impl Transaction {
     }
 
     async fn read_piece(&mut self, scan: &mut Scan) -> Result<()> {
+        // Until its range is protected the piece is nobody's, whatever becomes of this call.
         scan.next = 0;
-        scan.piece.clear();
+        let mut piece = std::mem::take(&mut scan.piece);
         let wanted = scan.left.min(PIECE_ENTRIES);
         let mut view = self.view();
-        let (mut range, mut depends) = self.fill(scan, &scan.rest.clone(), wanted, view.position())?;
+        let (mut range, mut depends) = self.fill(scan, &mut piece, &scan.rest, wanted, view.position())?;
         match self.concurrency {
             Concurrency::Pessimistic => {
                 let (from, to) = keys_of(&range);
                 self.lock_range(scan.keyspace, from, to, Mode::Shared).await?;
                 if self.inner.range_changed_since(scan.keyspace, (from, to), view.position())? {
                     view = self.view();
-                    (range, depends) = self.fill(scan, &range, usize::MAX, view.position())?;
+                    // Perhaps a part of it: the rest is locked already, and comes with the next piece.
+                    (range, depends) = self.fill(scan, &mut piece, &range, wanted, view.position())?;
                 }
             }
             Concurrency::Optimistic => self.reads.note_range(range.0.clone(), range.1.clone()),
             Concurrency::Snapshot => {}
         }
+        scan.piece = piece;
         self.depends = self.depends.max(depends);
         if scan.reverse {
             scan.rest.1 = range.0;
@@ -172,9 +175,15 @@ impl Transaction {
 
     /// Makes the piece the first `wanted` entries of `range`, or the last: which part of it that is, and what it
     /// depends on.
-    fn fill(&self, scan: &mut Scan, range: &(Key, Key), wanted: usize, at: Seq) -> Result<((Key, Key), Seq)> {
-        let Scan { keyspace, reverse, piece, .. } = scan;
-        let (keyspace, reverse) = (*keyspace, *reverse);
+    fn fill(
+        &self,
+        scan: &Scan,
+        piece: &mut Piece,
+        range: &(Key, Key),
+        wanted: usize,
+        at: Seq,
+    ) -> Result<((Key, Key), Seq)> {
+        let (keyspace, reverse) = (scan.keyspace, scan.reverse);
         piece.clear();
         let (from, to) = keys_of(range);
         let mut stored = self.inner.iter(keyspace, from, to, (reverse, Shown::Values), at)?;
@@ -182,8 +191,7 @@ impl Transaction {
         let mut next_own = || if reverse { writes.next_back() } else { writes.next() };
         let mut own = next_own();
         let mut name = Vec::new();
-        // Without a limit a piece is as long as it is: its range is locked already.
-        while wanted == usize::MAX || !piece.is_full(wanted) {
+        while !piece.is_full(wanted) {
             let order = match (stored.entry(), &own) {
                 (None, None) => return Ok((range.clone(), stored.depends())),
                 (Some(_), None) => Ordering::Less,

@@ -16,8 +16,9 @@
 //! Waiting is pending + waker (R22): dropping a future, or the transaction, gives everything back.
 
 use super::batch_locks::spans;
+use super::covered::Covered;
 use super::gate::Live;
-use super::locks::{Key, LockError, Mode, Owner, Waiting, with_keyspace};
+use super::locks::{LockError, Mode, Owner, Waiting, with_keyspace};
 use super::overlay::{Overlay, Own};
 use super::reads::ReadSet;
 use crate::batch::{Op, WriteBatch, check_lengths};
@@ -29,8 +30,10 @@ use crate::value::Value;
 use ringfort_base::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use ringfort_base::{Error, ErrorKind, KeyspaceId, Result, Seq};
 use ringfort_trust::defence::{self, Defence};
-use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Most bytes of memory that a transaction's writes take: what it overwrote since a savepoint is kept.
+const HELD_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
 /// How a transaction keeps others away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,7 +69,7 @@ pub struct Transaction {
     /// What an optimistic transaction has read.
     pub(super) reads: ReadSet,
     /// Names that an optimistic transaction locks, beside what it wrote, when it commits.
-    pub(super) covered: BTreeSet<Key>,
+    pub(super) covered: Covered,
     /// The newest position that an answer depended on (R6).
     pub(super) depends: Seq,
     /// The name of the key that is worked with: its keyspace, and it.
@@ -104,7 +107,7 @@ impl Transaction {
             snapshot,
             overlay: Overlay::default(),
             reads: ReadSet::default(),
-            covered: BTreeSet::new(),
+            covered: Covered::default(),
             depends: Seq::ZERO,
             name: Vec::new(),
             live: (options.concurrency != Concurrency::Snapshot).then(|| inner.gate.live()),
@@ -374,6 +377,7 @@ impl Transaction {
 
     /// Does all that a batch does, or nothing of it, on what is locked.
     pub(super) fn write_locked(&mut self, batch: &WriteBatch) -> Result<()> {
+        self.overlay.drop_dead();
         self.overlay.set_savepoint();
         let written = self.write_own(batch);
         match written {
@@ -414,7 +418,10 @@ impl Transaction {
                                 .delete_range(with_keyspace(keyspace, from), with_keyspace(keyspace, to));
                         }
                     }
-                    Op::Count { delta } => self.count(keyspace, delta),
+                    Op::Count { delta } => {
+                        self.may_write(keyspace, 0, 0)?;
+                        self.count(keyspace, delta);
+                    }
                     Op::Part { .. } | Op::Prepare { .. } | Op::Decide { .. } => {
                         return Err(internal("a batch of a user holds records of prepared transactions"));
                     }
@@ -476,8 +483,10 @@ impl Transaction {
             return Err(Error::invalid("keyspace 0 is the store itself"));
         }
         check_lengths(key_bytes, value_bytes)?;
-        let bytes = self.overlay.held_bytes() + key_bytes + value_bytes;
-        if bytes > BATCH_BYTES_MAX || self.overlay.ops() >= BATCH_OPS_MAX {
+        let more = key_bytes + value_bytes;
+        let is_too_large = self.overlay.batch_bytes() + more > BATCH_BYTES_MAX
+            || self.overlay.held_bytes() + more > HELD_BYTES_MAX;
+        if is_too_large || self.overlay.ops() >= BATCH_OPS_MAX {
             let message =
                 format!("a transaction writes at most {BATCH_BYTES_MAX} bytes in {BATCH_OPS_MAX} operations");
             return Err(Error::new(ErrorKind::Exhausted, message));

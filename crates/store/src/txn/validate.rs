@@ -5,7 +5,7 @@
 //! (`engine::lsm::tree::changed`): a young transaction looks into memory alone.
 
 use super::locks::{Key, Mode};
-use super::overlay::{Overlay, split};
+use super::overlay::split;
 use super::reads::keys_of;
 use super::transaction::Transaction;
 use crate::core::Inner;
@@ -16,27 +16,33 @@ use ringfort_trust::defence::{self, Defence};
 type Wanted<'t> = (&'t [u8], Option<&'t [u8]>, Mode);
 
 impl Transaction {
-    /// Locks what an optimistic transaction wrote and read, and looks whether what it read is still the newest.
+    /// Locks what an optimistic transaction wrote, covers and read, and looks whether what it read is still the newest.
     ///
     /// # Errors
     /// `Conflict` if it is not; those of locks.
     pub(super) async fn check(&mut self) -> Result<()> {
         // Names are borrowed from both while this takes locks.
         let (overlay, reads) = (std::mem::take(&mut self.overlay), std::mem::take(&mut self.reads));
+        let covered = std::mem::take(&mut self.covered);
         let keys = reads.keys();
-        let checked = match self.lock_all(&overlay, &keys, reads.ranges()).await {
+        let written = overlay.written().0.chain(covered.names());
+        let checked = match self.lock_all((written, overlay.written().1), &keys, reads.ranges()).await {
             Ok(()) => self.validate(&keys, reads.ranges()),
             refused => refused,
         };
         drop(keys);
-        (self.overlay, self.reads) = (overlay, reads);
+        (self.overlay, self.reads, self.covered) = (overlay, reads, covered);
         checked
     }
 
     /// In order, so that optimistic ones do not become deadlocks among themselves.
-    async fn lock_all(&mut self, overlay: &Overlay, keys: &[&[u8]], ranges: &[(Key, Key)]) -> Result<()> {
-        let (written, deleted) = overlay.written();
-        let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(keys.len() + overlay.ops() + ranges.len());
+    async fn lock_all(
+        &mut self,
+        (written, deleted): (impl Iterator<Item = &[u8]>, &[(Key, Key)]),
+        keys: &[&[u8]],
+        ranges: &[(Key, Key)],
+    ) -> Result<()> {
+        let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(keys.len() + ranges.len());
         wanted.extend(written.map(|name| (name, None, Mode::Exclusive)));
         wanted.extend(deleted.iter().map(|(from, to)| (&**from, Some(&**to), Mode::Exclusive)));
         wanted.extend(keys.iter().map(|name| (*name, None, Mode::Shared)));

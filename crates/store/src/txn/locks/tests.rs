@@ -55,6 +55,25 @@ fn a_range_covers_keys_that_do_not_exist() {
     });
 }
 
+/// A transaction may go on without it, and be prepared with what it says that it holds.
+#[test]
+fn a_range_is_had_whole_or_not_at_all() {
+    crate::sync::check(|| {
+        let table = table();
+        let (mut a, mut b) = (table.owner(None), table.owner(None));
+        let keys = [b"a", b"b", b"c", b"d", b"e", b"f"];
+        assert!(keys.iter().all(|key| granted(a.lock(KS, *key, Exclusive))));
+        assert!(granted(b.lock(KS, b"z", Shared)));
+        // In some stripes nothing stands against it, wherever the keys are.
+        assert!(!granted(b.lock_range(KS, b"a", Some(b"b"), Shared)));
+        assert!(!granted(b.lock_range(KS, b"", None, Shared)));
+        assert_eq!(b.spans().count(), 1);
+        assert!(granted(a.lock(KS, b"y", Exclusive)));
+        drop((a, b));
+        assert_eq!(table.held(), 0);
+    });
+}
+
 #[test]
 fn requests_are_granted_in_order_and_an_upgrade_goes_first() {
     crate::sync::check(|| {
