@@ -11,7 +11,7 @@
 //!
 //! Dropping it, with its session, gives back its locks at once.
 
-use crate::model::{Changes, Touched, all_fields};
+use crate::model::{Finished, Touched, all_fields};
 use crate::server::views::OpenView;
 use ringfort_base::{KeyspaceId, Level, Result};
 use ringfort_protocol::front::resp::command::Command;
@@ -70,6 +70,9 @@ pub(crate) struct Open {
 }
 
 impl Open {
+    /// What a savepoint takes here.
+    pub(crate) const SAVEPOINT_BYTES: usize = size_of::<usize>();
+
     pub(crate) fn new(inner: Transaction, kind: TxnKind, now_ms: u64) -> Self {
         Self {
             inner,
@@ -87,19 +90,19 @@ impl Open {
 
     /// What it holds in memory, bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.inner.bytes() + self.touched_bytes
+        self.inner.bytes() + self.touched_bytes + self.savepoints.len() * Self::SAVEPOINT_BYTES
     }
 
     /// Takes the changes of a command over.
-    pub(crate) fn write(&mut self, changes: Changes) -> Result<()> {
-        let finished = changes.finish();
+    pub(crate) fn write(&mut self, finished: Finished) -> Result<()> {
+        if finished.batch.is_empty() {
+            return Ok(());
+        }
         self.inner.write_covered(&finished.batch)?;
         self.earliest_expiry_ms =
             self.earliest_expiry_ms.into_iter().chain(finished.earliest_expiry_ms).min();
-        if let Some(touched) = finished.touched {
-            self.touched_bytes += touched.bytes();
-            self.touched.push(touched);
-        }
+        self.touched_bytes += finished.touched.iter().map(Touched::bytes).sum::<usize>();
+        self.touched.extend(finished.touched);
         Ok(())
     }
 

@@ -2,10 +2,12 @@
 //! and what a client leaves behind is given back at once.
 mod common;
 
-use common::{Client, PATIENCE, Rig, on_runtime, text, texts};
+use common::{
+    Client, PATIENCE, Rig, at_buffered, blocked, is_null, ok, on_runtime, queue, reply, text, texts, word,
+};
 use ringfort_base::Level;
 use ringfort_fault::script::{Fault, Op, When};
-use ringfort_node::{ServerConfig, door};
+use ringfort_node::door;
 use ringfort_protocol::front::resp::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,39 +28,6 @@ async fn all_at_once<F: Future<Output = ()> + Send + 'static>(rig: &Rig, work: i
     }
     let waited = door::within(Some(PATIENCE * 3), done.wait()).await;
     assert!(waited.is_some(), "a connection did not finish");
-}
-
-async fn ok(client: &mut Client, line: &str) {
-    assert_eq!(text(&client.run(line).await), "OK", "{line}");
-}
-
-async fn queue(client: &mut Client, line: &str) {
-    assert_eq!(text(&client.run(line).await), "QUEUED", "{line}");
-}
-
-fn is_null(value: &Value) -> bool {
-    text(value) == "Null"
-}
-
-fn word(value: &Value) -> String {
-    text(value).split(' ').next().unwrap_or_default().to_owned()
-}
-
-/// Sends a command whose reply must not come yet.
-async fn blocked(client: &mut Client, line: &str) {
-    client.send(format!("{line}\r\n").as_bytes()).await;
-    let early = door::within(Some(Duration::from_millis(30)), client.reply()).await;
-    assert!(early.is_none(), "{line} was answered: {early:?}");
-}
-
-async fn reply(client: &mut Client) -> String {
-    text(&client.reply().await.expect("a reply"))
-}
-
-fn at_buffered(change: impl FnOnce(&mut ServerConfig)) -> Rig {
-    let mut config = ServerConfig { default_level: Level::Buffered, ..ServerConfig::default() };
-    change(&mut config);
-    Rig::in_real_time(config, Duration::from_millis(20))
 }
 
 // --- MULTI, EXEC, WATCH -------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ const KEPT_ENTRY_BYTES: usize = 2 * size_of::<(Vec<u8>, Vec<u8>)>() + 2 * 16;
 pub(crate) const CLOSING: ReplyError = ReplyError::fixed("ERR the connection is being closed");
 
 /// R20: physical removal waits as well; see the reaper.
-const CLOCK_SUSPECT: ReplyError = ReplyError::fixed(
+pub(crate) const CLOCK_SUSPECT: ReplyError = ReplyError::fixed(
     "ERR the host's clock is further ahead than can be believed: new expiries are refused until it is set right",
 );
 

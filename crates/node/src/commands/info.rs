@@ -157,14 +157,15 @@ fn keyspace(ctx: &mut Ctx<'_>, out: &mut String) -> Done {
     if ctx.server.failure().is_some() {
         return Ok(());
     }
+    // EXEC has not locked what is counted: writes of this turn may not be visible yet.
+    ctx.pending.flush();
     let server = ctx.server;
     for (n, &keyspace) in server.databases().iter().enumerate() {
-        let count = server.store().count(keyspace)?;
-        ctx.shows.read(count.depends);
-        if count.value > 0 {
+        let count = ctx.count(keyspace)?;
+        if count > 0 {
             // How many of them expire is not maintained; parsers of this line (redis-py's) need the
             // fields to be there.
-            line(out, &format!("db{n}"), format_args!("keys={},expires=0,avg_ttl=0", count.value));
+            line(out, &format!("db{n}"), format_args!("keys={},expires=0,avg_ttl=0", count));
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ mod string;
 mod transact;
 mod writing;
 
-pub(crate) use ctx::{Ctx, Fail};
+pub(crate) use ctx::{CLOSING, Ctx, Fail};
 pub use ctx::{HELD_BYTES_MAX, REPLY_BYTES_MAX};
 
 use crate::server::turn::{Shows, store_error};

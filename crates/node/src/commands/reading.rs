@@ -36,6 +36,10 @@ impl Ctx<'_> {
         if let Some(open) = &self.session.open
             && let Some(own) = open.inner.own(keyspace, stored)?
         {
+            // It may be made of what was read before, in a reply that was not shown.
+            if open.inner.depends() > Seq::ZERO {
+                self.shows.read(open.inner.depends());
+            }
             return Ok(own);
         }
         let store = self.server.store();

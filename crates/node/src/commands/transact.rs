@@ -8,12 +8,14 @@
 //! the first, in the order in which everybody takes them. So it carries each out once and never fails for others' sake:
 //! should a transaction that takes its locks as it goes make it the victim of a deadlock, it has done nothing yet, and
 //! begins again, as old as it was. Its commands become one batch in the log, and its reply waits for all that they read and wrote.
+//! What a command itself is refused (WRONGTYPE) is its reply among the others, as in Redis; where the server fails it (memory, the
+//! disk), nothing of EXEC is done.
 //!
 //! **TXN** is a transaction of the store in the client's hands. Each command's reply waits for the transaction's
-//! level at what it read, so nothing is shown that could still be lost (R6); what the transaction itself wrote is shown
-//! at once: it is nobody's but the client's, and COMMIT waits for it.
+//! level at what it read, so nothing is shown that could still be lost (R6); what the transaction itself wrote is nobody's
+//! but the client's, and waits only for what was read before it was written. COMMIT waits for all.
 
-use super::ctx::{Ctx, Done, Fail};
+use super::ctx::{CLOCK_SUSPECT, CLOSING, Ctx, Done, Fail};
 use super::writing::cover_all;
 use super::{account, arg, run};
 use crate::model::Slot;
@@ -25,7 +27,8 @@ use ringfort_base::{Error, ErrorKind, KeyspaceId, Result as StoreResult, Seq};
 use ringfort_protocol::front::resp::command::{Command, CommandId, flags, help_reply};
 use ringfort_protocol::front::resp::error::{
     DISCARD_WITHOUT_MULTI, EXEC_ABORT, EXEC_WITHOUT_MULTI, NESTED_MULTI, NESTED_TXN, NO_AUTH, NO_SAVEPOINT,
-    NO_TXN, NOT_IN_MULTI, NOT_IN_TXN, WATCH_IN_MULTI, exec_abort, level_below_minimum, txn_is_over,
+    NO_TXN, NOT_IN_MULTI, NOT_IN_TXN, OVER_BUDGET, TXN_TOO_LARGE, WATCH_IN_MULTI, exec_abort,
+    level_below_minimum, txn_is_over,
 };
 use ringfort_protocol::front::resp::options::{self, TxnKind};
 use ringfort_protocol::front::resp::{ReplyError, Request};
@@ -34,6 +37,7 @@ use ringfort_store::txn::locks::Mode;
 use ringfort_store::txn::transaction::{Concurrency, Ready, Transaction, TxnOptions};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Carries a request out, queues it, or begins or ends a transaction.
@@ -188,19 +192,24 @@ async fn exec(ctx: &mut Ctx<'_>) -> Done {
     wanted.extend(watching.keys().map(|(keyspace, key, _)| Wanted::key(keyspace, key, Mode::Shared)));
     locking::in_order(&mut wanted);
     let store = ctx.server.store();
-    let now_ms = store.now_ms();
     ctx.pace().await;
     let inner = ctx.wait_for_locks(None, pin!(begin_covering(store, &wanted))).await?;
-    let mut open = Open::new(inner, TxnKind::Pessimistic, now_ms);
+    // Only now: what has expired while it waited is not there.
+    let mut open = Open::new(inner, TxnKind::Pessimistic, store.now_ms());
     open.is_covered = true;
     ctx.session.open = Some(Box::new(open));
+    let selected = (ctx.session.db, ctx.client.db.load(Ordering::Relaxed));
     let result = exec_covered(ctx, &multi, &watching).await;
-    let open = ctx.session.open.take();
-    result?;
-    match open {
-        Some(open) => close(ctx, *open).await,
-        None => Ok(()),
+    let done = match (result, ctx.session.open.take()) {
+        (Ok(()), Some(open)) => close(ctx, *open).await,
+        (result, _) => result,
+    };
+    if done.is_err() {
+        // Neither does SELECT hold of what was not done.
+        ctx.session.db = selected.0;
+        ctx.client.db.store(selected.1, Ordering::Relaxed);
     }
+    done
 }
 
 /// A transaction that has the locks. It has done nothing before, so it can begin again.
@@ -232,10 +241,10 @@ async fn exec_covered(ctx: &mut Ctx<'_>, multi: &Multi, watching: &Watching) -> 
     for (req, command) in &multi.queue {
         let start = ctx.out.len();
         let result = run(ctx, req, command).await;
-        if let Err(Fail::Read(error)) = &result
-            && is_lost(error)
+        if let Err(fail) = &result
+            && (is_servers(fail) || ctx.server.failure().is_some())
         {
-            // Its locks do not cover what it uses: rather nothing than half of it.
+            // Rather nothing than half of it.
             return result;
         }
         let failed = ctx.settle(start, result);
@@ -371,6 +380,14 @@ fn check_in_txn(ctx: &Ctx<'_>, command: &'static Command) -> Done {
     }
 }
 
+/// Whether it is the server that fails, and not the command that is wrong where it stands.
+fn is_servers(fail: &Fail) -> bool {
+    match fail {
+        Fail::Reply(error) => [OVER_BUDGET, TXN_TOO_LARGE, CLOCK_SUSPECT, CLOSING].contains(error),
+        Fail::Read(_) | Fail::Write(_) => true,
+    }
+}
+
 /// Whether the transaction is gone with this error.
 fn is_lost(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Deadlock | ErrorKind::Conflict)
@@ -429,6 +446,7 @@ fn savepoint(ctx: &mut Ctx<'_>) -> Done {
     if let Some(why) = &txn.ended_by {
         return Err(txn_is_over(why).into());
     }
+    ctx.check_txn_bytes(ctx.session.held_bytes() + Open::SAVEPOINT_BYTES)?;
     if let Some(open) = &mut ctx.session.open {
         open.set_savepoint();
     }

@@ -5,7 +5,7 @@
 
 use super::ctx::{CLOSING, Ctx, Done, Fail};
 use crate::door;
-use crate::model::{Changes, Kind, Record, Slot, Touched, meta_key_into};
+use crate::model::{Changes, Finished, Kind, Record, Slot, Touched, meta_key_into};
 use crate::server::locking::{self, Wanted};
 use ringfort_base::limits::STORED_VALUE_BYTES_MIN;
 use ringfort_base::{KeyspaceId, Result as StoreResult, Seq};
@@ -201,29 +201,19 @@ impl Ctx<'_> {
 
     /// [`Ctx::commit`] for changes to several databases as one.
     pub(crate) fn commit_all(&mut self, all: impl IntoIterator<Item = Changes>, held: Held) -> Done {
-        let Held(Some(locks)) = held else { return self.commit_to_txn(all) };
-        let mut batch = WriteBatch::new();
-        let mut earliest: Option<u64> = None;
-        let mut touched = Vec::new();
-        for changes in all {
-            let finished = changes.finish();
-            match batch.is_empty() {
-                true => batch = finished.batch,
-                false => batch.append(finished.batch),
+        let finished = Finished::of_all(all);
+        match held {
+            Held(Some(locks)) => {
+                self.submit(finished.batch, finished.earliest_expiry_ms, &finished.touched, locks)
             }
-            earliest = earliest.into_iter().chain(finished.earliest_expiry_ms).min();
-            touched.extend(finished.touched);
+            Held(None) => self.commit_to_txn(finished),
         }
-        self.submit(batch, earliest, &touched, locks)
     }
 
-    fn commit_to_txn(&mut self, all: impl IntoIterator<Item = Changes>) -> Done {
-        for changes in all {
-            let bytes = self.session.held_bytes() + changes.bytes();
-            self.check_txn_bytes(bytes)?;
-            if let Some(open) = &mut self.session.open {
-                open.write(changes)?;
-            }
+    fn commit_to_txn(&mut self, finished: Finished) -> Done {
+        self.check_txn_bytes(self.session.held_bytes() + finished.batch.bytes())?;
+        if let Some(open) = &mut self.session.open {
+            open.write(finished)?;
         }
         Ok(())
     }

@@ -23,18 +23,37 @@ impl Touched {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let keys = self.written.iter().chain(&self.removed);
-        keys.map(|key| key.len() + size_of::<Vec<u8>>()).sum()
+        size_of::<Self>() + keys.map(|key| key.len() + size_of::<Vec<u8>>()).sum::<usize>()
     }
 }
 
-/// A finished change.
+/// Finished changes.
+#[derive(Default)]
 pub struct Finished {
     /// What is written.
     pub batch: WriteBatch,
     /// The earliest expiry in it.
     pub earliest_expiry_ms: Option<u64>,
-    /// What it is about, if that was to be noted.
-    pub touched: Option<Touched>,
+    /// What it is about, as far as that was to be noted.
+    pub touched: Vec<Touched>,
+}
+
+impl Finished {
+    /// Changes to several databases as one.
+    #[must_use]
+    pub fn of_all(all: impl IntoIterator<Item = Changes>) -> Self {
+        let mut one = Self::default();
+        for changes in all {
+            let Self { batch, earliest_expiry_ms, touched } = changes.finish();
+            match one.batch.is_empty() {
+                true => one.batch = batch,
+                false => one.batch.append(batch),
+            }
+            one.earliest_expiry_ms = one.earliest_expiry_ms.into_iter().chain(earliest_expiry_ms).min();
+            one.touched.extend(touched);
+        }
+        one
+    }
 }
 
 /// Collects the writes of a command. Each method takes what is stored under the key now (read under
@@ -179,6 +198,7 @@ impl Changes {
     #[must_use]
     pub fn finish(mut self) -> Finished {
         self.batch.count(self.keyspace, self.count);
-        Finished { batch: self.batch, earliest_expiry_ms: self.earliest_expiry_ms, touched: self.touched }
+        let touched = self.touched.into_iter().collect();
+        Finished { batch: self.batch, earliest_expiry_ms: self.earliest_expiry_ms, touched }
     }
 }

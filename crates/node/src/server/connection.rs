@@ -15,14 +15,16 @@ use super::pending::Pending;
 use super::turn::{Shows, Turn};
 use crate::budget::Charge;
 use crate::clients::{Client, Peer};
-use crate::commands::{self, Ctx, Flow};
+use crate::commands::{self, CLOSING, Ctx, Flow};
 use crate::door;
 use crate::session::Session;
 use crate::stats::add;
 use ringfort_base::limits::BATCH_BYTES_MAX;
 use ringfort_protocol::front::resp::error::{TOO_MANY_CLIENTS, TXN_IDLE, TXN_TOO_LARGE};
 use ringfort_protocol::front::resp::{Buffer, Limits, Parser, ReplyError, ReplyWriter, Request, Version};
+use std::future::pending;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -112,7 +114,7 @@ async fn hung_up<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Buffer) {
             Ok(n) => buffer.commit(n),
         }
     }
-    std::future::pending::<()>().await;
+    pending::<()>().await;
 }
 
 struct Connection<S> {
@@ -202,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             };
             let was_authenticated = self.session.authenticated;
             let base_bytes = self.buffer.capacity() + request.held_bytes();
-            let is_interactive = self.session.open.is_some();
+            let was_in_txn = self.session.open.is_some();
             let mut ctx = Ctx {
                 server: &self.server,
                 client: &self.client,
@@ -218,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 close: false,
                 name: None,
             };
-            let flow = if is_interactive {
+            let flow = if was_in_txn {
                 tokio::select! {
                     biased;
                     flow = commands::execute(&mut ctx, &request) => flow,
@@ -233,7 +235,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if self.session.authenticated != was_authenticated {
                 self.parser.set_limits(limits(&self.server, self.session.authenticated));
             }
-            if flow == Flow::Close {
+            // Of a transaction whose connection is asked to close nothing more is carried out: a part of it would be committed.
+            let is_in_txn = was_in_txn || self.session.open.is_some();
+            if flow == Flow::Close || (is_in_txn && self.client.is_closing()) {
+                self.session.end_txn(CLOSING);
                 ended = Ended::Close;
                 break;
             }
@@ -274,17 +279,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         add(&self.server.stats().output_bytes, self.out.len() as u64);
         let limit = self.server.config().write_timeout
             + Duration::from_secs((self.out.len() / WRITE_BYTES_PER_S) as u64);
+        let mut txn_limit = self.txn_idle_limit();
         let (stream, out) = (&mut self.stream, self.out.as_slice());
         let write = async {
             stream.write_all(out).await?;
             stream.flush().await
         };
-        tokio::select! {
-            biased;
-            written = door::within(Some(limit), write) => {
-                written.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+        {
+            let mut write = pin!(door::within(Some(limit), write));
+            let mut overstayed = pin!(overstayed(&self.client));
+            loop {
+                tokio::select! {
+                    biased;
+                    written = &mut write => {
+                        written.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+                        break;
+                    }
+                    () = &mut overstayed => return Err(io::ErrorKind::ConnectionAborted.into()),
+                    // Others do not wait for what it has locked until it reads.
+                    _ = door::within(txn_limit, pending::<()>()) => {
+                        self.session.end_txn(TXN_IDLE);
+                        txn_limit = None;
+                    }
+                }
             }
-            () = overstayed(&self.client) => return Err(io::ErrorKind::ConnectionAborted.into()),
         }
         self.out.clear();
         if self.out.capacity() > READ_BYTES {

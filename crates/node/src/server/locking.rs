@@ -43,7 +43,8 @@ impl Wanted {
     }
 }
 
-/// In the order in which everybody takes them, each key once, in its strongest mode.
+/// In the order in which everybody takes them, each key once, in its strongest mode; a database of which a key is written,
+/// exclusively as a whole if at all.
 pub(crate) fn in_order(wanted: &mut Vec<Wanted>) {
     // Ranges before the keys that they hold, and exclusive before shared: what follows is had already then.
     wanted.sort_by(|a, b| {
@@ -56,6 +57,13 @@ pub(crate) fn in_order(wanted: &mut Vec<Wanted>) {
     wanted.dedup_by(|later, earlier| {
         later.keyspace == earlier.keyspace && later.from == earlier.from && later.to == earlier.to
     });
+    // Two who had a database shared, and both want to write a key of it, would wait for each other.
+    for database in wanted.chunk_by_mut(|a, b| a.keyspace == b.keyspace) {
+        if database.iter().any(|wanted| wanted.mode == Mode::Exclusive) {
+            let ranges = database.iter_mut().filter(|wanted| wanted.to.is_some());
+            ranges.for_each(|range| range.mode = Mode::Exclusive);
+        }
+    }
 }
 
 /// Takes locks, which are [in order](in_order).
@@ -135,5 +143,9 @@ mod tests {
             Wanted::key(b, b"x", Mode::Shared),
         ];
         assert_eq!(wanted, expected);
+        wanted.push(Wanted::key(b, b"a", Mode::Exclusive));
+        in_order(&mut wanted);
+        assert_eq!(wanted[2], Wanted::database(b, Mode::Exclusive));
+        assert_eq!(wanted[3..], [Wanted::key(b, b"a", Mode::Exclusive), Wanted::key(b, b"x", Mode::Shared)]);
     }
 }

@@ -264,6 +264,45 @@ pub fn texts(value: &Value) -> Vec<String> {
     value.as_array().expect("an array").iter().map(text).collect()
 }
 
+/// Runs a command that succeeds.
+pub async fn ok(client: &mut Client, line: &str) {
+    assert_eq!(text(&client.run(line).await), "OK", "{line}");
+}
+
+/// Queues a command.
+pub async fn queue(client: &mut Client, line: &str) {
+    assert_eq!(text(&client.run(line).await), "QUEUED", "{line}");
+}
+
+/// Whether it is nil.
+pub fn is_null(value: &Value) -> bool {
+    text(value) == "Null"
+}
+
+/// The first word of a reply.
+pub fn word(value: &Value) -> String {
+    text(value).split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Sends a command whose reply must not come yet.
+pub async fn blocked(client: &mut Client, line: &str) {
+    client.send(format!("{line}\r\n").as_bytes()).await;
+    let early = door::within(Some(Duration::from_millis(30)), client.reply()).await;
+    assert!(early.is_none(), "{line} was answered: {early:?}");
+}
+
+/// The text of the next reply.
+pub async fn reply(client: &mut Client) -> String {
+    text(&client.reply().await.expect("a reply"))
+}
+
+/// A rig whose sessions have the level `buffered`, in real time.
+pub fn at_buffered(change: impl FnOnce(&mut ServerConfig)) -> Rig {
+    let mut config = ServerConfig { default_level: Level::Buffered, ..ServerConfig::default() };
+    change(&mut config);
+    Rig::in_real_time(config, Duration::from_millis(20))
+}
+
 /// Runs a test on a runtime as the binary builds it: one thread, and a small pool.
 pub fn on_runtime(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
