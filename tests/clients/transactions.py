@@ -84,7 +84,7 @@ BEGINNINGS = {
     "none": [],
     "string": ["SET k 1"],
     "text": ["SET k text"],
-    "expiring": ["SET k 1 EX 1000"],
+    "expiring": ["SET k 1 EX 1500"],
     "hash": ["HSET k f 1 g 2"],
 }
 CHANGES = """
