@@ -2,37 +2,21 @@
 //! keep their order.
 mod common;
 
-use common::{Client, Rig, on_runtime, text, texts};
+use common::{Client, Rig, all_at_once, on_runtime, text, texts};
 use ringfort_base::Level;
 use ringfort_node::door;
 use ringfort_protocol::front::resp::Value;
 use ringfort_protocol::front::resp::client::append_command;
 use std::collections::HashSet;
-use std::sync::Arc;
-use tokio::sync::Barrier;
 
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 50;
-
-/// Runs `work` for each of [`CONNECTIONS`] clients at once and waits for all.
-async fn all_at_once<F: Future<Output = ()> + Send + 'static>(rig: &Rig, work: impl Fn(usize, Client) -> F) {
-    let done = Arc::new(Barrier::new(CONNECTIONS + 1));
-    for n in 0..CONNECTIONS {
-        let (task, done) = (work(n, rig.connect()), Arc::clone(&done));
-        door::spawn(async move {
-            task.await;
-            done.wait().await;
-        });
-    }
-    let waited = door::within(Some(common::PATIENCE * 3), done.wait()).await;
-    assert!(waited.is_some(), "a connection did not finish");
-}
 
 #[test]
 fn incr_from_many_connections_is_exact() {
     on_runtime(async {
         let rig = Rig::new();
-        all_at_once(&rig, |n, mut client| async move {
+        all_at_once(&rig, CONNECTIONS, |n, mut client| async move {
             for _ in 0..ROUNDS {
                 client.run("INCR counter").await;
                 client.run("HINCRBY hash field 2").await;
@@ -83,7 +67,7 @@ fn batches_are_seen_whole() {
     on_runtime(async {
         let rig = Rig::at(Level::Buffered);
         rig.connect().run("MSET left 0 right 0").await;
-        all_at_once(&rig, |n, mut client| async move {
+        all_at_once(&rig, CONNECTIONS, |n, mut client| async move {
             for round in 0..ROUNDS {
                 if n % 2 == 0 {
                     client.run(&format!("MSET left {n}.{round} right {n}.{round}")).await;
@@ -108,7 +92,7 @@ fn batches_are_seen_whole() {
 fn flushing_under_writers_keeps_the_count() {
     on_runtime(async {
         let rig = Rig::at(Level::Buffered);
-        all_at_once(&rig, |n, mut client| async move {
+        all_at_once(&rig, CONNECTIONS, |n, mut client| async move {
             for round in 0..ROUNDS {
                 match n {
                     0 => client.run("FLUSHALL").await,

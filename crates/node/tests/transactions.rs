@@ -3,32 +3,16 @@
 mod common;
 
 use common::{
-    Client, PATIENCE, Rig, at_buffered, blocked, is_null, ok, on_runtime, queue, reply, text, texts, word,
+    Client, Rig, all_at_once, at_buffered, blocked, is_null, ok, on_runtime, queue, reply, text, texts, word,
 };
 use ringfort_base::Level;
 use ringfort_fault::script::{Fault, Op, When};
 use ringfort_node::door;
 use ringfort_protocol::front::resp::Value;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Barrier;
 
 const CONNECTIONS: usize = 8;
 const ROUNDS: usize = 40;
-
-/// Runs `work` for each of [`CONNECTIONS`] clients at once and waits for all.
-async fn all_at_once<F: Future<Output = ()> + Send + 'static>(rig: &Rig, work: impl Fn(usize, Client) -> F) {
-    let done = Arc::new(Barrier::new(CONNECTIONS + 1));
-    for n in 0..CONNECTIONS {
-        let (task, done) = (work(n, rig.connect()), Arc::clone(&done));
-        door::spawn(async move {
-            task.await;
-            done.wait().await;
-        });
-    }
-    let waited = door::within(Some(PATIENCE * 3), done.wait()).await;
-    assert!(waited.is_some(), "a connection did not finish");
-}
 
 // --- MULTI, EXEC, WATCH -------------------------------------------------------------------------------
 
@@ -36,7 +20,7 @@ async fn all_at_once<F: Future<Output = ()> + Send + 'static>(rig: &Rig, work: i
 fn increments_by_watch_and_exec_lose_none() {
     on_runtime(async {
         let rig = Rig::at(Level::Buffered);
-        all_at_once(&rig, |n, mut client| async move {
+        all_at_once(&rig, CONNECTIONS, |n, mut client| async move {
             for round in 0..ROUNDS {
                 // Half of them change a field, which leaves the hash's record as it is.
                 let (get, set) = match n % 2 {
@@ -81,7 +65,7 @@ fn transfers_keep_the_sum_for_every_reader() {
             client.run(&format!("SET a{account} 100")).await;
             client.run(&format!("HSET h a{account} 100")).await;
         }
-        all_at_once(&rig, |n, mut client| async move {
+        all_at_once(&rig, CONNECTIONS, |n, mut client| async move {
             for round in 0..ROUNDS {
                 let (from, to) = ((n + round) % ACCOUNTS, (n * round + 1) % ACCOUNTS);
                 let moves = [format!("DECRBY a{from} 7"), format!("HINCRBY h a{to} 7"), "GET a0".to_owned()];

@@ -176,6 +176,11 @@ fn every_cut_of_a_value_by_the_piece() {
         // The anchored MANIFEST is from before the flush that adopts: the log names the file again.
         &[stored(Level::Fresh), stored(Level::Durable), Step::FlushA, Step::Put(Level::Durable)],
     ];
+    explore_all("values by the piece", &workloads, (&[workloads[1], workloads[4]], 3));
+}
+
+/// Every cut of each workload, in every mode; of `again`, every so-many-th with the cuts of the recovery from it, too.
+fn explore_all(name: &str, workloads: &[&[Step]], (again, every): (&[&[Step]], usize)) {
     for mode in MODES {
         let (masks, depth) = if long() { (64, 1) } else { (16, 0) };
         let mut explorer = Explorer::new(Effort { masks, seeds: 3, depth });
@@ -184,13 +189,13 @@ fn every_cut_of_a_value_by_the_piece() {
         }
         let states = explorer.states;
         explorer.effort = Effort { masks: 4, seeds: 1, depth: 1 };
-        for steps in [workloads[1], workloads[4]] {
+        for steps in again {
             let cuts = pictures(mode, steps);
-            let every = if long() { 1 } else { 3 };
+            let every = if long() { 1 } else { every };
             let some: Vec<_> = cuts.into_iter().step_by(every).collect();
             explorer.explore(&some, &format!("{mode}, {steps:?}")).unwrap();
         }
-        println!("{mode}: values by the piece, {states} states, {} with recovery", explorer.states);
+        println!("{mode}: {name}, {states} states, {} with recovery", explorer.states);
     }
 }
 
@@ -227,22 +232,7 @@ fn every_cut_around_a_prepared_transaction() {
             Step::Anchor,
         ],
     ];
-    for mode in MODES {
-        let (masks, depth) = if long() { (64, 1) } else { (16, 0) };
-        let mut explorer = Explorer::new(Effort { masks, seeds: 3, depth });
-        for steps in workloads {
-            explorer.explore(&pictures(mode, steps), &format!("{mode}, {steps:?}")).unwrap();
-        }
-        let states = explorer.states;
-        explorer.effort = Effort { masks: 4, seeds: 1, depth: 1 };
-        for steps in [workloads[3], workloads[7]] {
-            let cuts = pictures(mode, steps);
-            let every = if long() { 1 } else { 2 };
-            let some: Vec<_> = cuts.into_iter().step_by(every).collect();
-            explorer.explore(&some, &format!("{mode}, {steps:?}")).unwrap();
-        }
-        println!("{mode}: prepared transactions, {states} states, {} with recovery", explorer.states);
-    }
+    explore_all("prepared transactions", &workloads, (&[workloads[3], workloads[7]], 2));
 }
 
 /// The log has reached its limit, and a record of a transaction in doubt goes to its head: cut while it is

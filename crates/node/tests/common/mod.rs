@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::Barrier;
 
 /// Long enough for a loaded machine, short enough to notice a hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -311,4 +312,22 @@ pub fn on_runtime(test: impl Future<Output = ()>) {
         .build()
         .expect("a runtime");
     runtime.block_on(test);
+}
+
+/// Runs `work` for each of so many clients at once and waits for all.
+pub async fn all_at_once<F: Future<Output = ()> + Send + 'static>(
+    rig: &Rig,
+    connections: usize,
+    work: impl Fn(usize, Client) -> F,
+) {
+    let done = Arc::new(Barrier::new(connections + 1));
+    for n in 0..connections {
+        let (task, done) = (work(n, rig.connect()), Arc::clone(&done));
+        door::spawn(async move {
+            task.await;
+            done.wait().await;
+        });
+    }
+    let waited = door::within(Some(PATIENCE * 3), done.wait()).await;
+    assert!(waited.is_some(), "a connection did not finish");
 }
